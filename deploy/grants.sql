@@ -1,0 +1,33 @@
+-- What ephemerd may do in the XMPP server's database, and nothing else.
+--
+-- Run once, in the server's database, by a superuser, after the server has made its tables:
+--     psql -d prosody -f grants.sql
+-- and give the role a password:
+--     psql -d prosody -c '\password ephemerd'
+-- Running it again does no harm. Taking it all back:
+--     DROP SCHEMA ephemerd CASCADE; DROP OWNED BY ephemerd; DROP ROLE ephemerd;
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'ephemerd') THEN
+        CREATE ROLE ephemerd LOGIN;
+    END IF;
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO ephemerd', current_database());
+    EXECUTE format('ALTER ROLE ephemerd IN DATABASE %I SET search_path = ephemerd, public', current_database());
+
+    -- Prosody's archives: read, delete, and change the text of a stanza; nothing else of it.
+    IF to_regclass('prosodyarchive') IS NOT NULL THEN
+        GRANT SELECT, DELETE, UPDATE (value) ON prosodyarchive TO ephemerd;
+        GRANT SELECT ON SEQUENCE prosodyarchive_sort_id_seq TO ephemerd;
+    END IF;
+
+    -- ejabberd's archive and offline queue. The queue's rows are only ever changed, never deleted.
+    IF to_regclass('archive') IS NOT NULL AND to_regclass('spool') IS NOT NULL THEN
+        GRANT SELECT, DELETE, UPDATE (xml, txt) ON archive TO ephemerd;
+        GRANT SELECT, UPDATE (xml) ON spool TO ephemerd;
+        GRANT SELECT ON SEQUENCE spool_seq_seq TO ephemerd;
+    END IF;
+END
+$$;
+
+CREATE SCHEMA IF NOT EXISTS ephemerd AUTHORIZATION ephemerd;

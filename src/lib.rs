@@ -1,0 +1,25 @@
+//! ephemerd erases messages from an XMPP server's archives when their time is over.
+//!
+//! The data's way through the house:
+//!
+//! ```text
+//! archived stanza ─▶ inspect ─▶ record the expiry ─▶ due ─▶ erase ─▶ forget ─▶ count
+//! ```
+//!
+//! A module uses only lower layers (a test checks it):
+//!
+//! | layer | modules | |
+//! |---|---|---|
+//! | 0 | [`model`] | the nouns |
+//! | 1 | [`stanza`], [`policy`] | XML → facts; facts and rules → verdict: pure |
+//! | 2 | [`archive`], [`ledger`] | the server's tables; our tables |
+//! | 3 | [`work`], [`ops`] | inspect, erase, sweep; reports |
+//! | 4 | [`component`], [`http`] | what speaks to others; no SQL here |
+//! | 5 | [`app`], [`cli`], [`config`], [`lifecycle`], [`telemetry`] | what builds it all |
+//!
+//! [`metrics`] is a leaf that any layer may use.
+
+pub mod metrics;
+pub mod model;
+pub mod policy;
+pub mod stanza;

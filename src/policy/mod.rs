@@ -1,0 +1,1 @@
+//! Facts, rules and times → verdict with reasons.
