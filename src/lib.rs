@@ -19,7 +19,11 @@
 //!
 //! [`metrics`] is a leaf that any layer may use.
 
+pub mod archive;
+pub mod database;
+pub mod ledger;
 pub mod metrics;
 pub mod model;
 pub mod policy;
 pub mod stanza;
+pub mod work;
