@@ -52,6 +52,17 @@ CREATE TABLE ephemerd.cursors (
     CHECK (position <= frontier)
 );
 
+-- The sweep of each archive table: the one under way, and the last that came to its end.
+CREATE TABLE ephemerd.sweeps (
+    archive         text        PRIMARY KEY,
+    requested_at    timestamptz DEFAULT now(),   -- from the start, at once
+    started_at      timestamptz,                 -- the one under way
+    position        bigint      NOT NULL DEFAULT 0,
+    upto            bigint      NOT NULL DEFAULT 0,
+    completed_at    timestamptz,
+    completed_rules bytea       NOT NULL DEFAULT '' -- the hosts, timers and hints that it judged by
+);
+
 -- What the operator says to all daemons at once: a single row.
 CREATE TABLE ephemerd.control (
     only_row            boolean PRIMARY KEY DEFAULT true CHECK (only_row),

@@ -49,6 +49,19 @@ pub async fn lock_cursor(connection: &mut PgConnection, archive: &str) -> Result
     .named("lock_cursor")
 }
 
+/// Reads the cursor without a lock.
+pub async fn cursor(connection: &mut PgConnection, archive: &str) -> Result<Option<Cursor>> {
+    sqlx::query_as!(
+        Cursor,
+        "-- cursor
+         SELECT first_position, position, frontier FROM ephemerd.cursors WHERE archive = $1",
+        archive,
+    )
+    .fetch_optional(connection)
+    .await
+    .named("cursor")
+}
+
 /// Moves the cursor, in the transaction that records what it passes.
 pub async fn move_cursor(connection: &mut PgConnection, archive: &str, to: Cursor) -> Result<()> {
     sqlx::query!(

@@ -1,21 +1,25 @@
 //! Our own tables, schema `ephemerd`: what must go and when, how far inspection came, what the operator
 //! said. Nothing here knows an archive.
 //!
-//! Locks are taken in this order: `cursors`, `expiries` by time, then the archive's rows by key.
+//! Locks are taken in this order: `cursors` or `sweeps`, `expiries` by time, then the archive's rows by key.
 
 mod claim;
 mod control;
 mod cursor;
 mod record;
 mod settle;
+mod sweeps;
 mod tally;
 mod walk;
 
 pub use claim::{Claim, Claimed, Claims, Phase, claim, next_due};
 pub use control::{Control, control};
-pub use cursor::{Cursor, lock_cursor, move_cursor, start_cursor};
+pub use cursor::{Cursor, cursor, lock_cursor, move_cursor, start_cursor};
 pub use record::{Entry, Expiry, Name, change, record, undelivered};
 pub use settle::{forget, keep_placeholders, put_off};
+pub use sweeps::{
+    Sweep, complete_sweep, lock_sweep, move_sweep, request_sweep, start_sweep, sweep,
+};
 pub use tally::{Tally, tally};
 pub use walk::{entries_between, entries_of, queue_entries};
 

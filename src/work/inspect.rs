@@ -25,17 +25,17 @@ use crate::{
 };
 
 /// The cursor's name.
-const ARCHIVE: &str = "prosodyarchive";
+pub(super) const ARCHIVE: &str = "prosodyarchive";
 
 /// A number drawn from the sequence reaches its row within this time, or its transaction is visible.
 const SETTLING: Duration = Duration::from_secs(5);
 
 /// Archive rows that one statement searches.
-const SPAN_ROWS: i64 = 5_000;
+pub(super) const SPAN_ROWS: i64 = 5_000;
 /// Candidates that one statement returns.
-const CANDIDATES: i64 = 500;
+pub(super) const CANDIDATES: i64 = 500;
 /// Bytes of stanzas that one statement returns, but for the last one.
-const CANDIDATE_BYTES: i64 = 8 * 1024 * 1024;
+pub(super) const CANDIDATE_BYTES: i64 = 8 * 1024 * 1024;
 /// Entries of offline queues that one transaction looks at.
 const QUEUE_ENTRIES: i64 = 1_000;
 /// Spans of one transaction: short ones let others in.
@@ -220,7 +220,7 @@ impl Inspector {
         let mut tallied = Tallied::default();
         for _ in 0..SPANS {
             let end = prosody::span_end(connection, pass.at, pass.until, SPAN_ROWS).await?;
-            let Some(end) = end else {
+            let Some((end, _)) = end else {
                 pass.at = pass.until;
                 break;
             };
@@ -232,8 +232,12 @@ impl Inspector {
                 Some(last) if is_cut(&rows) => last.key.row_number,
                 _ => end,
             };
-            let context =
-                Context { rules: &self.settings.rules, now: pass.horizon.now, backlog_upto: 0 };
+            let context = Context {
+                rules: &self.settings.rules,
+                now: pass.horizon.now,
+                backlog_upto: 0,
+                restores: false,
+            };
             tallied.add(reconcile(connection, &rows, context).await?, cursor);
         }
         Ok((pass, tallied))
@@ -275,7 +279,8 @@ impl Inspector {
             .map(|entry| &entry.expiry)
             .filter_map(|it| Some((&*it.host, &*it.owner, it.copy_of.as_deref()?)))
             .collect();
-        let context = Context { rules: &self.settings.rules, now, backlog_upto: 0 };
+        let context =
+            Context { rules: &self.settings.rules, now, backlog_upto: 0, restores: false };
         release(connection, &copies, context).await
     }
 }
@@ -298,7 +303,7 @@ impl Mark {
 }
 
 /// The statement's limits cut this page: there may be more in the span.
-fn is_cut(rows: &[Row]) -> bool {
+pub(super) fn is_cut(rows: &[Row]) -> bool {
     let size = |row: &Row| {
         row.xml
             .as_ref()

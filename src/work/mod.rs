@@ -5,6 +5,7 @@ pub mod erase;
 pub mod gauges;
 pub mod inspect;
 mod reconcile;
+pub mod sweep;
 pub mod wake;
 
 use crate::{archive::RowKey, ledger::Expiry};

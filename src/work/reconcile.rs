@@ -24,6 +24,8 @@ pub(super) struct Context<'a> {
     pub(super) now: Timestamp,
     /// Rows up to this number are backlog, held until accepted.
     pub(super) backlog_upto: i64,
+    /// Words that a restore brought back below a placeholder's entry go again.
+    pub(super) restores: bool,
 }
 
 /// What was found and done.
@@ -107,7 +109,8 @@ async fn reconcile_rows(
     let undelivered: HashSet<usize> =
         ledger::undelivered(connection, &names).await?.into_iter().collect();
 
-    let (mut missing, mut changes, mut outdated) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut missing, mut changes) = (Vec::new(), Vec::new());
+    let (mut outdated, mut restored) = (Vec::new(), Vec::new());
     for (position, read) in reads.iter().enumerate() {
         reconciled.note_timers(read);
         let entry = entries.get(&position);
@@ -121,14 +124,26 @@ async fn reconcile_rows(
                     missing.push((expiry, read.row));
                 } else if entry.expiry.phase == Phase::Pending && expiry != entry.expiry {
                     changes.push(Entry { id: entry.id, expiry });
+                } else if entry.expiry.phase == Phase::Placeholder
+                    && expiry.phase == Phase::Pending
+                    && context.restores
+                {
+                    restored.push((entry.id, expiry, read.row));
                 }
             }
             (None, entry) => {
                 outdated.extend(entry.filter(|it| read.says_nothing(it)).map(|it| it.id));
                 let (number, store) = (read.row.key.row_number, read.row.key.store);
+                if entry.is_some() && read.facts.is_none() {
+                    reconciled.known.insert(number);
+                }
                 reconciled.outcomes.push((number, store, read.outcome()));
             }
         }
+    }
+    for (id, expiry, row) in still_with_words(connection, restored).await? {
+        outdated.push(id);
+        missing.push((expiry, row));
     }
     if !outdated.is_empty() {
         ledger::forget(connection, &outdated).await?;
@@ -136,6 +151,21 @@ async fn reconcile_rows(
     ledger::change(connection, &changes).await?;
     reconciled.changed += changes.len();
     record(connection, missing, reconciled).await
+}
+
+/// Looks again at rows with words whose entries are placeholders: the eraser may have been there since.
+async fn still_with_words<'a>(
+    connection: &mut PgConnection,
+    restored: Vec<(i64, Expiry, &'a Row)>,
+) -> Result<Vec<(i64, Expiry, &'a Row)>> {
+    if restored.is_empty() {
+        return Ok(restored);
+    }
+    let keys: Vec<&RowKey> = restored.iter().map(|(_, _, row)| &row.key).collect();
+    let with_words: HashSet<usize> =
+        prosody::with_words(connection, &keys).await?.into_iter().collect();
+    let kept = restored.into_iter().enumerate().filter(|(at, _)| with_words.contains(at));
+    Ok(kept.map(|(_, it)| it).collect())
 }
 
 /// Records, then looks again: what was erased between reading and recording is dropped.

@@ -34,16 +34,17 @@ pub async fn horizon(connection: &mut PgConnection) -> Result<Horizon> {
     Ok(Horizon { xmin, xmax, newest, sequence, now })
 }
 
-/// The `sort_id` that ends the next `rows` rows after `after`, none beyond `upto`; `None` at the end.
+/// The `sort_id` that ends the next `rows` rows after `after`, none beyond `upto`, and how many rows
+/// these are; `None` at the end.
 pub async fn span_end(
     connection: &mut PgConnection,
     after: i64,
     upto: i64,
     rows: i64,
-) -> Result<Option<i64>> {
-    sqlx::query_scalar(
+) -> Result<Option<(i64, i64)>> {
+    let (end, count): (Option<i64>, i64) = sqlx::query_as(
         "-- prosody_span_end
-         SELECT max(sort_id)::bigint
+         SELECT max(sort_id)::bigint, count(*)
            FROM (SELECT sort_id FROM prosodyarchive WHERE sort_id > $1 AND sort_id <= $2
                   ORDER BY sort_id LIMIT $3) AS span",
     )
@@ -52,7 +53,8 @@ pub async fn span_end(
     .bind(rows)
     .fetch_one(connection)
     .await
-    .named("prosody_span_end")
+    .named("prosody_span_end")?;
+    Ok(end.map(|end| (end, count)))
 }
 
 /// The rows after `after` and up to `upto` that may be marked, in order of `sort_id`: at most `rows`
@@ -142,6 +144,23 @@ pub async fn still_there(connection: &mut PgConnection, keys: &[&RowKey]) -> Res
     .fetch_all(connection)
     .await
     .named("prosody_still_there")?;
+    Ok(found.into_iter().filter_map(position).collect())
+}
+
+/// Which of these rows hold words, no placeholder of ours, by position: what a restore brought back.
+pub async fn with_words(connection: &mut PgConnection, keys: &[&RowKey]) -> Result<Vec<usize>> {
+    let sort_ids: Vec<i64> = keys.iter().map(|key| key.row_number).collect();
+    let found: Vec<i64> = sqlx::query_scalar(
+        "-- prosody_with_words
+         SELECT k.position
+           FROM unnest($1::bigint[]) WITH ORDINALITY AS k(sort_id, position)
+           JOIN prosodyarchive AS a USING (sort_id)
+          WHERE a.value NOT LIKE '%urn:ephemerd:0%'",
+    )
+    .bind(sort_ids)
+    .fetch_all(connection)
+    .await
+    .named("prosody_with_words")?;
     Ok(found.into_iter().filter_map(position).collect())
 }
 
