@@ -1,1 +1,5 @@
-//! it
+//! The integration tests: real servers, real sockets.
+
+// `cfg(test)` on each line lets clippy know that helpers here are tests too.
+#[cfg(test)]
+mod config;
