@@ -24,3 +24,4 @@ pub mod metrics;
 pub mod model;
 pub mod policy;
 pub mod stanza;
+pub mod telemetry;
