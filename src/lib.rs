@@ -20,6 +20,7 @@
 //! [`metrics`] is a leaf that any layer may use.
 
 pub mod config;
+pub mod lifecycle;
 pub mod metrics;
 pub mod model;
 pub mod policy;
