@@ -20,9 +20,11 @@
 //! [`metrics`] is a leaf that any layer may use.
 
 pub mod config;
+pub mod http;
 pub mod lifecycle;
 pub mod metrics;
 pub mod model;
+pub mod ops;
 pub mod policy;
 pub mod stanza;
 pub mod telemetry;

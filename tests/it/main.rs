@@ -3,3 +3,5 @@
 // `cfg(test)` on each line lets clippy know that helpers here are tests too.
 #[cfg(test)]
 mod config;
+#[cfg(test)]
+mod http;
