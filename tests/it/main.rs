@@ -5,3 +5,5 @@
 mod config;
 #[cfg(test)]
 mod http;
+#[cfg(test)]
+mod import_law;
