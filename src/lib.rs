@@ -19,6 +19,7 @@
 //!
 //! [`metrics`] is a leaf that any layer may use.
 
+pub mod component;
 pub mod metrics;
 pub mod model;
 pub mod policy;
