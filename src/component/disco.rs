@@ -32,8 +32,8 @@ pub(super) fn answer(request: &Request) -> Result<Option<Answer>, DefinedConditi
             version: env!("CARGO_PKG_VERSION").to_owned(),
             os: None,
         })),
-        Request::DiscoInfo(query) if query.node.is_none() => Some(Answer::DiscoInfo(info())),
-        Request::DiscoItems(query) if query.node.is_none() => {
+        Request::DiscoInfo(query) if is_ourselves(&query.node) => Some(Answer::DiscoInfo(info())),
+        Request::DiscoItems(query) if is_ourselves(&query.node) => {
             Some(Answer::DiscoItems(DiscoItemsResult { node: None, items: vec![], rsm: None }))
         }
         // We have no nodes.
@@ -41,6 +41,10 @@ pub(super) fn answer(request: &Request) -> Result<Option<Answer>, DefinedConditi
             return Err(DefinedCondition::ItemNotFound);
         }
     })
+}
+
+fn is_ourselves(node: &Option<String>) -> bool {
+    node.as_ref().is_none_or(String::is_empty)
 }
 
 fn info() -> DiscoInfoResult {

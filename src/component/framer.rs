@@ -125,7 +125,7 @@ impl Framer {
     /// Keeps the byte, unless it stands between frames or there are too many.
     fn keep(&mut self, byte: u8) {
         let is_between = self.depth <= 1 && matches!(self.at, At::Content) && byte != b'<';
-        let limit = if self.depth == 0 { MAX_HEADER } else { MAX_ELEMENT };
+        let limit = if self.depth <= 1 { MAX_HEADER } else { MAX_ELEMENT };
         self.is_cut |= !is_between && self.kept.len() == limit;
         if !is_between && !self.is_cut {
             self.kept.push(byte);
@@ -185,7 +185,7 @@ mod tests {
             "<iq/>",
             "<a b='/>' c=\">'\"/>",
             "<a><a><b/>x</a></a>",
-            "<a><![CDATA[</a>]]]></a>]]></a>",
+            "<a><![CDATA[</a>]] ]>]]]></a>",
             "<a b='1'\t/>",
             "<a/b='1'></a>",
         ];

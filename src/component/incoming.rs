@@ -210,3 +210,136 @@ impl Iterator for Events<'_> {
         self.parser.parse(&mut self.rest, false).ok().flatten()
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::component) const HEADER: &str = "<?xml version='1.0'?><stream:stream \
+        xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' \
+        xmlns:i='jabber:component:accept' from='c.example' id='s&amp;1'>";
+
+    pub(in crate::component) fn parse(text: &str) -> Incoming {
+        parse_cut(text, false)
+    }
+
+    fn parse_cut(text: &str, is_cut: bool) -> Incoming {
+        read(HEADER.as_bytes(), &Element { bytes: text.into(), is_cut })
+    }
+
+    fn request(payload: &str) -> Result<Request, Fault> {
+        let Incoming::Iq(iq) = parse(&format!("<iq>{payload}</iq>")) else { panic!("{payload}") };
+        iq.request
+    }
+
+    #[test]
+    fn the_stream_id_is_read_from_the_header() {
+        assert_eq!(read_stream_id(HEADER.as_bytes()).as_deref(), Some("s&1"));
+        let none = "<stream:stream xmlns:stream='http://etherx.jabber.org/streams'>";
+        assert_eq!(read_stream_id(none.as_bytes()).as_deref(), Some(""));
+        for other in ["<stream:stream id='1'>", "<stream id='1'>", "<html>", "<a b>", ""] {
+            assert_eq!(read_stream_id(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn elements_are_known_by_namespace_and_name() {
+        let names = |text: &str| match parse(text) {
+            Incoming::Handshake => "handshake",
+            Incoming::StreamError(_) => "error",
+            Incoming::Iq(_) => "iq",
+            Incoming::Message => "message",
+            Incoming::Presence => "presence",
+            Incoming::Unknown => "unknown",
+        };
+        assert_eq!(names("<handshake/>"), "handshake");
+        assert_eq!(names("<i:iq/>"), "iq");
+        assert_eq!(names("<message><![CDATA[x]]></message>"), "message");
+        assert_eq!(
+            names("<presence type='wibble'><priority>many</priority></presence>"),
+            "presence"
+        );
+        assert_eq!(names("<stream:error/>"), "error");
+        assert_eq!(names("<error/>"), "unknown");
+        assert_eq!(names("<iq xmlns='jabber:client'/>"), "unknown");
+        assert_eq!(names("<stream:features/>"), "unknown");
+        assert_eq!(names("<undeclared:iq/>"), "unknown");
+        assert_eq!(names("<iq a='1' a='2'/>"), "unknown");
+        assert_eq!(names("<iq a='&nbsp;'/>"), "unknown");
+    }
+
+    #[test]
+    fn a_stream_error_tells_its_condition() {
+        const TEXT: &str = "<text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>no</text>";
+        const CONFLICT: &str = "<conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>";
+        let condition =
+            |children: &str| match parse(&format!("<stream:error>{children}</stream:error>")) {
+                Incoming::StreamError(condition) => condition,
+                other => panic!("{other:?}"),
+            };
+        let conflict = Some(DefinedCondition::Conflict);
+        assert_eq!(condition(&format!("{CONFLICT}{TEXT}<own xmlns='a'/>")), conflict);
+        assert_eq!(condition(&format!("<own xmlns='a'/>{TEXT}{CONFLICT}")), conflict);
+        assert_eq!(condition(TEXT), None);
+        assert_eq!(condition(""), None);
+    }
+
+    #[test]
+    fn the_head_of_an_iq_is_read() {
+        let Incoming::Iq(iq) = parse("<iq from='a@b/&lt;' to='c' id='&#10;' type='get'/>") else {
+            panic!()
+        };
+        assert_eq!(iq.from.as_deref(), Some("a@b/<"));
+        assert_eq!(iq.to.as_deref(), Some("c"));
+        assert_eq!(iq.id.as_deref(), Some("\n"));
+        for (kind, expected) in [
+            ("get", Kind::Get),
+            ("set", Kind::Set),
+            ("result", Kind::Answer),
+            ("error", Kind::Answer),
+            ("wibble", Kind::Invalid),
+            ("", Kind::Invalid),
+        ] {
+            let Incoming::Iq(iq) = parse(&format!("<iq type='{kind}'/>")) else { panic!() };
+            assert_eq!(iq.kind, expected);
+        }
+    }
+
+    #[test]
+    fn a_payload_is_read_by_its_own_rules() {
+        let node = |node: Option<&str>| node.map(str::to_owned);
+        for (payload, expected) in [
+            ("<ping xmlns='urn:xmpp:ping'/>", Ok(Request::Ping(Ping))),
+            (" <ping xmlns='urn:xmpp:ping' a='b'><c><d/></c></ping>\n", Ok(Request::Ping(Ping))),
+            ("<query xmlns='jabber:iq:version'/>", Ok(Request::Version(VersionQuery))),
+            (
+                "<p:query xmlns:p='http://jabber.org/protocol/disco#info' node='n'/>",
+                Ok(Request::DiscoInfo(DiscoInfoQuery { node: node(Some("n")) })),
+            ),
+            (
+                "<query xmlns='http://jabber.org/protocol/disco#items'/>",
+                Ok(Request::DiscoItems(DiscoItemsQuery { node: None, rsm: None })),
+            ),
+            ("", Err(Fault::Malformed)),
+            ("text", Err(Fault::Malformed)),
+            ("<ping xmlns='urn:xmpp:ping'>text</ping>", Err(Fault::Malformed)),
+            ("<ping xmlns='urn:xmpp:ping'/><ping xmlns='urn:xmpp:ping'/>", Err(Fault::Malformed)),
+            ("<ping xmlns='urn:xmpp:ping'/><x xmlns='a'/>", Err(Fault::Malformed)),
+            ("<x xmlns='a'/><ping xmlns='urn:xmpp:ping'/>", Err(Fault::Malformed)),
+            ("<ping xmlns='urn:xmpp:ping'><a></b></ping>", Err(Fault::Malformed)),
+            ("<pong xmlns='urn:xmpp:ping'/>", Err(Fault::Unimplemented)),
+            ("<x xmlns='a'><ping xmlns='urn:xmpp:ping'/></x>", Err(Fault::Foreign)),
+            ("<ping/>", Err(Fault::Foreign)),
+        ] {
+            assert_eq!(request(payload), expected, "{payload}");
+        }
+    }
+
+    #[test]
+    fn of_a_cut_stanza_the_head_is_read() {
+        let Incoming::Iq(iq) = parse_cut("<iq id='1' type='get'><a><a><", true) else { panic!() };
+        assert_eq!((iq.id.as_deref(), iq.kind), (Some("1"), Kind::Get));
+        assert_eq!(iq.request, Err(Fault::TooLarge));
+        assert!(matches!(parse_cut("<iq id='1", true), Incoming::Unknown));
+    }
+}

@@ -141,3 +141,123 @@ impl From<DefinedCondition> for Error {
 fn write(stanza: &Stanza) -> Option<Vec<u8>> {
     xso::to_vec(stanza).ok().filter(|bytes| bytes.len() <= MAX_ANSWER)
 }
+
+#[cfg(test)]
+mod tests {
+    use minidom::Element;
+
+    use super::super::incoming::{Incoming, tests::parse};
+    use super::*;
+
+    const PING: &str = "<ping xmlns='urn:xmpp:ping'/>";
+
+    /// What we answer, as a tree.
+    fn ask(text: &str) -> Option<Element> {
+        let Incoming::Iq(iq) = parse(text) else { panic!("no iq: {text}") };
+        answer(iq, "c.example").map(|bytes| String::from_utf8(bytes).unwrap().parse().unwrap())
+    }
+
+    fn expect(text: &str, expected: &str) {
+        let iq = format!("<iq xmlns='jabber:component:accept' {expected}");
+        assert_eq!(ask(text), Some(iq.parse().unwrap()), "{text}");
+    }
+
+    fn condition(text: &str) -> (String, String) {
+        let answer = ask(text).unwrap();
+        assert_eq!(answer.attr("type"), Some("error"), "{text}");
+        let error = answer.get_child("error", ns::COMPONENT).unwrap();
+        let condition = error.children().next().unwrap();
+        assert_eq!(condition.ns(), ns::XMPP_STANZAS);
+        (error.attr("type").unwrap().to_owned(), condition.name().to_owned())
+    }
+
+    #[test]
+    fn the_header_names_us_whatever_the_name() {
+        let header = String::from_utf8(header("a'b&c")).unwrap();
+        assert!(header.contains(" to='a&apos;b&amp;c' "), "{header}");
+    }
+
+    #[test]
+    fn what_we_know_is_answered() {
+        let head = "<iq from='a@b/c' to='c.example' id='1' type='get'>";
+        let back = "from='c.example' to='a@b/c' id='1' type='result'";
+        expect(&format!("{head}{PING}</iq>"), &format!("{back}/>"));
+        expect(
+            &format!("{head}<query xmlns='jabber:iq:version'/></iq>"),
+            &format!(
+                "{back}><query xmlns='jabber:iq:version'><name>ephemerd</name>\
+                 <version>{}</version></query></iq>",
+                env!("CARGO_PKG_VERSION")
+            ),
+        );
+        expect(
+            &format!("{head}<query xmlns='http://jabber.org/protocol/disco#items'/></iq>"),
+            &format!("{back}><query xmlns='http://jabber.org/protocol/disco#items'/></iq>"),
+        );
+        expect(
+            &format!("{head}<query xmlns='http://jabber.org/protocol/disco#info'/></iq>"),
+            &format!(
+                "{back}><query xmlns='http://jabber.org/protocol/disco#info'>\
+                 <identity category='component' type='generic' name='ephemerd'/>\
+                 <feature var='http://jabber.org/protocol/disco#info'/>\
+                 <feature var='http://jabber.org/protocol/disco#items'/>\
+                 <feature var='jabber:iq:version'/><feature var='urn:xmpp:ping'/></query></iq>"
+            ),
+        );
+    }
+
+    #[test]
+    fn what_we_do_not_know_gets_the_error_that_the_rfc_names() {
+        for (rest, kind, name) in [
+            ("type='get'/>", "modify", "bad-request"),
+            ("type='set'><x xmlns='a'/><x xmlns='a'/></iq>", "modify", "bad-request"),
+            ("type='wibble'><ping xmlns='urn:xmpp:ping'/></iq>", "modify", "bad-request"),
+            ("><ping xmlns='urn:xmpp:ping'/></iq>", "modify", "bad-request"),
+            ("type='get'><x xmlns='a'/></iq>", "cancel", "service-unavailable"),
+            ("type='set'><ping xmlns='urn:xmpp:ping'/></iq>", "cancel", "feature-not-implemented"),
+            ("type='get'><pong xmlns='urn:xmpp:ping'/></iq>", "cancel", "feature-not-implemented"),
+            (
+                "type='get'><query xmlns='http://jabber.org/protocol/disco#info' node='n'/></iq>",
+                "cancel",
+                "item-not-found",
+            ),
+        ] {
+            let expected = (kind.to_owned(), name.to_owned());
+            assert_eq!(condition(&format!("<iq from='a' to='c.example' id='1' {rest}")), expected);
+        }
+        for to in ["u@c.example", "c.example/r", "u@c.example/r@s"] {
+            let expected = ("cancel".to_owned(), "service-unavailable".to_owned());
+            let text = format!("<iq from='a' to='{to}' type='get'>{PING}</iq>");
+            assert_eq!(condition(&text), expected);
+            assert_eq!(ask(&text).unwrap().attr("from"), Some(to));
+        }
+    }
+
+    #[test]
+    fn answers_are_not_answered() {
+        for kind in ["result", "error"] {
+            assert_eq!(ask(&format!("<iq from='a' id='1' type='{kind}'>{PING}</iq>")), None);
+        }
+    }
+
+    #[test]
+    fn we_never_speak_for_another_name() {
+        for to in ["to='d.example'", "to='c.example@d.example'", "to=''", ""] {
+            let expected = ask(&format!("<iq {to} type='get'/>")).unwrap();
+            assert_eq!(expected.attr("from"), Some("c.example"), "{to}");
+        }
+        let spelt = ask("<iq to='C.Example' type='get'/>").unwrap();
+        assert_eq!(spelt.attr("from"), Some("C.Example"));
+    }
+
+    #[test]
+    fn an_answer_never_grows_beyond_its_bound() {
+        let length = |quotes: usize| {
+            let text = format!("<iq id=\"{}\" type='get'/>", "'".repeat(quotes));
+            let Incoming::Iq(iq) = parse(&text) else { panic!() };
+            answer(iq, "c.example").map(|bytes| bytes.len())
+        };
+        assert!(length(50_000).is_some_and(|length| (250_000..=MAX_ANSWER).contains(&length)));
+        assert_eq!(length(60_000), None);
+    }
+}
