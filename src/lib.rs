@@ -20,6 +20,7 @@
 //! [`metrics`] is a leaf that any layer may use.
 
 pub mod archive;
+pub mod component;
 pub mod config;
 pub mod database;
 pub mod http;
