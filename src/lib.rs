@@ -19,6 +19,7 @@
 //!
 //! [`metrics`] is a leaf that any layer may use.
 
+pub mod app;
 pub mod archive;
 pub mod component;
 pub mod config;

@@ -1,9 +1,4 @@
-//! Domains and where servers listen.
-
-use std::net::Ipv6Addr;
-use std::path::PathBuf;
-
-use super::types::ServerAddress;
+//! Domains.
 
 /// RFC 7622: a domain part has at most 1023 bytes.
 const MAX_DOMAIN_BYTES: usize = 1023;
@@ -38,24 +33,6 @@ pub(super) fn domain(text: &str) -> Result<(), &'static str> {
     }
 }
 
-/// `host:port`, `[ipv6]:port` or `unix:/path`.
-pub(super) fn server_address(text: &str) -> Option<ServerAddress> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        let path = PathBuf::from(path);
-        return path.is_absolute().then_some(ServerAddress::Unix(path));
-    }
-    let (host, port) = text.rsplit_once(':')?;
-    let port = port.parse().ok().filter(|port| *port > 0)?;
-    let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(ipv6) => ipv6.parse::<Ipv6Addr>().ok()?.to_string(),
-        None => {
-            domain(&host.to_lowercase()).ok()?;
-            host.to_owned()
-        }
-    };
-    Some(ServerAddress::Tcp { host, port })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,28 +49,5 @@ mod tests {
             assert!(domain(bad).is_err(), "{bad}");
         }
         assert!(domain(&"a".repeat(1024)).is_err());
-    }
-
-    #[test]
-    fn addresses_of_servers_read_and_print() {
-        for text in ["127.0.0.1:5347", "[::1]:5347", "xmpp.example.org:5347", "unix:/run/p/c.sock"]
-        {
-            assert_eq!(server_address(text).unwrap().to_string(), text);
-        }
-        for bad in [
-            "",
-            "localhost",
-            "localhost:",
-            "localhost:0",
-            "localhost:65536",
-            ":5347",
-            "::1:5347",
-            "unix:",
-            "unix:relative",
-            "a b:1",
-            "[127.0.0.1]:1",
-        ] {
-            assert_eq!(server_address(bad), None, "{bad}");
-        }
     }
 }

@@ -28,7 +28,7 @@ pub use secret::DatabaseUrl;
 pub use sources::{DEFAULT_FILE, Sources};
 pub use types::{
     ArchiveConfig, ArchiveKind, BacklogRule, ComponentConfig, DatabaseConfig, EraseConfig,
-    EraseMode, HttpConfig, LogConfig, LogFormat, LogLevel, ServerAddress, SweepConfig,
+    EraseMode, HttpConfig, LogConfig, LogFormat, LogLevel, SweepConfig,
 };
 
 use crate::model::{HintRules, OfflineRules, Rules, TimerRules};

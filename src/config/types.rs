@@ -1,11 +1,11 @@
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
 
 use super::secret::DatabaseUrl;
+use crate::component::ServerAddress;
 
 /// Who we are to the XMPP server (XEP-0114).
 #[derive(Debug)]
@@ -16,30 +16,6 @@ pub struct ComponentConfig {
     pub server: ServerAddress,
     /// What the handshake proves that we know.
     pub secret: SecretString,
-}
-
-/// Where the XMPP server waits for components.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ServerAddress {
-    /// A host name or IP address without brackets, and a port.
-    Tcp {
-        /// The host.
-        host: String,
-        /// The port, not 0.
-        port: u16,
-    },
-    /// A socket in the file system.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for ServerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
 }
 
 /// The XMPP server's own PostgreSQL database, where our schema lives too.

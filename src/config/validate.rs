@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::address::{domain, server_address};
+use super::address::domain;
 use super::error::ConfigError;
 use super::judge::{CENTURY, Judge};
 use super::raw::{
@@ -60,7 +60,7 @@ impl Judge<'_> {
         })?;
         let server =
             self.required("component.server", raw.server, "write server = \"127.0.0.1:5347\"")?;
-        let server = server_address(&server).ok_or_else(|| {
+        let server = server.parse().map_err(|_| {
             self.invalid(
                 "component.server",
                 "is neither host:port nor unix:/path",

@@ -84,7 +84,7 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<()> {
         .execute(&mut *connection)
         .await
         .named("migrate_patience")?;
-    MIGRATOR.run(connection).await.map_err(|error| match error {
+    MIGRATOR.run_direct(None, connection, false).await.map_err(|error| match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
             Error::new("migrate", &error)
         }

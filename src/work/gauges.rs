@@ -1,6 +1,6 @@
 //! The ledger in figures for Prometheus: counted now and then, never per scrape.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sqlx::PgPool;
 use tokio::time::Instant;
@@ -19,10 +19,10 @@ const EVERY: Duration = Duration::from_secs(15);
 const IDLE_PARTS: u32 = 100;
 
 /// Keeps the gauges of the ledger fresh, until stopped.
-pub async fn run(pool: PgPool, hosts: Vec<String>, metrics: &Metrics, stop: CancellationToken) {
+pub async fn run(pool: PgPool, hosts: Vec<String>, metrics: Arc<Metrics>, stop: CancellationToken) {
     loop {
         let started = Instant::now();
-        if refresh(&pool, &hosts, metrics).await.is_err() {
+        if refresh(&pool, &hosts, &metrics).await.is_err() {
             metrics.database_errors.inc();
         }
         let pause = EVERY.max(started.elapsed() * IDLE_PARTS);

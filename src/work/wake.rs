@@ -1,6 +1,9 @@
 //! What wakes the eraser before its time: a recording, or a word of the operator.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use sqlx::{PgPool, postgres::PgListener};
 use tokio::sync::Notify;
@@ -38,11 +41,11 @@ impl Wake {
 
 /// Listens to the database and rings, until stopped. While it cannot listen the eraser wakes by itself,
 /// once a minute at the least.
-pub async fn listen(pool: PgPool, wake: &Wake, metrics: &Metrics, stop: CancellationToken) {
+pub async fn listen(pool: PgPool, wake: Arc<Wake>, metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut told = false;
     loop {
         let outcome = tokio::select! {
-            outcome = listen_once(&pool, wake, &mut told) => outcome,
+            outcome = listen_once(&pool, &wake, &mut told) => outcome,
             () = stop.cancelled() => return,
         };
         if let Err(error) = outcome {
