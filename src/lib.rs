@@ -19,8 +19,11 @@
 //!
 //! [`metrics`] is a leaf that any layer may use.
 
+pub mod archive;
 pub mod config;
+pub mod database;
 pub mod http;
+pub mod ledger;
 pub mod lifecycle;
 pub mod metrics;
 pub mod model;
@@ -28,3 +31,4 @@ pub mod ops;
 pub mod policy;
 pub mod stanza;
 pub mod telemetry;
+pub mod work;

@@ -1,1 +1,32 @@
-//! lab
+//! A laboratory for ephemerd's tests, its demo and its bench: private servers on loopback, raw XMPP clients, and a checker
+//! that judges by what those servers show, never by what ephemerd says of itself.
+//!
+//! It never depends on `ephemerd`: what it knows of the daemon is its command line, its configuration file and its HTTP pages.
+//!
+//! All servers are Debian's, each started by us on free ports with a folder of its own, and ended by its pid: when the value is
+//! dropped, and when our process ends, however it ends.
+
+mod database;
+mod error;
+mod lab;
+mod ports;
+mod process;
+mod scratch;
+mod server;
+mod wait;
+
+pub mod postgres;
+pub mod prosody;
+pub mod rows;
+pub mod xmpp;
+
+pub use database::Database;
+pub use error::{Context, LabError, Result};
+pub use lab::Lab;
+pub use nix::sys::signal::Signal;
+pub use ports::free_address;
+pub use postgres::{Postgres, PostgresConfig};
+pub use process::Process;
+pub use prosody::{Prosody, ProsodyConfig};
+pub use server::{Endpoints, Server};
+pub use wait::{PATIENCE, eventually};
