@@ -19,7 +19,9 @@
 //!
 //! [`metrics`] is a leaf that any layer may use.
 
+pub mod app;
 pub mod archive;
+pub mod cli;
 pub mod config;
 pub mod database;
 pub mod http;
