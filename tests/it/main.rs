@@ -2,6 +2,8 @@
 
 // `cfg(test)` on each line lets clippy know that helpers here are tests too.
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod http;
