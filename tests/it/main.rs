@@ -1,1 +1,3 @@
-//! it
+//! The daemon as an operator runs it: the program itself, against real servers, judged by what those servers show.
+
+mod support;

@@ -8,6 +8,7 @@
 
 mod database;
 mod error;
+mod figures;
 mod lab;
 mod ports;
 mod process;
@@ -15,13 +16,17 @@ mod scratch;
 mod server;
 mod wait;
 
+pub mod daemon;
+pub mod http;
 pub mod postgres;
 pub mod prosody;
 pub mod rows;
 pub mod xmpp;
 
+pub use daemon::{Daemon, DaemonConfig};
 pub use database::Database;
 pub use error::{Context, LabError, Result};
+pub use figures::Figures;
 pub use lab::Lab;
 pub use nix::sys::signal::Signal;
 pub use ports::free_address;

@@ -127,6 +127,7 @@ impl Postgres {
             return Ok(());
         }
         let process = Launch::new("PostgreSQL", self.bin.join("postgres"), Signal::SIGQUIT)
+            .death(Signal::SIGQUIT) // so that it ends its children and frees its shared memory
             .user(self.user.as_ref())
             .args(["-D".as_ref(), self.data().as_os_str()])
             .spawn(&self.log())?;

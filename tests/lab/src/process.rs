@@ -27,13 +27,21 @@ pub(crate) struct Launch {
     env: Vec<(OsString, OsString)>,
     user: Option<User>,
     end: Signal,
+    death: Signal,
 }
 
 impl Launch {
-    /// `end` is the signal that ends the program cleanly: at `stop`, on drop, and when our process dies.
+    /// `end` is the signal that ends the program cleanly, at `stop` and on drop.
     pub(crate) fn new(name: &'static str, program: impl AsRef<OsStr>, end: Signal) -> Self {
         let program = program.as_ref().to_owned();
-        Self { name, program, args: Vec::new(), env: Vec::new(), user: None, end }
+        let (args, env) = (Vec::new(), Vec::new());
+        Self { name, program, args, env, user: None, end, death: Signal::SIGKILL }
+    }
+
+    /// The signal that the program gets when our own process dies: by default SIGKILL, which reaches stopped programs too.
+    pub(crate) fn death(mut self, death: Signal) -> Self {
+        self.death = death;
+        self
     }
 
     pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
@@ -54,21 +62,26 @@ impl Launch {
 
     /// Starts it in the background; what it prints is added to `log`.
     pub(crate) fn spawn(self, log: &Path) -> Result<Process> {
-        let what = format!("starting {}", self.name);
-        let out = append(log).context(what.as_str())?;
-        let err = out.try_clone().context(what.as_str())?;
-        let (name, end) = (self.name, self.end);
-        let mut command = self.command();
-        command.stdin(Stdio::null()).stdout(out).stderr(err);
-        Process::spawn(name, command, end, log).context(what)
+        self.spawn_with(Path::new("/dev/null"), log, log)
     }
 
-    /// Runs it to its end, on this thread.
-    pub(crate) fn run(self) -> Result<String> {
+    /// Starts it in the background with files for what it reads and prints.
+    pub(crate) fn spawn_with(self, stdin: &Path, stdout: &Path, stderr: &Path) -> Result<Process> {
+        let what = format!("starting {}", self.name);
+        let (name, end) = (self.name, self.end);
+        let mut command = self.command();
+        command.stdin(File::open(stdin).context(what.as_str())?);
+        command.stdout(append(stdout).context(what.as_str())?);
+        command.stderr(append(stderr).context(what.as_str())?);
+        Process::spawn(name, command, end, stderr).context(what)
+    }
+
+    /// Runs it to its end, on this thread; an error unless it succeeds.
+    pub(crate) fn run(self) -> Result<()> {
         let name = self.name;
         let output = self.command().stdin(Stdio::null()).output().context(name)?;
         if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+            return Ok(());
         }
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         Err(LabError::new(format!("{name} failed ({}): {said}", output.status)))
@@ -76,12 +89,17 @@ impl Launch {
 
     fn command(self) -> Command {
         let mut command = Command::new("setpriv");
-        command.arg(format!("--pdeathsig={}", self.end.as_str().trim_start_matches("SIG")));
+        command.arg(format!("--pdeathsig={}", self.death.as_str().trim_start_matches("SIG")));
         if let Some(user) = self.user {
             command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid));
             command.arg("--init-groups").env("HOME", user.dir).env("USER", user.name);
         }
+        let ours = std::env::vars_os().map(|(name, _)| name);
+        for name in ours.filter(|it| it.to_string_lossy().starts_with("EPHEMERD")) {
+            command.env_remove(name);
+        }
         command.arg("--").arg(self.program).args(self.args).envs(self.env);
+        // A Ctrl-C at the terminal is for us: we end the others.
         command.current_dir("/").process_group(0);
         command
     }

@@ -66,7 +66,7 @@ impl ProsodyConfig {
     fn globals(&self, place: Place<'_>) -> String {
         let Place { folder, endpoints, .. } = place;
         let mut lua = String::new();
-        let plugins: Vec<_> = self.plugin_paths.iter().map(|it| quote(it)).collect();
+        let plugins: Vec<_> = self.plugin_paths.iter().map(quote).collect();
         let lines = [
             format!("plugin_paths = {{ {} }}", plugins.join(", ")),
             format!("data_path = {}", quote(folder.join("data"))),
