@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use ephemerd_lab::daemon::{self, Output};
-use ephemerd_lab::{Daemon, DaemonConfig, Result};
+use ephemerd_lab::{Daemon, DaemonConfig, Output, Result, daemon};
 
 /// The program, as cargo built it for these tests.
 pub(crate) fn program() -> &'static Path {

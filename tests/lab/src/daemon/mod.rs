@@ -14,20 +14,10 @@ pub use config::DaemonConfig;
 
 use crate::figures::Figures;
 use crate::http::{self, Response};
-use crate::process::{Launch, Process};
+use crate::launch::{Launch, Output};
+use crate::process::Process;
 use crate::wait::PATIENCE;
 use crate::{LabError, Result, eventually, free_address, scratch};
-
-/// What a command of the program printed and how it ended.
-#[derive(Debug, Clone)]
-pub struct Output {
-    /// The exit code; `None` where a signal ended it.
-    pub code: Option<i32>,
-    /// Its standard output.
-    pub stdout: String,
-    /// Its standard error.
-    pub stderr: String,
-}
 
 /// A running `ephemerd run`, ended when dropped.
 pub struct Daemon {
@@ -163,15 +153,7 @@ pub async fn command_with_input(
     let folder = scratch::folder("command")?;
     let (config, _) = with_address(config)?;
     config.write(folder.path())?;
-    let files = ["stdin", "stdout", "stderr"].map(|name| folder.path().join(name));
-    let [stdin, stdout, stderr] = &files;
-    std::fs::write(stdin, input)?;
-    let process = launch(binary, &config, folder.path(), args).spawn_with(stdin, stdout, stderr)?;
-    let status = process.wait(PATIENCE).await?;
-    let read = |file: &PathBuf| -> Result<String> {
-        Ok(String::from_utf8_lossy(&std::fs::read(file)?).into_owned())
-    };
-    Ok(Output { code: status.code(), stdout: read(stdout)?, stderr: read(stderr)? })
+    launch(binary, &config, folder.path(), args).output(input, PATIENCE).await
 }
 
 fn launch(binary: &Path, config: &DaemonConfig, folder: &Path, args: &[&str]) -> Launch {

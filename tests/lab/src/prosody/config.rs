@@ -124,6 +124,7 @@ impl ProsodyConfig {
              Component {:?} \"muc\"\n\
              \trestrict_room_creation = false\n\
              \tmodules_enabled = {{ \"muc_mam\"; {modules}}}\n\
+             \tmuc_room_default_persistent = true\n\
              \tmuc_log_by_default = true; muc_log_expires_after = \"never\"\n\
              Component {:?}\n\
              \tcomponent_secret = {:?}\n",
