@@ -1,4 +1,4 @@
-//! The integration tests: real servers, real sockets.
+//! The program as an operator runs it: real servers, real sockets, judged by what those servers show.
 
 // `cfg(test)` on each line lets clippy know that helpers here are tests too.
 #[cfg(test)]
@@ -9,3 +9,5 @@ mod config;
 mod http;
 #[cfg(test)]
 mod import_law;
+#[cfg(test)]
+mod support;

@@ -4,6 +4,7 @@ use crate::database::Database;
 use crate::postgres::Postgres;
 use crate::prosody::{Prosody, ProsodyConfig, Storage};
 use crate::server::{Endpoints, Server};
+use crate::snapshot::Snapshot;
 use crate::xmpp::{Client, MamItem, MamQuery};
 use crate::{Result, rows};
 
@@ -77,6 +78,15 @@ impl<S: Server> Lab<S> {
         client.send_presence().await?;
         client.sync().await?;
         Ok(client)
+    }
+
+    /// The server's archives as they stand now, for a `Checker`; not its offline queues, which it empties by itself.
+    pub async fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        let mut snapshots = Vec::new();
+        for table in S::TABLES.iter().filter(|table| !table.is_queue) {
+            snapshots.push(Snapshot::take(&self.database, *table).await?);
+        }
+        Ok(snapshots)
     }
 
     /// What a fresh client of this user finds in an archive, page by page.

@@ -8,25 +8,40 @@
 
 mod database;
 mod error;
+mod figures;
 mod lab;
+mod launch;
 mod ports;
 mod process;
 mod scratch;
 mod server;
 mod wait;
+mod words;
 
+pub mod checker;
+pub mod daemon;
+pub mod http;
 pub mod postgres;
+pub mod prometheus;
 pub mod prosody;
 pub mod rows;
+pub mod snapshot;
 pub mod xmpp;
 
+pub use checker::{Archive, Checker, Verdict};
+pub use daemon::{Daemon, DaemonConfig};
 pub use database::Database;
 pub use error::{Context, LabError, Result};
+pub use figures::Figures;
 pub use lab::Lab;
+pub use launch::Output;
 pub use nix::sys::signal::Signal;
 pub use ports::free_address;
 pub use postgres::{Postgres, PostgresConfig};
 pub use process::Process;
+pub use prometheus::Prometheus;
 pub use prosody::{Prosody, ProsodyConfig};
 pub use server::{Endpoints, Server};
+pub use snapshot::Snapshot;
 pub use wait::{PATIENCE, eventually};
+pub use words::Words;

@@ -14,7 +14,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::process::{Launch, Process, give, service_user};
+use crate::launch::{Launch, give, service_user};
+use crate::process::Process;
 use crate::{LabError, Result, eventually, free_address, scratch};
 
 /// The role that the XMPP servers use and that owns their databases.
@@ -67,7 +68,7 @@ impl Postgres {
             roles: Mutex::new(()),
             folder: scratch::folder("postgres")?,
         };
-        postgres.initdb(&config)?;
+        postgres.initdb(&config).await?;
         postgres.resume().await?;
         let password = &postgres.password;
         let role = format!("CREATE ROLE {SERVER_ROLE} LOGIN PASSWORD '{password}'");
@@ -127,6 +128,7 @@ impl Postgres {
             return Ok(());
         }
         let process = Launch::new("PostgreSQL", self.bin.join("postgres"), Signal::SIGQUIT)
+            .death(Signal::SIGQUIT) // so that it ends its children and frees its shared memory
             .user(self.user.as_ref())
             .args(["-D".as_ref(), self.data().as_os_str()])
             .spawn(&self.log())?;
@@ -181,7 +183,8 @@ impl Postgres {
             .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file", grants])
             .args(["--host", &self.address.ip().to_string(), "--username", SUPERUSER])
             .args(["--port", &self.address.port().to_string(), "--dbname", database])
-            .run()?;
+            .run()
+            .await?;
         self.execute(&format!("ALTER ROLE {DAEMON_ROLE} PASSWORD '{}'", self.password)).await
     }
 
@@ -198,7 +201,7 @@ impl Postgres {
         self.folder.path().join("data")
     }
 
-    fn initdb(&self, config: &PostgresConfig) -> Result<()> {
+    async fn initdb(&self, config: &PostgresConfig) -> Result<()> {
         let user = self.user.as_ref();
         give(self.folder.path(), user)?;
         let password_file = self.folder.path().join("password");
@@ -209,22 +212,28 @@ impl Postgres {
             .args(["--username", SUPERUSER])
             .args(["--pwfile".as_ref(), password_file.as_os_str()])
             .args(["--pgdata".as_ref(), self.data().as_os_str()])
-            .run()?;
+            .run()
+            .await?;
         let settings = self.settings(config);
         fs::write(self.data().join("postgresql.auto.conf"), settings)?;
         Ok(())
     }
 
     fn settings(&self, config: &PostgresConfig) -> String {
-        let port = self.address.port();
-        let folder = self.folder.path().display();
         let fsync = if config.fsync { "on" } else { "off" };
-        format!(
-            "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{folder}'\n\
-             fsync = {fsync}\nfull_page_writes = {fsync}\nmax_connections = 300\n\
-             max_wal_size = '4GB'\nlog_line_prefix = '%m [%p] %u@%d '\n{}\n",
-            config.settings.join("\n")
-        )
+        let ours = [
+            "listen_addresses = '127.0.0.1'".to_owned(),
+            format!("port = {}", self.address.port()),
+            format!("unix_socket_directories = '{}'", self.folder.path().display()),
+            format!("fsync = {fsync}"),
+            format!("full_page_writes = {fsync}"),
+            "max_connections = 300".to_owned(),
+            "max_wal_size = '4GB'".to_owned(),
+            // In our folder, so that nothing stays in /dev/shm when we are killed.
+            "dynamic_shared_memory_type = 'mmap'".to_owned(),
+            "log_line_prefix = '%m [%p] %u@%d '".to_owned(),
+        ];
+        ours.iter().chain(&config.settings).map(|line| format!("{line}\n")).collect()
     }
 }
 

@@ -1,15 +1,13 @@
-use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use nix::unistd::{Pid, User, geteuid};
+use nix::unistd::Pid;
 use tokio::sync::watch;
 
 use crate::error::Context as _;
@@ -18,91 +16,6 @@ use crate::{LabError, Result};
 
 const LAST_WORDS_LINES: usize = 15;
 const END_WITHIN: Duration = Duration::from_secs(10);
-
-/// A command line for a server that shall not outlive us.
-pub(crate) struct Launch {
-    name: &'static str,
-    program: OsString,
-    args: Vec<OsString>,
-    env: Vec<(OsString, OsString)>,
-    user: Option<User>,
-    end: Signal,
-}
-
-impl Launch {
-    /// `end` is the signal that ends the program cleanly: at `stop`, on drop, and when our process dies.
-    pub(crate) fn new(name: &'static str, program: impl AsRef<OsStr>, end: Signal) -> Self {
-        let program = program.as_ref().to_owned();
-        Self { name, program, args: Vec::new(), env: Vec::new(), user: None, end }
-    }
-
-    pub(crate) fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
-        self
-    }
-
-    pub(crate) fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
-        self
-    }
-
-    /// Runs it as this user where we are root.
-    pub(crate) fn user(mut self, user: Option<&User>) -> Self {
-        self.user = user.cloned();
-        self
-    }
-
-    /// Starts it in the background; what it prints is added to `log`.
-    pub(crate) fn spawn(self, log: &Path) -> Result<Process> {
-        let what = format!("starting {}", self.name);
-        let out = append(log).context(what.as_str())?;
-        let err = out.try_clone().context(what.as_str())?;
-        let (name, end) = (self.name, self.end);
-        let mut command = self.command();
-        command.stdin(Stdio::null()).stdout(out).stderr(err);
-        Process::spawn(name, command, end, log).context(what)
-    }
-
-    /// Runs it to its end, on this thread.
-    pub(crate) fn run(self) -> Result<String> {
-        let name = self.name;
-        let output = self.command().stdin(Stdio::null()).output().context(name)?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(LabError::new(format!("{name} failed ({}): {said}", output.status)))
-    }
-
-    fn command(self) -> Command {
-        let mut command = Command::new("setpriv");
-        command.arg(format!("--pdeathsig={}", self.end.as_str().trim_start_matches("SIG")));
-        if let Some(user) = self.user {
-            command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid));
-            command.arg("--init-groups").env("HOME", user.dir).env("USER", user.name);
-        }
-        command.arg("--").arg(self.program).args(self.args).envs(self.env);
-        command.current_dir("/").process_group(0);
-        command
-    }
-}
-
-/// The user that a server's package made for it: `None` where we are not root and run it as ourselves.
-pub(crate) fn service_user(name: &str, package: &str) -> Result<Option<User>> {
-    if !geteuid().is_root() {
-        return Ok(None);
-    }
-    let user = User::from_name(name).context(format!("looking for the user {name}"))?;
-    let missing = || LabError::new(format!("there is no user {name}: apt-get install {package}"));
-    user.ok_or_else(missing).map(Some)
-}
-
-/// Gives a file or folder to the server's user.
-pub(crate) fn give(path: &Path, user: Option<&User>) -> Result<()> {
-    let Some(user) = user else { return Ok(()) };
-    std::os::unix::fs::chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
-        .context("handing a folder to a server's user")
-}
 
 /// A running program, ended by its pid when the value is dropped and when our own process dies.
 pub struct Process {
@@ -127,7 +40,7 @@ impl State {
 }
 
 impl Process {
-    fn spawn(
+    pub(crate) fn spawn(
         name: &'static str,
         command: Command,
         end: Signal,
@@ -258,8 +171,4 @@ fn spawn_from_lasting_thread(command: Command) -> std::io::Result<Child> {
     let orders = spawner.as_ref().ok_or_else(gone)?;
     orders.send((command, reply)).map_err(|_| gone())?;
     answer.recv().map_err(|_| gone())?
-}
-
-fn append(log: &Path) -> std::io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(log)
 }

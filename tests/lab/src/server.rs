@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 
 use crate::Result;
+use crate::snapshot::Table;
 
 /// Where an XMPP server of the laboratory is found, and what it knows.
 #[derive(Debug, Clone)]
@@ -37,6 +38,9 @@ impl Endpoints {
 pub trait Server: Send + Sync {
     /// The archive kind in the daemon's configuration, `archive.kind`.
     const KIND: &'static str;
+
+    /// Its tables that hold stanzas.
+    const TABLES: &'static [Table];
 
     /// Where it is found.
     fn endpoints(&self) -> &Endpoints;

@@ -165,7 +165,7 @@ async fn shape(database: &Database) -> Result<Vec<String>> {
          UNION ALL SELECT indexdef FROM pg_indexes WHERE tablename = 'prosodyarchive' \
          UNION ALL SELECT pg_get_serial_sequence('prosodyarchive', 'sort_id') \
          UNION ALL SELECT c.relname || ' ' || pg_get_userbyid(c.relowner) || ' ' || c.relacl::text \
-           FROM pg_class c WHERE c.relname LIKE 'prosodyarchive%' ORDER BY 1",
+           FROM pg_class c WHERE c.relname LIKE 'prosodyarchive%' AND c.relkind IN ('r', 'S') ORDER BY 1",
     )
     .fetch_all(database.superuser())
     .await?)

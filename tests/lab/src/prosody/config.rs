@@ -66,7 +66,7 @@ impl ProsodyConfig {
     fn globals(&self, place: Place<'_>) -> String {
         let Place { folder, endpoints, .. } = place;
         let mut lua = String::new();
-        let plugins: Vec<_> = self.plugin_paths.iter().map(|it| quote(it)).collect();
+        let plugins: Vec<_> = self.plugin_paths.iter().map(quote).collect();
         let lines = [
             format!("plugin_paths = {{ {} }}", plugins.join(", ")),
             format!("data_path = {}", quote(folder.join("data"))),
@@ -124,6 +124,7 @@ impl ProsodyConfig {
              Component {:?} \"muc\"\n\
              \trestrict_room_creation = false\n\
              \tmodules_enabled = {{ \"muc_mam\"; {modules}}}\n\
+             \tmuc_room_default_persistent = true\n\
              \tmuc_log_by_default = true; muc_log_expires_after = \"never\"\n\
              Component {:?}\n\
              \tcomponent_secret = {:?}\n",

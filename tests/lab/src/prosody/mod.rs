@@ -15,8 +15,10 @@ use tokio::sync::Mutex;
 pub use config::{ProsodyConfig, Storage};
 
 use crate::database::Database;
-use crate::process::{Launch, Process, give, service_user};
+use crate::launch::{Launch, give, service_user};
+use crate::process::Process;
 use crate::server::{Endpoints, Server};
+use crate::snapshot::{PROSODY_ARCHIVES, PROSODY_QUEUE, Table};
 use crate::xmpp::probe;
 use crate::{LabError, Result, eventually, free_address, scratch};
 
@@ -153,6 +155,7 @@ impl Prosody {
 
 impl Server for Prosody {
     const KIND: &'static str = "prosody";
+    const TABLES: &'static [Table] = &[PROSODY_ARCHIVES, PROSODY_QUEUE];
 
     fn endpoints(&self) -> &Endpoints {
         &self.endpoints
