@@ -1,1 +1,4 @@
-//! it
+//! ephemerd's integration tests, in one binary.
+
+#[cfg(test)]
+mod golden;
