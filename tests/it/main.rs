@@ -6,6 +6,8 @@ mod cli;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod import_law;
