@@ -1,3 +1,9 @@
-//! The daemon as an operator runs it: the program itself, against real servers, judged by what those servers show.
+//! The integration tests: real servers, real sockets.
 
-mod support;
+// `cfg(test)` on each line lets clippy know that helpers here are tests too.
+#[cfg(test)]
+mod config;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod import_law;

@@ -1,0 +1,179 @@
+use std::{fmt, time::Duration};
+
+use super::Verdict;
+
+/// What policy makes of a stanza; [`fmt::Display`] says it in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judgement {
+    /// It goes.
+    Goes(Verdict),
+    /// Nothing that it says makes it go, for these reasons.
+    Stays(Vec<Because>),
+}
+
+impl Judgement {
+    /// When and why it goes, if it does.
+    pub fn verdict(self) -> Option<Verdict> {
+        match self {
+            Self::Goes(verdict) => Some(verdict),
+            Self::Stays(_) => None,
+        }
+    }
+
+    /// What led to the judgement, in the order of thought.
+    pub fn because(&self) -> &[Because] {
+        match self {
+            Self::Goes(verdict) => &verdict.because,
+            Self::Stays(because) => because,
+        }
+    }
+}
+
+impl fmt::Display for Judgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Goes(verdict) => write!(f, "goes {}", verdict.due_at)?,
+            Self::Stays(_) => f.write_str("stays")?,
+        }
+        for (at, because) in self.because().iter().enumerate() {
+            write!(f, "{}{because}", if at == 0 { ": " } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+/// One step on the way to a [`Judgement`]; [`fmt::Display`] says it as a short clause for people. Holds nothing of the
+/// stanza but numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Because {
+    /// The root is another element than `<message/>`.
+    NotAMessage,
+    /// ephemerd has already erased the words.
+    Placeholder,
+    /// `<i-want-out/>`.
+    OptOut,
+    /// A timer of zero and no content.
+    SwitchesOff,
+    /// Neither a timer nor a hint that counts.
+    NothingAsked,
+    /// The timer that counts, of so many valid ones.
+    Timer {
+        /// The shortest, in seconds.
+        seconds: u32,
+        /// How many there are.
+        of: u32,
+    },
+    /// Timers of zero, which count for nothing here.
+    ZeroTimers(u32),
+    /// Timers that are no number of seconds.
+    InvalidTimers(u32),
+    /// `timers.min` makes it longer.
+    RaisedTo(Duration),
+    /// `timers.max` makes it shorter.
+    LoweredTo(Duration),
+    /// A timer and nothing that carries content; it stays at least so long.
+    Negotiation(Duration),
+    /// The hint asks that no copy be kept; one in the archive goes so long after archiving.
+    Hint(Duration),
+    /// The timer is the earlier of the two.
+    TimerIsEarlier,
+    /// The hint is the earlier of the two.
+    HintIsEarlier,
+    /// Hints in errors are ignored.
+    HintInError,
+    /// `<store/>` beats the hint.
+    StoreBeatsHint,
+    /// The hint beats `<store/>`.
+    HintBeatsStore,
+    /// Hints do not shorten a negotiation.
+    HintInNegotiation,
+    /// Hints never touch the offline queue.
+    HintInQueue,
+    /// While nobody has received the message, its timer counts and not its hint.
+    HintWaits,
+    /// Nobody has received it: so much is added.
+    Undelivered(Duration),
+    /// Nobody has received it, and what nobody has received stays.
+    UndeliveredStays,
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NotAMessage => f.write_str("it is no message"),
+            Self::Placeholder => f.write_str("it is a placeholder: its words are gone"),
+            Self::OptOut => f.write_str("an opt-out stays, or others would switch timers on again"),
+            Self::SwitchesOff => f.write_str(
+                "a timer of zero without content switches timers off, and stays to be learned",
+            ),
+            Self::NothingAsked => f.write_str("neither a timer nor a hint asks for it to go"),
+            Self::Timer { seconds, of: 0 | 1 } => {
+                write!(f, "a timer of {}", Span::seconds(seconds))
+            }
+            Self::Timer { seconds, of } => {
+                write!(f, "the shortest of {of} timers, {}", Span::seconds(seconds))
+            }
+            Self::ZeroTimers(1) => f.write_str("a timer of zero means off"),
+            Self::ZeroTimers(of) => write!(f, "{of} timers of zero mean off"),
+            Self::InvalidTimers(1) => {
+                f.write_str("a timer that is no number of seconds is ignored")
+            }
+            Self::InvalidTimers(of) => {
+                write!(f, "{of} timers that are no number of seconds are ignored")
+            }
+            Self::RaisedTo(min) => write!(f, "timers.min makes it {}", Span(min)),
+            Self::LoweredTo(max) => write!(f, "timers.max makes it {}", Span(max)),
+            Self::Negotiation(stays) => write!(
+                f,
+                "it negotiates a timer and carries no content, so it stays {} for devices that are away",
+                Span(stays)
+            ),
+            Self::Hint(keep_for) => {
+                write!(f, "a hint not to be stored, so it is kept for {}", Span(keep_for))
+            }
+            Self::TimerIsEarlier => f.write_str("the timer is the earlier"),
+            Self::HintIsEarlier => f.write_str("the hint is the earlier"),
+            Self::HintInError => f.write_str("hints in an error are ignored"),
+            Self::StoreBeatsHint => f.write_str("the hint is beaten by <store/>"),
+            Self::HintBeatsStore => f.write_str("the hint beats <store/>"),
+            Self::HintInNegotiation => f.write_str("hints do not shorten a negotiation"),
+            Self::HintInQueue => f.write_str("hints do not touch the offline queue"),
+            Self::HintWaits => f.write_str("its hint waits until somebody has received it"),
+            Self::Undelivered(wait) => {
+                write!(f, "nobody has received it yet, which adds {}", Span(wait))
+            }
+            Self::UndeliveredStays => f.write_str("it stays until somebody has received it"),
+        }
+    }
+}
+
+/// A length of time as the configuration writes it: `90d`, `1h 30m`, `250ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl Span {
+    const fn seconds(seconds: u32) -> Self {
+        Self(Duration::from_secs(seconds as u64))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, nanos) = (self.0.as_secs(), u64::from(self.0.subsec_nanos()));
+        let parts = [
+            (seconds / 86_400, "d"),
+            (seconds / 3_600 % 24, "h"),
+            (seconds / 60 % 60, "m"),
+            (seconds % 60, "s"),
+            (nanos / 1_000_000, "ms"),
+            (nanos / 1_000 % 1_000, "us"),
+            (nanos % 1_000, "ns"),
+        ];
+        let mut gap = "";
+        for (count, unit) in parts.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, "{gap}{count}{unit}")?;
+            gap = " ";
+        }
+        if gap.is_empty() { f.write_str("0s") } else { Ok(()) }
+    }
+}
