@@ -13,3 +13,5 @@ mod http;
 mod import_law;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod way;

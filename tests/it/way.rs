@@ -59,8 +59,7 @@ impl Talk {
 async fn marked_words_go_on_time_and_nothing_else() -> Result<()> {
     for mode in ["placeholder", "delete"] {
         let mut talk = talk().await?;
-        let daemon =
-            start(&talk.lab.daemon_config().set("erase.mode", mode)).await?;
+        let daemon = start(&talk.lab.daemon_config().set("erase.mode", mode)).await?;
         let both = [Archive::user("peter"), Archive::user("rosa")];
         let room = [Archive::room("den", "rosa")];
         let mut checker = Checker::new();
@@ -69,7 +68,6 @@ async fn marked_words_go_on_time_and_nothing_else() -> Result<()> {
         checker.stays(&plain, &both);
         let plain = talk.say_in_room("").await?;
         checker.stays(&plain, &room);
-        let before = talk.lab.snapshots().await?;
         let started = Instant::now();
         let marked = talk.say(EPHEMERAL).await?;
         checker.goes(
@@ -89,6 +87,9 @@ async fn marked_words_go_on_time_and_nothing_else() -> Result<()> {
         let later = talk.say("").await?;
         checker.stays(&later, &both);
 
+        let before = talk.lab.snapshots().await?;
+        assert!(talk.ids_of(&marked).await?.is_some(), "it is still there when nothing is due");
+        tokio::time::sleep_until(checker.last_by().expect("words go")).await;
         let verdict = checker.judge(&talk.lab, &before).await?;
         assert!(verdict.is_good(), "{mode}, seed {}: {verdict:?}", talk.words.seed());
 

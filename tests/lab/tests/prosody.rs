@@ -146,14 +146,18 @@ async fn dropping_a_lab_leaves_no_process_and_no_folder() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn archives_can_lie_in_files() -> Result<()> {
-    let config = ProsodyConfig { storage: Storage::Files, ..ProsodyConfig::default() };
-    let lab = Lab::prosody_with(&config).await?;
-    let mut peter = lab.online("peter").await?;
-    peter.chat("rosa@localhost", "in a file", "").await?;
-    peter.sync().await?;
-    assert_eq!(bodies(&lab.archive("peter", &MamQuery::default()).await?), ["in a file"]);
-    assert!(lab.server.data().join("localhost/archive/peter.list").exists());
+async fn archives_can_lie_outside_postgresql() -> Result<()> {
+    for (storage, file) in
+        [(Storage::Files, "localhost/archive/peter.list"), (Storage::Sqlite, "prosody.sqlite")]
+    {
+        let config = ProsodyConfig { storage, ..ProsodyConfig::default() };
+        let lab = Lab::prosody_with(&config).await?;
+        let mut peter = lab.online("peter").await?;
+        peter.chat("rosa@localhost", "elsewhere", "").await?;
+        peter.sync().await?;
+        assert_eq!(bodies(&lab.archive("peter", &MamQuery::default()).await?), ["elsewhere"]);
+        assert!(lab.server.data().join(file).exists());
+    }
     Ok(())
 }
 
