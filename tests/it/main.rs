@@ -14,4 +14,6 @@ mod import_law;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod tail;
+#[cfg(test)]
 mod way;
