@@ -3,7 +3,7 @@
 use tokio::time::timeout;
 
 use super::failure::Failure;
-use super::incoming::Incoming;
+use super::incoming::{Incoming, Kind};
 use super::stream::Stream;
 use super::{Settings, outgoing};
 
@@ -12,7 +12,7 @@ use super::{Settings, outgoing};
 struct Ignored {
     messages: u64,
     presences: u64,
-    /// Answers to nothing that we asked, unknown elements, and what could not be read.
+    /// Elements that the protocol does not know, or that cannot be read or answered.
     others: u64,
 }
 
@@ -54,6 +54,8 @@ async fn answer(stream: &mut Stream, jid: &str, ignored: &mut Ignored) -> Result
     let mut answers = Vec::new();
     while let Some(incoming) = stream.next_element()? {
         match incoming {
+            // So far only the answer to our own question.
+            Incoming::Iq(iq) if iq.kind == Kind::Answer => {}
             Incoming::Iq(iq) => match outgoing::answer(iq, jid) {
                 Some(answer) => answers.extend(answer),
                 None => ignored.others += 1,
