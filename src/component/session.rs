@@ -77,3 +77,86 @@ impl Ignored {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::{Instant, sleep};
+
+    use super::super::incoming::tests::HEADER;
+    use super::super::tests::settings;
+    use super::*;
+
+    /// A stream that a server has accepted, and that server's end of it.
+    async fn accepted() -> (Stream, DuplexStream) {
+        let (ours, mut theirs) = duplex(2048);
+        theirs.write_all(format!("{HEADER}<handshake/>").as_bytes()).await.unwrap();
+        let mut stream = Stream::new(Box::new(ours), settings().timing);
+        stream.shake_hands(&settings()).await.unwrap();
+        (stream, theirs)
+    }
+
+    async fn received(server: &mut DuplexStream) -> String {
+        let mut bytes = vec![0; 2048];
+        let length = server.read(&mut bytes).await.unwrap();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_is_asked_once_and_given_up() {
+        let (mut stream, mut server) = accepted().await;
+        received(&mut server).await;
+        let since = Instant::now();
+        assert_eq!(hold(&mut stream, &settings()).await, Failure::Silent);
+        assert_eq!(since.elapsed(), Duration::from_secs(60 + 20));
+        let asked = received(&mut server).await;
+        assert_eq!(asked.matches("<ping").count(), 1, "{asked}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn any_byte_is_a_sign_of_life() {
+        let (mut stream, mut server) = accepted().await;
+        let since = Instant::now();
+        let talk = async {
+            for pause in [59, 59, 79, 79] {
+                sleep(Duration::from_secs(pause)).await;
+                server.write_all(b" ").await.unwrap();
+            }
+        };
+        let settings = settings();
+        let (failure, ()) = tokio::join!(hold(&mut stream, &settings), talk);
+        assert_eq!(failure, Failure::Silent);
+        assert_eq!(since.elapsed(), Duration::from_secs(2 * 59 + 2 * 79 + 80));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_does_not_read_is_given_up() {
+        let (mut stream, mut server) = accepted().await;
+        let since = Instant::now();
+        let flood = async {
+            loop {
+                let written = server.write_all(b"<iq type='get' from='a' id='1'/>");
+                if written.await.is_err() {
+                    break;
+                }
+            }
+        };
+        let settings = settings();
+        let failure = tokio::select! {
+            failure = hold(&mut stream, &settings) => failure,
+            () = flood => panic!("the flood never ends"),
+        };
+        assert_eq!(failure, Failure::Stalled);
+        assert_eq!(since.elapsed(), Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_takes_bounded_time() {
+        let (stream, _server) = accepted().await;
+        let since = Instant::now();
+        stream.close(None).await;
+        assert_eq!(since.elapsed(), Duration::from_secs(2));
+    }
+}
