@@ -32,12 +32,13 @@ async fn serve(
     let timing = settings.timing;
     let mut asked = false;
     loop {
+        // Before anything else, because some may have come with the handshake.
+        answer(stream, &settings.jid, ignored).await?;
         let patience = if asked { timing.give_up_after } else { timing.ask_after };
         match timeout(patience, stream.receive()).await {
             Ok(received) => {
                 received?;
                 asked = false;
-                answer(stream, &settings.jid, ignored).await?;
             }
             Err(_) if asked => return Err(Failure::Silent),
             Err(_) => {

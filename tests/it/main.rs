@@ -1,1 +1,5 @@
 //! it
+
+mod component;
+mod component_hostile;
+mod component_stand_in;
