@@ -4,6 +4,12 @@
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod component;
+#[cfg(test)]
+mod component_hostile;
+#[cfg(test)]
+mod component_stand_in;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod golden;
