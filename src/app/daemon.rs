@@ -10,12 +10,12 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{AppError, bring_up_to_date, database};
+use super::{Error, bring_up_to_date};
 use crate::{
     archive::prosody,
     component,
     config::{BacklogRule, Config, EraseMode},
-    database::Named,
+    database::{Named, Settings},
     http,
     lifecycle::{ExitReason, Lifecycle, TaskError},
     metrics::Metrics,
@@ -41,18 +41,17 @@ pub struct RunOptions {
 }
 
 /// Runs until a signal or a failure. What is down only delays it; what is wrong ends it.
-pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, AppError> {
-    let mut lifecycle = Lifecycle::new().map_err(|error| AppError::Signals(error.kind()))?;
+pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Error> {
+    let mut lifecycle = Lifecycle::new().map_err(|error| Error::Signals(error.kind()))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Arc::new(Metrics::new());
     metrics.config_last_reload_successful.set(1);
-    let pool = database::settings(&config)?.pool();
+    let pool = Settings::new(config.database.options()).pool();
     let starting = Readiness::starting(config.archive.max_lag, clock.now());
     let (readiness, readable) = watch::channel(starting);
 
-    let listener = TcpListener::bind(config.http.listen)
-        .await
-        .map_err(|error| AppError::Listen(error.kind()))?;
+    let listener =
+        TcpListener::bind(config.http.listen).await.map_err(|error| Error::Listen(error.kind()))?;
     info!(listen = %config.http.listen, "serving metrics and health");
     let state = http::State {
         metrics: Arc::clone(&metrics),
@@ -105,7 +104,7 @@ struct Workers {
 }
 
 impl Workers {
-    async fn run(self, options: RunOptions) -> Result<(), AppError> {
+    async fn run(self, options: RunOptions) -> Result<(), Error> {
         if !self.wait_for_database(options).await? {
             return Ok(());
         }
@@ -138,14 +137,14 @@ impl Workers {
         // Whichever ends first ends all: none may be missing unnoticed.
         while let Some(ended) = tasks.join_next().await {
             if ended.is_err() || !self.stop.is_cancelled() {
-                return Err(AppError::WorkerEnded);
+                return Err(Error::WorkerEnded);
             }
         }
         Ok(())
     }
 
     /// Waits until the database is there and as it must be. False when stopped meanwhile.
-    async fn wait_for_database(&self, options: RunOptions) -> Result<bool, AppError> {
+    async fn wait_for_database(&self, options: RunOptions) -> Result<bool, Error> {
         let mut wait = Duration::from_millis(250);
         let mut told = false;
         loop {
@@ -153,7 +152,7 @@ impl Workers {
             let error = match self.stop.run_until_cancelled(attempt).await {
                 None => return Ok(false),
                 Some(Ok(())) => return Ok(true),
-                Some(Err(AppError::Database(error))) => error,
+                Some(Err(Error::Database(error))) => error,
                 Some(Err(error)) => return Err(error),
             };
             self.metrics.database_errors.inc();
@@ -229,14 +228,14 @@ async fn tell_readiness(
 }
 
 /// The database as it must be, or why not.
-async fn prepare(pool: PgPool, options: RunOptions) -> Result<(), AppError> {
+async fn prepare(pool: PgPool, options: RunOptions) -> Result<(), Error> {
     // Detached: migrating changes the session's settings.
     let mut connection = pool.acquire().await.named("connect")?.detach();
     bring_up_to_date(&mut connection, options.migrate).await?;
     let findings = prosody::probe(&mut connection).await?;
     let _ = connection.close().await;
     match findings.into_iter().find(|finding| finding.level == Level::Problem) {
-        Some(problem) => Err(AppError::Archive(problem.what, problem.remedy)),
+        Some(problem) => Err(Error::Archive(problem.what, problem.remedy)),
         None => Ok(()),
     }
 }

@@ -1,9 +1,6 @@
 //! The only place that builds everything and joins it.
 
 mod daemon;
-mod database;
-
-use std::process::ExitCode;
 
 use sqlx::{Connection, PgConnection};
 use tracing::info;
@@ -12,23 +9,18 @@ pub use daemon::{RunOptions, run};
 
 use crate::{
     config::Config,
-    database::{Error, Named},
+    database::{self, Named},
     ledger::{self, Schema},
 };
 
 /// What a command failed with, and what to do.
 #[derive(Debug, thiserror::Error)]
-pub enum AppError {
+pub enum Error {
     /// The database cannot be reached, or refused.
     #[error(
         "the database failed: {0}\nhelp: check database.url, the password, and that PostgreSQL runs"
     )]
-    Database(#[from] Error),
-    /// The URL is none that the driver knows.
-    #[error(
-        "database.url cannot be read\nhelp: it looks like postgres://ephemerd@127.0.0.1/prosody"
-    )]
-    DatabaseUrl,
+    Database(#[from] database::Error),
     /// Our schema is not there, and we may not make it.
     #[error(
         "schema ephemerd is missing, or our role may not write there\n\
@@ -52,30 +44,26 @@ pub enum AppError {
     Signals(std::io::ErrorKind),
 }
 
-impl AppError {
-    /// 3 where trying again is useless, else 1.
-    pub fn exit_code(&self) -> ExitCode {
+impl Error {
+    /// Trying again is useless until somebody acts.
+    pub fn is_final(&self) -> bool {
         match self {
-            Self::Database(_) | Self::Listen(_) | Self::Signals(_) | Self::WorkerEnded => {
-                ExitCode::FAILURE
-            }
-            Self::DatabaseUrl | Self::NotGranted | Self::Schema(_) | Self::Archive(..) => {
-                ExitCode::from(3)
-            }
+            Self::Database(_) | Self::Listen(_) | Self::Signals(_) | Self::WorkerEnded => false,
+            Self::NotGranted | Self::Schema(_) | Self::Archive(..) => true,
         }
     }
 }
 
-const NEWER: AppError = AppError::Schema(
+const NEWER: Error = Error::Schema(
     "schema ephemerd is newer than this program\nhelp: install the newer version of ephemerd again",
 );
-const BEHIND: AppError = AppError::Schema(
+const BEHIND: Error = Error::Schema(
     "schema ephemerd is older than this program\nhelp: run `ephemerd migrate`, or `ephemerd run` without --no-migrate",
 );
 
 /// Brings our schema up to date; `ephemerd migrate`. Returns whether anything was to do.
-pub async fn migrate(config: &Config) -> Result<bool, AppError> {
-    let settings = database::settings(config)?;
+pub async fn migrate(config: &Config) -> Result<bool, Error> {
+    let settings = database::Settings::new(config.database.options());
     let mut connection = PgConnection::connect_with(&settings.options).await.named("connect")?;
     let migrated = bring_up_to_date(&mut connection, true).await;
     let _ = connection.close().await;
@@ -83,10 +71,7 @@ pub async fn migrate(config: &Config) -> Result<bool, AppError> {
 }
 
 /// The schema as this program needs it, or why not. Returns whether it had to be changed.
-async fn bring_up_to_date(
-    connection: &mut PgConnection,
-    may_migrate: bool,
-) -> Result<bool, AppError> {
+async fn bring_up_to_date(connection: &mut PgConnection, may_migrate: bool) -> Result<bool, Error> {
     match ledger::schema(connection).await.map_err(not_granted)? {
         Schema::Current => Ok(false),
         Schema::Newer => Err(NEWER),
@@ -100,9 +85,9 @@ async fn bring_up_to_date(
 }
 
 /// Tells missing grants (42501, 3F000 no such schema) from a database that is away.
-fn not_granted(error: Error) -> AppError {
+fn not_granted(error: database::Error) -> Error {
     match error.sqlstate() {
-        Some("42501" | "3F000") => AppError::NotGranted,
-        _ => AppError::Database(error),
+        Some("42501" | "3F000") => Error::NotGranted,
+        _ => Error::Database(error),
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
+use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
 use super::sources::read_text;
@@ -24,7 +25,7 @@ pub(super) fn read(file: &Path) -> io::Result<SecretString> {
 
 /// Where the database is and who we are there. May hold a password, so it prints without.
 pub struct DatabaseUrl {
-    whole: SecretString,
+    options: PgConnectOptions,
     shown: String,
     has_password: bool,
 }
@@ -61,12 +62,13 @@ impl DatabaseUrl {
         }
         let in_query = url.query_pairs().any(|(name, _)| name == "password");
         let has_password = url.password().is_some() || in_query;
-        Ok(Self { whole: text.into(), shown: without_password(url), has_password })
+        let options = text.parse().map_err(|_| "has a parameter that cannot be read")?;
+        Ok(Self { options, shown: without_password(url), has_password })
     }
 
-    /// The URL as written: for whoever connects.
-    pub fn expose(&self) -> &str {
-        self.whole.expose_secret()
+    /// What the URL says, its password included: for whoever connects.
+    pub(super) fn options(&self) -> PgConnectOptions {
+        self.options.clone()
     }
 
     /// Whether the URL holds a password.
@@ -115,11 +117,29 @@ mod tests {
         ] {
             let url = DatabaseUrl::parse(text).unwrap();
             assert!(url.has_password());
-            assert_eq!(url.expose(), text);
             for shown in [url.to_string(), format!("{url:?}")] {
                 assert!(!shown.contains("pa%40ss") && !shown.contains("pa@ss"), "{shown}");
                 assert!(shown.contains("***"), "{shown}");
             }
+        }
+    }
+
+    #[test]
+    fn whoever_connects_gets_the_password() {
+        use crate::config::DatabaseConfig;
+        use sqlx::ConnectOptions as _;
+
+        for (url, password) in [
+            ("postgres://e:hush%40@db/prosody", None),
+            ("postgres://e@db/prosody", Some("hush@")),
+            ("postgres://e@db/prosody?password=hush%40", None),
+        ] {
+            let url = DatabaseUrl::parse(url).unwrap();
+            let config = DatabaseConfig { url, password: password.map(Into::into) };
+            let url = config.options().to_url_lossy();
+            assert_eq!(url.password(), Some("hush%40"));
+            assert_eq!((url.host_str(), url.path()), (Some("db"), "/prosody"));
+            assert!(!format!("{config:?}").contains("hush"));
         }
     }
 
@@ -143,6 +163,7 @@ mod tests {
             "mysql://ephemerd@127.0.0.1/prosody",
             "postgres://127.0.0.1:port/prosody",
             "postgres://127.0.0.1/prosody?sslpassword=secret",
+            "postgres://127.0.0.1/prosody?sslmode=perhaps",
         ] {
             assert!(DatabaseUrl::parse(text).is_err(), "{text}");
         }

@@ -2,7 +2,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::postgres::PgConnectOptions;
 
 use super::secret::DatabaseUrl;
 use crate::component::ServerAddress;
@@ -25,6 +26,17 @@ pub struct DatabaseConfig {
     pub url: DatabaseUrl,
     /// The password, unless the URL holds it or none is needed.
     pub password: Option<SecretString>,
+}
+
+impl DatabaseConfig {
+    /// How to connect, the password included. Never print it.
+    pub fn options(&self) -> PgConnectOptions {
+        let options = self.url.options();
+        match &self.password {
+            Some(password) => options.password(password.expose_secret()),
+            None => options,
+        }
+    }
 }
 
 /// What is inspected, and how often.

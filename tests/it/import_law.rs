@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules and their layers; `metrics` is a leaf that any layer may use.
-const LAYERS: [(&str, u8); 15] = [
+const LAYERS: [(&str, u8); 16] = [
     ("model", 0),
     ("policy", 1),
     ("stanza", 1),
+    ("database", 1),
     ("archive", 2),
     ("ledger", 2),
     ("work", 3),

@@ -1,9 +1,17 @@
-//! The integration tests: real servers, real sockets.
+//! The program as an operator runs it: real servers, real sockets, judged by what those servers show.
 
 // `cfg(test)` on each line lets clippy know that helpers here are tests too.
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod config;
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
 mod import_law;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod way;
