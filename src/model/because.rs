@@ -63,9 +63,11 @@ pub enum Because {
         /// How many there are.
         of: u32,
     },
-    /// Timers of zero, which count for nothing here.
+    /// So many timers of zero, and no other: they mean off.
     ZeroTimers(u32),
-    /// Timers that are no number of seconds.
+    /// So many timers of zero, which are ignored beside another.
+    ZeroIgnored(u32),
+    /// So many timers that are no number of seconds.
     InvalidTimers(u32),
     /// `timers.min` makes it longer.
     RaisedTo(Duration),
@@ -75,10 +77,10 @@ pub enum Because {
     Negotiation(Duration),
     /// The hint asks that no copy be kept; one in the archive goes so long after archiving.
     Hint(Duration),
-    /// The timer is the earlier of the two.
-    TimerIsEarlier,
-    /// The hint is the earlier of the two.
-    HintIsEarlier,
+    /// The hint is no earlier than the timer.
+    TimerDecides,
+    /// The hint is earlier than the timer.
+    HintDecides,
     /// Hints in errors are ignored.
     HintInError,
     /// `<store/>` beats the hint.
@@ -107,14 +109,14 @@ impl fmt::Display for Because {
                 "a timer of zero without content switches timers off, and stays to be learned",
             ),
             Self::NothingAsked => f.write_str("neither a timer nor a hint asks for it to go"),
-            Self::Timer { seconds, of: 0 | 1 } => {
-                write!(f, "a timer of {}", Span::seconds(seconds))
-            }
+            Self::Timer { seconds, of: 0 | 1 } => write!(f, "a timer of {}", Seconds(seconds)),
             Self::Timer { seconds, of } => {
-                write!(f, "the shortest of {of} timers, {}", Span::seconds(seconds))
+                write!(f, "the shortest of {of} timers, {}", Seconds(seconds))
             }
             Self::ZeroTimers(1) => f.write_str("a timer of zero means off"),
             Self::ZeroTimers(of) => write!(f, "{of} timers of zero mean off"),
+            Self::ZeroIgnored(1) => f.write_str("a timer of zero is ignored beside another"),
+            Self::ZeroIgnored(of) => write!(f, "{of} timers of zero are ignored beside another"),
             Self::InvalidTimers(1) => {
                 f.write_str("a timer that is no number of seconds is ignored")
             }
@@ -128,11 +130,14 @@ impl fmt::Display for Because {
                 "it negotiates a timer and carries no content, so it stays {} for devices that are away",
                 Span(stays)
             ),
+            Self::Hint(Duration::ZERO) => {
+                f.write_str("a hint not to be stored, so it goes at once")
+            }
             Self::Hint(keep_for) => {
                 write!(f, "a hint not to be stored, so it is kept for {}", Span(keep_for))
             }
-            Self::TimerIsEarlier => f.write_str("the timer is the earlier"),
-            Self::HintIsEarlier => f.write_str("the hint is the earlier"),
+            Self::TimerDecides => f.write_str("the timer decides, for the hint is no earlier"),
+            Self::HintDecides => f.write_str("the hint decides, for it is the earlier"),
             Self::HintInError => f.write_str("hints in an error are ignored"),
             Self::StoreBeatsHint => f.write_str("the hint is beaten by <store/>"),
             Self::HintBeatsStore => f.write_str("the hint beats <store/>"),
@@ -147,15 +152,22 @@ impl fmt::Display for Because {
     }
 }
 
+/// A timer as the stanza has it, and for people where it is long.
+struct Seconds(u32);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} s", self.0)?;
+        match self.0 {
+            ..3600 => Ok(()),
+            long => write!(f, " ({})", Span(Duration::from_secs(long.into()))),
+        }
+    }
+}
+
 /// A length of time as the configuration writes it: `90d`, `1h 30m`, `250ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
-
-impl Span {
-    const fn seconds(seconds: u32) -> Self {
-        Self(Duration::from_secs(seconds as u64))
-    }
-}
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,10 +13,6 @@ pub fn judge(facts: &Facts, placement: &Placement, rules: &Rules) -> Judgement {
     }
     let mut because = Vec::new();
     let timer = timer(&facts.timers, &rules.timers, &mut because);
-    if timer.is_none() && facts.timers.zero > 0 && !facts.has_content {
-        because.push(Because::SwitchesOff);
-        return Judgement::Stays(because);
-    }
     let hint = hint(facts, &rules.hints, &mut because);
     let asked = match timer {
         Some(timer) if !facts.has_content => {
@@ -43,12 +39,16 @@ pub fn judge(facts: &Facts, placement: &Placement, rules: &Rules) -> Judgement {
 
 /// Stanzas that are not judged by what else they say.
 const fn untouchable(facts: &Facts) -> Option<Because> {
+    let timers = &facts.timers;
+    let switches_off = timers.valid == 0 && timers.zero > 0 && !facts.has_content;
     if facts.not_a_message {
         Some(Because::NotAMessage)
     } else if facts.expired_until.is_some() {
         Some(Because::Placeholder)
     } else if facts.wants_out {
         Some(Because::OptOut)
+    } else if switches_off {
+        Some(Because::SwitchesOff)
     } else {
         None
     }
@@ -59,12 +59,12 @@ fn timer(timers: &Timers, rules: &TimerRules, because: &mut Vec<Because>) -> Opt
     if timers.invalid > 0 {
         because.push(Because::InvalidTimers(timers.invalid));
     }
+    let zero = (timers.zero > 0).then_some(timers.zero);
     let Some(seconds) = timers.shortest_seconds else {
-        if timers.zero > 0 {
-            because.push(Because::ZeroTimers(timers.zero));
-        }
+        because.extend(zero.map(Because::ZeroTimers));
         return None;
     };
+    because.extend(zero.map(Because::ZeroIgnored));
     because.push(Because::Timer { seconds, of: timers.valid });
     let mut timer = Duration::from_secs(u64::from(seconds));
     if timer < rules.min {
@@ -113,11 +113,11 @@ impl Asked {
         because.extend(self.hint.map(Because::Hint));
         match (self.timer, self.hint) {
             (Some((timer, _)), Some(hint)) if hint < timer => {
-                because.push(Because::HintIsEarlier);
+                because.push(Because::HintDecides);
                 Some((hint, Reason::Hint))
             }
             (Some(timer), Some(_)) => {
-                because.push(Because::TimerIsEarlier);
+                because.push(Because::TimerDecides);
                 Some(timer)
             }
             (Some(timer), None) => Some(timer),

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use ephemerd::config::{ArchiveKind, Config, KEYS, Origin, ServerAddress, Sources};
+use ephemerd::component::ServerAddress;
+use ephemerd::config::{ArchiveKind, Config, KEYS, Origin, Sources};
 use secrecy::ExposeSecret as _;
 
 const MINIMAL: &str = r#"
