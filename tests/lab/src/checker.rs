@@ -94,6 +94,16 @@ impl Checker {
         self.words.insert(word.to_owned(), expectation);
     }
 
+    /// From now on all words that go must be gone.
+    pub fn all_due(&mut self) {
+        let now = Instant::now();
+        for expectation in self.words.values_mut() {
+            if let Fate::Goes { not_before, by } = &mut expectation.fate {
+                (*not_before, *by) = (now, now);
+            }
+        }
+    }
+
     /// When the last word must be gone; `None` where all stay.
     pub fn last_by(&self) -> Option<Instant> {
         let by = |it: &Expectation| match it.fate {

@@ -63,7 +63,7 @@ async fn run(args: &Args, view: &mut View) -> Result<Option<ExitCode>> {
     let config = lab.daemon_config().set("archive.poll", "250ms");
     let daemon = Daemon::start(&binary, &config).await?;
     view.step("ephemerd", started);
-    let mut scene = Scene::play(&lab, &mut Words::random()).await?;
+    let mut scene = Scene::play(&lab, &mut Words::with_seed(rand::random())).await?;
     view.line("\nWhat a query of the archive by each of the two finds, four times a second:\n");
     watch(&mut scene, view).await?;
 

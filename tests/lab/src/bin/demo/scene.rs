@@ -123,9 +123,13 @@ impl Scene {
         self.checker.last_by().unwrap_or_else(Instant::now)
     }
 
-    /// The verdict of fresh clients and of the tables, when all time is over.
-    pub(crate) async fn verdict(&self, lab: &Lab<Prosody>) -> Result<Verdict> {
-        self.checker.judge(lab, &self.before).await
+    /// The verdict of fresh clients and of the tables: everything with a timer must be gone now, and must not have gone before its time.
+    pub(crate) async fn verdict(&mut self, lab: &Lab<Prosody>) -> Result<Verdict> {
+        self.checker.all_due();
+        let mut verdict = self.checker.judge(lab, &self.before).await?;
+        let early = self.lines.iter().filter(|line| line.went_too_early());
+        verdict.faults.extend(early.map(|line| format!("too early: {}", line.body)));
+        Ok(verdict)
     }
 }
 
@@ -146,6 +150,11 @@ impl Line {
             from.chat(to.bare_jid(), &self.body, &timer).await?;
         }
         to.wait_for_body(&self.body).await.map(drop)
+    }
+
+    fn went_too_early(&self) -> bool {
+        let timer = self.timer_seconds.map_or(Duration::MAX, |it| Duration::from_secs(it.into()));
+        self.seen.iter().any(|seen| matches!(seen, Seen::GoneAfter(after) if *after < timer))
     }
 
     fn expect(&self, checker: &mut Checker) {
