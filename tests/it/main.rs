@@ -18,6 +18,8 @@ mod http;
 #[cfg(test)]
 mod import_law;
 #[cfg(test)]
+mod killed;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod tail;
