@@ -74,10 +74,11 @@ impl Failure {
                 "check that component.server is the XMPP server's component port and that no firewall stands between"
             }
             Self::HostUnknown => {
-                "name component.jid as an external component in the XMPP server's configuration and reload it"
+                "name component.jid as an external component in the XMPP server's configuration, and let component.server be its port for components"
             }
+            // ejabberd says the same of a name that it does not know.
             Self::WrongSecret => {
-                "give component.secret and the component in the XMPP server's configuration the same secret"
+                "compare component.jid and component.secret with the component's name and secret in the XMPP server's configuration"
             }
             Self::Conflict => {
                 "nothing, if that is the daemon running; otherwise stop whatever else connects under this name"

@@ -56,6 +56,15 @@ enum At {
 
 const CDATA: &[u8] = b"[CDATA[";
 
+/// What a byte ends.
+#[derive(Debug, Clone, Copy)]
+enum Edge {
+    None,
+    Header,
+    Element,
+    Stream,
+}
+
 /// The state between two bytes.
 #[derive(Debug)]
 pub(super) struct Framer {
@@ -71,9 +80,22 @@ impl Framer {
         Self { at: At::Content, depth: 0, kept: Vec::new(), is_cut: false }
     }
 
-    /// Takes one more byte; the frame that it ends, if any.
-    pub(super) fn push(&mut self, byte: u8) -> Result<Option<Frame>, NotXml> {
-        self.keep(byte);
+    /// Takes bytes from `input` until a frame ends; none if they all stand before its end.
+    pub(super) fn cut(&mut self, input: &mut &[u8]) -> Result<Option<Frame>, NotXml> {
+        while let Some((byte, rest)) = input.split_first() {
+            *input = rest;
+            self.keep(*byte);
+            match self.step(*byte)? {
+                Edge::None => {}
+                Edge::Header => return self.header().map(Some),
+                Edge::Element => return Ok(Some(Frame::Element(self.take()))),
+                Edge::Stream => return Ok(Some(Frame::End)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn step(&mut self, byte: u8) -> Result<Edge, NotXml> {
         self.at = match (self.at, byte) {
             (At::Content, b'<') => At::Markup,
             (At::Content, _) if self.depth == 0 && !byte.is_ascii_whitespace() => {
@@ -91,20 +113,19 @@ impl Framer {
 
             (At::StartTag { after_slash }, b'>') => {
                 self.at = At::Content;
-                return if after_slash { Ok(self.close()) } else { self.header() };
+                return Ok(if after_slash { self.close() } else { self.opened() });
             }
-            (At::StartTag { .. }, quote @ (b'\'' | b'"')) => At::Quoted(quote),
-            (At::StartTag { .. } | At::Quoted(_) | At::EndTag, b'<') => {
-                return Err(NotXml::IllFormed);
-            }
-            (At::StartTag { .. }, _) => At::StartTag { after_slash: byte == b'/' },
-            (At::Quoted(quote), _) if byte == quote => At::StartTag { after_slash: false },
-            (At::Quoted(quote), _) => At::Quoted(quote),
-
             (At::EndTag, b'>') => {
                 self.at = At::Content;
                 return Ok(self.close());
             }
+            (At::StartTag { .. } | At::Quoted(_) | At::EndTag, b'<') => {
+                return Err(NotXml::IllFormed);
+            }
+            (At::StartTag { .. }, quote @ (b'\'' | b'"')) => At::Quoted(quote),
+            (At::StartTag { .. }, _) => At::StartTag { after_slash: byte == b'/' },
+            (At::Quoted(quote), _) if byte == quote => At::StartTag { after_slash: false },
+            (At::Quoted(quote), _) => At::Quoted(quote),
             (At::EndTag, _) => At::EndTag,
 
             (At::Declaration, b'>') => At::Content,
@@ -119,7 +140,7 @@ impl Framer {
             (At::Cdata(brackets), b']') => At::Cdata((brackets + 1).min(2)),
             (At::Cdata(_), _) => At::Cdata(0),
         };
-        Ok(None)
+        Ok(Edge::None)
     }
 
     /// Keeps the byte, unless it stands between frames or there are too many.
@@ -138,22 +159,22 @@ impl Framer {
         At::StartTag { after_slash: false }
     }
 
-    /// The stream's own opening tag is a frame of its own; any other is not.
-    fn header(&mut self) -> Result<Option<Frame>, NotXml> {
-        if self.depth > 1 {
-            return Ok(None);
-        }
-        let header = self.take();
-        if header.is_cut { Err(NotXml::LongHeader) } else { Ok(Some(Frame::Header(header.bytes))) }
+    fn opened(&self) -> Edge {
+        if self.depth == 1 { Edge::Header } else { Edge::None }
     }
 
-    fn close(&mut self) -> Option<Frame> {
+    fn close(&mut self) -> Edge {
         self.depth = self.depth.saturating_sub(1);
         match self.depth {
-            0 => Some(Frame::End),
-            1 => Some(Frame::Element(self.take())),
-            _ => None,
+            0 => Edge::Stream,
+            1 => Edge::Element,
+            _ => Edge::None,
         }
+    }
+
+    fn header(&mut self) -> Result<Frame, NotXml> {
+        let header = self.take();
+        if header.is_cut { Err(NotXml::LongHeader) } else { Ok(Frame::Header(header.bytes)) }
     }
 
     fn take(&mut self) -> Element {
@@ -166,13 +187,15 @@ impl Framer {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const HEADER: &str = "<?xml version='1.0'?><stream:stream to='a>b' id=\"it's\">";
 
     fn frames(bytes: &[u8]) -> Result<Vec<Frame>, NotXml> {
-        let mut framer = Framer::new();
-        bytes.iter().filter_map(|byte| framer.push(*byte).transpose()).collect()
+        let (mut framer, mut input) = (Framer::new(), bytes);
+        std::iter::from_fn(|| framer.cut(&mut input).transpose()).collect()
     }
 
     fn whole(text: &str) -> Frame {
@@ -252,9 +275,75 @@ mod tests {
     #[test]
     fn white_space_between_stanzas_is_not_kept() {
         let mut framer = Framer::new();
-        for byte in HEADER.bytes().chain(std::iter::repeat_n(b' ', 100_000)) {
-            framer.push(byte).unwrap();
-        }
+        let text = format!("{HEADER}{}", " ".repeat(100_000));
+        let mut input = text.as_bytes();
+        while framer.cut(&mut input).unwrap().is_some() {}
         assert!(framer.kept.is_empty());
+    }
+
+    /// Well-formed content, in all the ways that XML has to write it.
+    fn content() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            "[a-z \n>'\"/=\\[!?]{0,8}",
+            "(&lt;|&amp;|&#60;|é|\u{10ffff}){0,3}",
+            "[a-z<>&/'\"\\[! ]{0,8}".prop_map(|text| format!("<![CDATA[{text}]]>")),
+            Just("<![CDATA[]]]]>".to_owned()),
+            Just("<a/>".to_owned()),
+        ];
+        leaf.prop_recursive(6, 48, 4, |inner| {
+            let tag = ("[a-z]{1,3}", "[ \n\t]{0,2}", "[a-z/>'= ]{0,5}", "[a-z/>\"= ]{0,5}");
+            (tag, prop::collection::vec(inner, 0..4)).prop_map(
+                |((name, space, one, two), inner)| {
+                    let content = inner.concat();
+                    format!(
+                        "<{name} a=\"{one}\"{space} b{space}='{two}'{space}>{content}</{name}\n>"
+                    )
+                },
+            )
+        })
+    }
+
+    /// The children of the stream, counted by the parser that reads them.
+    fn parsed(bytes: &[u8]) -> Option<usize> {
+        let (mut parser, mut rest) = (rxml::Parser::new(), bytes);
+        let (mut depth, mut children) = (0, 0);
+        loop {
+            match rxml::Parse::parse(&mut parser, &mut rest, false) {
+                Ok(Some(rxml::Event::StartElement(..))) => depth += 1,
+                Ok(Some(rxml::Event::EndElement(_))) => {
+                    depth -= 1;
+                    children += usize::from(depth == 1);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) | Err(rxml::error::EndOrError::NeedMoreData) => break,
+                Err(_) => return None,
+            }
+        }
+        (depth == 1).then_some(children)
+    }
+
+    fn framed(bytes: &[u8]) -> Result<usize, NotXml> {
+        let frames = frames(bytes)?;
+        Ok(frames.iter().filter(|frame| matches!(frame, Frame::Element(_))).count())
+    }
+
+    proptest! {
+        #[test]
+        fn framer_and_parser_agree_where_stanzas_end(stanzas in prop::collection::vec(content(), 0..4)) {
+            let text = format!("<s><m>{}</m>", stanzas.join("</m><m>"));
+            let stanzas = parsed(text.as_bytes());
+            prop_assert!(stanzas.is_some(), "{text}");
+            prop_assert_eq!(framed(text.as_bytes()).ok(), stanzas, "{}", text);
+        }
+
+        #[test]
+        fn whatever_the_parser_accepts_is_framed_alike(soup in "(<a>|</a>|<a/>|<b c='|'>|'/>|<!\\[CDATA\\[|\\]\\]>|[<>/'\"!?\\[\\]= ab]){0,12}") {
+            let text = format!("<s><a>{soup}");
+            let found = framed(text.as_bytes());
+            // Between stanzas XML would allow what XMPP does not.
+            if let Some(stanzas) = parsed(text.as_bytes()) && found != Err(NotXml::Restricted) {
+                prop_assert_eq!(found, Ok(stanzas), "{}", text);
+            }
+        }
     }
 }

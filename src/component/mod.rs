@@ -188,3 +188,97 @@ fn waits(timing: Timing) -> <ExponentialBuilder as BackoffBuilder>::Backoff {
         .with_jitter_seed(rand::random())
         .build()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    pub(super) fn settings() -> Settings {
+        Settings {
+            jid: "c.example".to_owned(),
+            server: "127.0.0.1:1".parse().unwrap(),
+            secret: "secret".into(),
+            timing: Timing::default(),
+        }
+    }
+
+    fn unreachable() -> Failure {
+        Failure::Unreachable(io::ErrorKind::ConnectionRefused)
+    }
+
+    #[test]
+    fn waits_grow_at_random_and_stay_bounded() {
+        let waits = || {
+            let mut retries = Retries::new(Timing::default());
+            (0..50).map(|_| retries.after(unreachable(), Duration::ZERO)).collect::<Vec<_>>()
+        };
+        let (one, other) = (waits(), waits());
+        assert_ne!(one, other);
+        assert!((1.0..2.0).contains(&one[0].as_secs_f32()), "{one:?}");
+        assert!((4.0..8.0).contains(&one[2].as_secs_f32()), "{one:?}");
+        assert!(one[10..].iter().all(|wait| (MINUTE / 2..=MINUTE).contains(wait)), "{one:?}");
+    }
+
+    #[test]
+    fn only_a_session_that_held_starts_the_waits_anew() {
+        let mut retries = Retries::new(Timing::default());
+        for _ in 0..10 {
+            retries.after(Failure::Closed, MINUTE / 2);
+        }
+        assert!(retries.after(Failure::Closed, MINUTE / 2) >= MINUTE / 2);
+        assert!(retries.after(Failure::Closed, MINUTE) < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_wrong_secret_is_tried_slowly_from_the_first() {
+        let mut retries = Retries::new(Timing::default());
+        assert_eq!(retries.after(Failure::WrongSecret, Duration::ZERO), MINUTE);
+    }
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The levels of what is logged about these failures, one after the other.
+    fn levels(failures: &[Failure]) -> Vec<String> {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .without_time()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let mut retries = Retries::new(Timing::default());
+            for failure in failures {
+                retries.after(failure.clone(), Duration::ZERO);
+            }
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_failure_is_loud_once_and_a_conflict_never() {
+        let (wrong, conflict) = (Failure::WrongSecret, Failure::Conflict);
+        let failures =
+            [wrong.clone(), wrong.clone(), unreachable(), unreachable(), wrong, conflict];
+        assert_eq!(levels(&failures), ["ERROR", "DEBUG", "WARN", "DEBUG", "ERROR", "DEBUG"]);
+    }
+}

@@ -107,13 +107,10 @@ impl Stream {
     }
 
     fn next_frame(&mut self) -> Result<Option<Frame>, NotXml> {
-        while let Some(byte) = self.chunk.get(self.framed) {
-            self.framed += 1;
-            if let Some(frame) = self.framer.push(*byte)? {
-                return Ok(Some(frame));
-            }
-        }
-        Ok(None)
+        let mut rest = self.chunk.get(self.framed..).unwrap_or_default();
+        let frame = self.framer.cut(&mut rest);
+        self.framed = self.chunk.len() - rest.len();
+        frame
     }
 
     /// Writes, in bounded time.

@@ -189,3 +189,39 @@ impl fmt::Display for Span {
         if gap.is_empty() { f.write_str("0s") } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_as_the_configuration_writes_them() {
+        let spans = [
+            (Duration::ZERO, "0s"),
+            (Duration::from_secs(60), "1m"),
+            (Duration::from_secs(90 * 86_400), "90d"),
+            (Duration::from_secs(86_400 + 7_200 + 180 + 4), "1d 2h 3m 4s"),
+            (Duration::from_millis(250), "250ms"),
+            (Duration::new(1, 2_003_004), "1s 2ms 3us 4ns"),
+        ];
+        for (span, text) in spans {
+            assert_eq!(Span(span).to_string(), text);
+            assert_eq!(humantime::parse_duration(text).unwrap(), span);
+        }
+    }
+
+    #[test]
+    fn several_of_a_kind_are_counted() {
+        let clauses = [
+            (Because::Timer { seconds: 60, of: 2 }, "the shortest of 2 timers, 60 s"),
+            (Because::Timer { seconds: 3_600, of: 1 }, "a timer of 3600 s (1h)"),
+            (Because::Timer { seconds: 3_599, of: 1 }, "a timer of 3599 s"),
+            (Because::ZeroTimers(2), "2 timers of zero mean off"),
+            (Because::ZeroIgnored(2), "2 timers of zero are ignored beside another"),
+            (Because::InvalidTimers(2), "2 timers that are no number of seconds are ignored"),
+        ];
+        for (because, text) in clauses {
+            assert_eq!(because.to_string(), text);
+        }
+    }
+}

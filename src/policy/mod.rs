@@ -42,3 +42,6 @@ pub fn later(from: Timestamp, by: Duration) -> Timestamp {
         .and_then(|by| from.checked_add_signed(by))
         .map_or(LATEST, |at| at.min(LATEST))
 }
+
+#[cfg(test)]
+mod tests;

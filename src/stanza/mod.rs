@@ -35,3 +35,6 @@ pub const MAX_BYTES: usize = 4 * 1024 * 1024;
 pub fn read(xml: &str) -> Result<Facts, Unreadable> {
     reader::facts(xml)
 }
+
+#[cfg(test)]
+mod tests;

@@ -137,9 +137,10 @@ impl<'a> Xml<'a> {
         self.root_seen = true;
         self.depth += 1;
         self.empty = empty;
-        attributes::split(inner.split_at(name.len()).1, &mut self.attributes)?;
-        self.scope.enter(self.depth, &self.attributes)?;
+        let attributes = inner.split_at(name.len()).1;
         let name = Name::parse(name)?;
+        attributes::split(attributes, &mut self.attributes)?;
+        self.scope.enter(self.depth, &self.attributes)?;
         self.scope.of(name)?;
         Ok(Event::Start(name))
     }

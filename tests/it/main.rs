@@ -4,6 +4,12 @@
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod component;
+#[cfg(test)]
+mod component_hostile;
+#[cfg(test)]
+mod component_stand_in;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod golden;
@@ -13,5 +19,7 @@ mod http;
 mod import_law;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod tail;
 #[cfg(test)]
 mod way;
