@@ -3,7 +3,7 @@
 //! Pure and total: no I/O, no recursion, no panic; time and memory are linear in the stanza's length, whatever it
 //! holds. XML that a server may not have stored is [`Unreadable`]: its words cannot be judged, so it is left alone.
 //!
-//! The tokens come from quick-xml; [`xml`] adds the rules that quick-xml leaves to its caller, so that ephemerd and
+//! The tokens come from quick-xml; `xml` adds the rules that quick-xml leaves to its caller, so that ephemerd and
 //! the clients never see two different messages in one row.
 
 mod attributes;

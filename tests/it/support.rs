@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ephemerd_lab::{Daemon, DaemonConfig, Output, Result, daemon};
+use ephemerd_lab::{Daemon, DaemonConfig, Result};
 
 /// The program, as cargo built it for these tests.
 pub(crate) fn program() -> &'static Path {
@@ -12,9 +12,4 @@ pub(crate) fn program() -> &'static Path {
 /// Starts `ephemerd run` and waits until it is ready.
 pub(crate) async fn start(config: &DaemonConfig) -> Result<Daemon> {
     Daemon::start(program(), config).await
-}
-
-/// Runs another command of the program to its end.
-pub(crate) async fn command(config: &DaemonConfig, args: &[&str]) -> Result<Output> {
-    daemon::command(program(), config, args).await
 }
