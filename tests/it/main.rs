@@ -12,6 +12,8 @@ mod component_stand_in;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod http;
