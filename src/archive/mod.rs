@@ -62,3 +62,10 @@ pub struct Horizon {
     /// The database's clock.
     pub now: Timestamp,
 }
+
+impl Horizon {
+    /// The archive has not come as far as a row that was read before: it was restored from a backup.
+    pub fn is_before(&self, frontier: i64) -> bool {
+        self.newest.max(self.sequence) < frontier
+    }
+}

@@ -30,6 +30,9 @@ pub(super) const ARCHIVE: &str = "prosodyarchive";
 /// A number drawn from the sequence reaches its row within this time, or its transaction is visible.
 const SETTLING: Duration = Duration::from_secs(5);
 
+/// A transaction that is open for longer does not hold the cursor back: a sweep comes after it.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// Archive rows that one statement searches.
 pub(super) const SPAN_ROWS: i64 = 5_000;
 /// Candidates that one statement returns.
@@ -70,6 +73,8 @@ pub struct Inspector {
     started: Instant,
     mark: Option<Mark>,
     pass: Option<Pass>,
+    /// The cursor went on without the transactions below this one.
+    passed: Option<i64>,
     /// Queue entries are looked at in rounds: this is the last one seen.
     queue_seen: i64,
 }
@@ -112,7 +117,17 @@ impl Inspector {
         standing: watch::Sender<Standing>,
     ) -> Self {
         let started = Instant::now();
-        Self { pool, settings, metrics, standing, started, mark: None, pass: None, queue_seen: 0 }
+        Self {
+            pool,
+            settings,
+            metrics,
+            standing,
+            started,
+            mark: None,
+            pass: None,
+            passed: None,
+            queue_seen: 0,
+        }
     }
 
     /// Polls until stopped.
@@ -169,7 +184,17 @@ impl Inspector {
         };
         let pass = match self.pass.take() {
             Some(pass) => Pass { at: pass.at.max(cursor.position), ..pass },
-            None => self.start_pass(prosody::horizon(&mut transaction).await?, cursor),
+            None => {
+                let horizon = prosody::horizon(&mut transaction).await?;
+                if horizon.is_before(cursor.frontier) {
+                    after_restore(&mut transaction, horizon, cursor).await?;
+                    transaction.commit().await.named("inspect_commit")?;
+                    self.mark = None;
+                    return Ok(Step::More);
+                }
+                self.sweep_what_was_passed(&mut transaction, horizon).await?;
+                self.start_pass(horizon, cursor)
+            }
         };
         let (pass, tallied) = self.read_on(&mut transaction, pass, cursor).await?;
         self.notice_deliveries(&mut transaction, pass.horizon.now).await?;
@@ -192,8 +217,28 @@ impl Inspector {
         Ok(Step::CaughtUp)
     }
 
-    fn start_pass(&self, horizon: Horizon, cursor: Cursor) -> Pass {
-        let settled = self.mark.filter(|mark| mark.is_settled(horizon));
+    /// A transaction that held the cursor back for too long has ended: a sweep finds its rows.
+    async fn sweep_what_was_passed(
+        &mut self,
+        connection: &mut PgConnection,
+        horizon: Horizon,
+    ) -> Result<()> {
+        if self.passed.is_some_and(|xmax| horizon.xmin >= xmax) {
+            ledger::request_sweep(connection, ARCHIVE).await?;
+            self.passed = None;
+        }
+        Ok(())
+    }
+
+    fn start_pass(&mut self, horizon: Horizon, cursor: Cursor) -> Pass {
+        let mut settled = self.mark.filter(|mark| mark.is_settled(horizon));
+        if let Some(mark) = self.mark.filter(|mark| mark.taken.elapsed() >= PATIENCE) {
+            if settled.is_none() {
+                warn!("a transaction has been open for long: inspection goes on without it");
+                self.passed = Some(mark.xmax);
+            }
+            settled = Some(mark);
+        }
         Pass {
             at: cursor.position,
             until: horizon.newest,
@@ -283,6 +328,23 @@ impl Inspector {
             Context { rules: &self.settings.rules, now, backlog_upto: 0, restores: false };
         release(connection, &copies, context).await
     }
+}
+
+/// The archive went back in time: so does the cursor, and a sweep looks at everything that came back.
+async fn after_restore(
+    connection: &mut PgConnection,
+    horizon: Horizon,
+    cursor: Cursor,
+) -> Result<()> {
+    let newest = horizon.newest.max(horizon.sequence);
+    warn!(sort_id = newest, "the archive was restored from a backup: inspecting it anew");
+    let back = Cursor {
+        first_position: cursor.first_position.min(newest),
+        position: cursor.position.min(newest),
+        frontier: newest,
+    };
+    ledger::move_cursor(connection, ARCHIVE, back).await?;
+    ledger::request_sweep(connection, ARCHIVE).await
 }
 
 /// The cursor goes to the newest row, so that live messages never wait for history.

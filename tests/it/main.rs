@@ -22,6 +22,8 @@ mod import_law;
 #[cfg(test)]
 mod killed;
 #[cfg(test)]
+mod restored;
+#[cfg(test)]
 mod scraped;
 #[cfg(test)]
 mod support;
