@@ -8,7 +8,8 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use ephemerd::stanza;
 use xmpp_parsers::{message::Message, minidom::Element, ns::DEFAULT_NS};
 
-/// A message as archives hold it; the baseline only takes the namespace that xmpp-parsers was built for.
+/// A message as archives hold it; the baseline only takes the namespace that xmpp-parsers was built
+/// for.
 fn stored(inner: &str) -> String {
     format!(
         "<message xml:lang='en' to='bob@example.org' from='alice@example.org/phone.Jw3X' type='chat' \

@@ -1,5 +1,5 @@
-//! Whatever bytes stand in an archive's row: reading never panics, what is blanked is a placeholder, and a verdict about
-//! it never comes before the row.
+//! Whatever bytes stand in an archive's row: reading never panics, what is blanked is a
+//! placeholder, and a verdict about it never comes before the row.
 #![no_main]
 
 use chrono::DateTime;

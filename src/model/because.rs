@@ -42,8 +42,8 @@ impl fmt::Display for Judgement {
     }
 }
 
-/// One step on the way to a [`Judgement`]; [`fmt::Display`] says it as a short clause for people. Holds nothing of the
-/// stanza but numbers.
+/// One step on the way to a [`Judgement`]; [`fmt::Display`] says it as a short clause for people.
+/// Holds nothing of the stanza but numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Because {
     /// The root is another element than `<message/>`.

@@ -13,13 +13,14 @@ pub struct Facts {
     pub hints: Hints,
     /// `<i-want-out/>` of the ephemeral namespace was found: an opt-out.
     pub wants_out: bool,
-    /// Something that carries content stands among the children, an unknown element for one: without it a timer is a
-    /// negotiation. A body without words carries none.
+    /// Something that carries content stands among the children, an unknown element for one:
+    /// without it a timer is a negotiation. A body without words carries none.
     pub has_content: bool,
     /// The last `<stanza-id/>` (XEP-0359): in an offline queue it is the server's own.
     pub last_stanza_id: Option<StanzaId>,
-    /// The stanza is a placeholder that ephemerd left, and nothing else: the time at which its row goes. A stanza that
-    /// carries anything beside the placeholder's own parts is judged as any other.
+    /// The stanza is a placeholder that ephemerd left, and nothing else: the time at which its row
+    /// goes. A stanza that carries anything beside the placeholder's own parts is judged as any
+    /// other.
     pub expired_until: Option<Timestamp>,
 }
 

@@ -20,7 +20,8 @@ pub use verdict::{Placement, Reason, Stamp, Verdict};
 /// A point in time; the server's tables and ours both speak UTC.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;
 
-/// The latest time that ephemerd names, `9999-12-31T23:59:59Z`: later ones count as this, for RFC 3339 ends there.
+/// The latest time that ephemerd names, `9999-12-31T23:59:59Z`: later ones count as this, for RFC
+/// 3339 ends there.
 pub const LATEST: Timestamp = match Timestamp::from_timestamp(253_402_300_799, 0) {
     Some(at) => at,
     None => Timestamp::MAX_UTC,

@@ -46,8 +46,8 @@ pub struct Placement {
     pub store: Store,
     /// Timers run from here.
     pub runs_from: Timestamp,
-    /// The owner's offline queue holds a copy: nobody has had the message. A row of the queue itself counts as
-    /// undelivered whatever stands here.
+    /// The owner's offline queue holds a copy: nobody has had the message. A row of the queue
+    /// itself counts as undelivered whatever stands here.
     pub undelivered: bool,
 }
 

@@ -4,10 +4,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::model::{Conflict, HintRules, OfflineRules, Rules, TimerRules};
 
-/// A digest of the rules by which verdicts are made: when it changes, the ledger's due times are stale.
+/// A digest of the rules by which verdicts are made: when it changes, the ledger's due times are
+/// stale.
 ///
-/// Each rule is hashed as a line of text under its name in the configuration, so the digest is the same for every
-/// version of ephemerd that has the same rules.
+/// Each rule is hashed as a line of text under its name in the configuration, so the digest is the
+/// same for every version of ephemerd that has the same rules.
 pub fn fingerprint(rules: &Rules) -> [u8; 32] {
     let Rules { timers, hints, offline } = rules;
     let TimerRules { min, max, negotiation_for } = timers;

@@ -54,7 +54,8 @@ const fn untouchable(facts: &Facts) -> Option<Because> {
     }
 }
 
-/// The timer that counts, within the operator's bounds. Where they contradict each other, `max` wins.
+/// The timer that counts, within the operator's bounds. Where they contradict each other, `max`
+/// wins.
 fn timer(timers: &Timers, rules: &TimerRules, because: &mut Vec<Because>) -> Option<Duration> {
     if timers.invalid > 0 {
         because.push(Because::InvalidTimers(timers.invalid));
@@ -129,8 +130,9 @@ impl Asked {
         }
     }
 
-    /// Nobody has had the message: it waits, and both copies go together. Hints leave the queue alone, and as long as the
-    /// words lie there, the archive row goes no earlier: to a client that reads the archive first, it is the queue.
+    /// Nobody has had the message: it waits, and both copies go together. Hints leave the queue
+    /// alone, and as long as the words lie there, the archive row goes no earlier: to a client that
+    /// reads the archive first, it is the queue.
     fn undelivered(
         self,
         store: Store,

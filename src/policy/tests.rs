@@ -20,7 +20,8 @@ fn seconds(count: u64) -> Duration {
 /// Lengths from nothing to for ever, most of them of everyday size.
 fn length() -> impl Strategy<Value = Duration> {
     prop_oneof![
-        8 => (0_u64..10_000_000, select(vec![0, 0, 1, 500_000_000])).prop_map(|(s, n)| Duration::new(s, n)),
+        8 => (0_u64..10_000_000, select(vec![0, 0, 1, 500_000_000]))
+            .prop_map(|(seconds, nanos)| Duration::new(seconds, nanos)),
         1 => any::<u64>().prop_map(Duration::from_secs),
         1 => Just(Duration::MAX),
     ]
@@ -93,7 +94,11 @@ fn no_later(one: Option<Timestamp>, other: Option<Timestamp>) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases * 8,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn timers_stay_within_their_bounds(timer in 1_u32.., rules in rules(), from in time()) {

@@ -40,8 +40,8 @@ pub(super) struct Attribute<'a> {
     pub(super) value: Cow<'a, str>,
 }
 
-/// Splits what stands between a tag's name and its end into attributes. `into` is emptied first: it is reused
-/// from tag to tag.
+/// Splits what stands between a tag's name and its end into attributes. `into` is emptied first: it
+/// is reused from tag to tag.
 pub(super) fn split<'a>(text: &'a str, into: &mut Vec<Attribute<'a>>) -> Result<(), Flaw> {
     into.clear();
     let mut rest = text;

@@ -11,23 +11,23 @@ use super::{
 };
 use crate::model::{LATEST, Timestamp};
 
-/// What takes the place of an archived stanza whose words are gone: `from`, `to` and `type` of its start tag, and the time
-/// at which the row goes too.
+/// What takes the place of an archived stanza whose words are gone: `from`, `to` and `type` of its
+/// start tag, and the time at which the row goes too.
 ///
-/// `original` may be no more than the beginning of the stanza; where its start tag cannot be read, the attributes are
-/// left out. The result is always valid XML: Prosody answers a whole archive query with silence where one row is not. The
-/// root has an `xmlns` only if the original's had it, as in the server's own rows. `until` is written in whole seconds,
-/// rounded up.
+/// It needs no more of the `original` than its beginning; where the start tag cannot be read, the
+/// attributes are left out. The result is always valid XML: one row that is not makes Prosody leave
+/// a whole archive query without an answer. The root has an `xmlns` only if the original's had it,
+/// as in the server's own rows. `until` is written in whole seconds, rounded up.
 pub fn placeholder(original: &str, until: Timestamp) -> String {
     let kept = root_attributes(original, &["xmlns", "from", "to", "type"]);
     message(&kept, "", until)
 }
 
-/// What takes the place of a stanza in an offline queue: a [`placeholder`] that keeps the root's `id` too, and
-/// `<delay/>` and `<stanza-id/>` without any text in them.
+/// What takes the place of a stanza in an offline queue: a [`placeholder`] that keeps the root's
+/// `id` too, and `<delay/>` and `<stanza-id/>` without any text in them.
 ///
-/// With `use_mam_for_storage` ejabberd finds everything that waits after this stanza by its stamp and id. An unreadable
-/// stanza is replaced by a placeholder.
+/// With `use_mam_for_storage` ejabberd finds everything that waits after this stanza by its stamp
+/// and id. An unreadable stanza is replaced by a placeholder.
 pub fn blank_queued(original: &str, until: Timestamp) -> String {
     let kept = root_attributes(original, &["xmlns", "from", "to", "type", "id"]);
     message(&kept, &stamps(original).unwrap_or_default(), until)

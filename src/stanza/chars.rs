@@ -80,7 +80,8 @@ pub(super) fn attribute_value(raw: &str) -> Result<Cow<'_, str>, Flaw> {
     Ok(Cow::Owned(value))
 }
 
-/// Writes `value` so that it may stand in an attribute between single quotes and is read back as it was.
+/// Writes `value` so that it may stand in an attribute between single quotes and is read back as it
+/// was.
 pub(super) fn push_escaped(out: &mut String, value: &str) {
     for c in value.chars() {
         match c {

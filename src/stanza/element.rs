@@ -76,7 +76,8 @@ fn is_quiet(namespace: &str, name: &str) -> bool {
     }
 }
 
-/// Whether an element is the next step from a pubsub event down to a room's message inside it; `steps` are taken.
+/// Whether an element is the next step from a pubsub event down to a room's message inside it;
+/// `steps` are taken.
 pub(super) fn is_wrapper_step(steps: usize, namespace: &str, name: &str) -> bool {
     match steps {
         1 => (namespace, name) == (PUBSUB_EVENT, "items"),

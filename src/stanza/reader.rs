@@ -11,7 +11,8 @@ use crate::model::{Facts, StanzaId, Timestamp};
 
 /// Depth of the root element.
 const ROOT: usize = 1;
-/// How many elements lead from a message to the one inside its MUC/Sub event: event, items, item, message.
+/// How many elements lead from a message to the one inside its MUC/Sub event: event, items, item,
+/// message.
 const WRAPPER: usize = 4;
 
 pub(super) fn facts(text: &str) -> Result<Facts, Unreadable> {

@@ -23,7 +23,8 @@ pub(super) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// Takes in the declarations of an element at `depth`, and checks the namespaces of its other attributes.
+    /// Takes in the declarations of an element at `depth`, and checks the namespaces of its other
+    /// attributes.
     pub(super) fn enter(&mut self, depth: usize, attributes: &[Attribute<'a>]) -> Result<(), Flaw> {
         for Attribute { name, value } in attributes {
             match (name.prefix, name.local) {

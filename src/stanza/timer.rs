@@ -12,8 +12,8 @@ pub(super) enum Timer {
 }
 
 impl Timer {
-    /// Reads XEP-0466's `timer`: an `xs:unsignedInt`, and beyond it the decimals that Xabber writes, rounded up.
-    /// What is above the type's largest value counts as that.
+    /// Reads XEP-0466's `timer`: an `xs:unsignedInt`, and beyond it the decimals that Xabber
+    /// writes, rounded up. What is above the type's largest value counts as that.
     pub(super) fn parse(text: &str) -> Self {
         let text = text.trim_matches(is_space);
         let text = text.strip_prefix('+').unwrap_or(text);

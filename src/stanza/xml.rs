@@ -18,10 +18,11 @@ pub(super) enum Event<'a> {
     Words,
 }
 
-/// A reader of one XML document that takes nothing but namespace-well-formed XML of the kind RFC 6120 §11 allows.
+/// A reader of one XML document that takes nothing but namespace-well-formed XML of the kind RFC
+/// 6120 §11 allows.
 ///
-/// quick-xml splits tokens and matches end tags; names, attributes, references, namespaces and what may stand
-/// where are checked here.
+/// quick-xml splits tokens and matches end tags; names, attributes, references, namespaces and what
+/// may stand where are checked here.
 pub(super) struct Xml<'a> {
     text: &'a str,
     tokens: Reader<&'a [u8]>,

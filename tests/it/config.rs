@@ -162,6 +162,21 @@ fn unknown_keys_are_refused_with_their_place() {
 }
 
 #[test]
+fn a_key_outside_of_any_section_is_refused() {
+    for (text, environment, key, place) in [
+        ("poll = \"1s\"\n", None, "poll", FILE),
+        ("archive = \"prosody\"\n", None, "archive", FILE),
+        (MINIMAL, Some("EPHEMERD__POLL"), "poll", "EPHEMERD__POLL"),
+        (MINIMAL, Some("EPHEMERD__ARCHIVE"), "archive", "EPHEMERD__ARCHIVE"),
+    ] {
+        let environment: Vec<_> = environment.map(|name| (name, "word")).into_iter().collect();
+        let error = read(text, &environment).unwrap_err();
+        let start = format!("{key} stands outside of any section ({place})\nhelp: ");
+        assert!(error.starts_with(&start), "{error}");
+    }
+}
+
+#[test]
 fn what_is_missing_is_named() {
     for (key, line) in [
         ("component.jid", "jid = "),

@@ -1,4 +1,5 @@
-//! The cases in `tests/golden`: what a stanza says, and when and why it goes. `tests/golden/README.md` tells how to add one.
+//! The cases in `tests/golden`: what a stanza says, and when and why it goes.
+//! `tests/golden/README.md` tells how to add one.
 //!
 //! `GOLDEN=print cargo test --test it golden` prints what each case really gives, in the form of its file.
 

@@ -166,7 +166,8 @@ async fn the_slow_do_not_keep_others_out() {
     assert_eq!(status(&server.ask("GET", "/healthz").await), 200);
     let waited = began.elapsed();
     assert!(waited > Duration::from_secs(3), "the number of connections is bounded: {waited:?}");
-    assert!(waited < Duration::from_secs(15), "{waited:?}");
+    // The header's time is over before the connection's (10 s).
+    assert!(waited < Duration::from_secs(9), "{waited:?}");
     for stream in &mut slow {
         read_to_end(stream).await;
     }

@@ -12,11 +12,17 @@ mod component_stand_in;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
 mod import_law;
+#[cfg(test)]
+mod killed;
+#[cfg(test)]
+mod scraped;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -147,29 +147,39 @@ fn written(value: &str) -> String {
     value.replace('&', "&amp;").replace('<', "&lt;").replace('\'', "&apos;").replace('\n', "&#10;")
 }
 
-fn xml_allows(value: &str) -> bool {
-    rxml::strings::CompactString::from(value)
-        .chars()
-        .all(|c| c >= ' ' && !matches!(c, '\u{fffe}' | '\u{ffff}') || "\t\n\r".contains(c))
+/// What a reader takes from it: line ends and tabs are normalised, unless XML forbids a character.
+fn as_read(value: &str) -> Option<String> {
+    let allowed = |c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
+    let normal = || value.replace("\r\n", " ").replace(['\t', '\r'], " ");
+    value.chars().all(allowed).then(normal)
+}
+
+/// The placeholder by another parser, which wants a namespace at the root.
+fn parsed(blank: &str) -> Option<Element> {
+    let named = blank.replacen("<message", "<message xmlns='jabber:client'", 1);
+    Element::from_reader(named.as_bytes()).ok()
 }
 
 proptest! {
-    #![proptest_config(super::config(2_000))]
+    #![proptest_config(super::config())]
 
     #[test]
-    fn it_is_valid_whatever_the_jid_holds(from in any::<String>(), to in "\\PC*", cut in any::<prop::sample::Index>()) {
-        let row = format!("<message from='{}' to='{}'><body>secret</body></message>", written(&from), written(&to));
-        let blank = placeholder(&row, until());
-        let read_back = Element::from_reader(blank.replacen("<message", "<message xmlns='a'", 1).as_bytes()).unwrap();
-        let expected = xml_allows(&from).then(|| from.replace("\r\n", " ").replace(['\t', '\r'], " "));
-        prop_assert_eq!(read_back.attr("from"), expected.as_deref());
-        prop_assert!(!blank.contains("secret") || from.contains("secret") || to.contains("secret"));
+    fn it_is_valid_whatever_the_jids_hold(from in any::<String>(), to in "\\PC*") {
+        let row = format!("<message from='{}' to='{}'><b/>", written(&from), written(&to));
+        let root = parsed(&placeholder(&row, until())).unwrap();
+        prop_assert_eq!(root.attr("from").map(str::to_owned), as_read(&from));
+        prop_assert_eq!(root.attr("to").map(str::to_owned), as_read(&to));
+    }
 
-        let raw = format!("<message from='{from}' to='{to}'>");
+    #[test]
+    fn it_is_valid_whatever_is_left_of_the_row(
+        from in any::<String>(), cut in any::<prop::sample::Index>()
+    ) {
+        let row = format!("<message from='{}' to='b@c'><body/></message>", written(&from));
         let cut: String = row.chars().take(cut.index(row.chars().count())).collect();
-        for original in [&raw, &cut, &from] {
-            let blank = placeholder(original, until());
-            prop_assert!(Element::from_reader(blank.replacen("<message", "<message xmlns='a'", 1).as_bytes()).is_ok());
+        for original in [cut, format!("<message from='{from}'>"), from] {
+            let blank = placeholder(&original, until());
+            prop_assert!(parsed(&blank).is_some());
             prop_assert_eq!(read(&blank).unwrap().expired_until, Some(until()));
         }
     }

@@ -1,4 +1,5 @@
-//! Stanzas of all shapes: the elements that matter and others, in every spelling that XML has for the same thing.
+//! Stanzas of all shapes: the elements that matter and others, in every spelling that XML has for
+//! the same thing.
 
 use proptest::{collection::vec, prelude::*, sample::select, string::string_regex};
 
@@ -15,7 +16,8 @@ pub(super) fn shuffled() -> impl Strategy<Value = (String, String)> {
         .prop_map(|(root, (one, other))| (root.around(&one.concat()), root.around(&other.concat())))
 }
 
-/// The same with a few characters removed, inserted or replaced; by no carriage return, which rxml refuses in attributes.
+/// The same with a few characters removed, inserted or replaced; by no carriage return, which rxml
+/// refuses in attributes.
 pub(super) fn mutations(of: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
     let odd = "<>&;'\"=/: !-[]?x1\t\n\u{0}\u{b}\u{fffe}\u{e9}\u{feff}".chars().collect::<Vec<_>>();
     let mutation = (any::<prop::sample::Index>(), 0..3, select(odd));
@@ -138,7 +140,10 @@ fn event((node, items, beside): (&str, Vec<String>, Vec<String>)) -> String {
 fn forwarded() -> impl Strategy<Value = String> {
     vec(plain_child(), 0..3).prop_map(|it| {
         let message = it.concat();
-        format!("<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'>{message}</message></forwarded>")
+        format!(
+            "<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'>{message}\
+             </message></forwarded>"
+        )
     })
 }
 

@@ -1,4 +1,5 @@
-//! Nothing that a user can send costs more than its length: no recursion, no quadratic search, no panic.
+//! Nothing that a user can send costs more than its length: no recursion, no quadratic search, no
+//! panic.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::stanza::{Flaw, MAX_BYTES, blank_queued, placeholder, read};
 const TIMER: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/>";
 
 /// Long enough for a quadratic search to take minutes, short enough for an unoptimised build.
-const LONG: usize = MAX_BYTES / 4;
+const LONG: usize = MAX_BYTES / 8;
 
 /// As many repetitions as fit beside `room` other bytes.
 fn full_of(part: &str, room: usize) -> String {
@@ -43,7 +44,7 @@ fn a_stanza_may_be_as_long_as_the_limit_and_no_longer() {
     assert_eq!(read(&xml).unwrap_err().flaw, Flaw::TooLong);
 }
 
-/// A megabyte each of what makes careless readers slow.
+/// Half a megabyte each of what makes careless readers slow.
 #[test]
 fn no_long_stanza_takes_long() {
     let numbered = |form: fn(usize) -> String, room: usize| {
@@ -91,12 +92,12 @@ fn no_long_stanza_takes_long() {
         let _ = read(xml);
         let took = start.elapsed();
         let begin: String = xml.chars().take(40).collect();
-        assert!(took < Duration::from_secs(20), "{begin}…: {took:?}");
+        assert!(took < Duration::from_secs(15), "{begin}…: {took:?}");
     }
 }
 
 proptest! {
-    #![proptest_config(super::config(2_000))]
+    #![proptest_config(super::config())]
 
     #[test]
     fn no_text_makes_it_panic(text in any::<String>()) {
@@ -109,7 +110,9 @@ proptest! {
     }
 
     #[test]
-    fn no_piece_of_a_stanza_makes_it_panic(xml in mutations(stanza()), at in any::<prop::sample::Index>()) {
+    fn no_piece_of_a_stanza_makes_it_panic(
+        xml in mutations(stanza()), at in any::<prop::sample::Index>()
+    ) {
         let chars: Vec<char> = xml.chars().collect();
         let (head, tail) = chars.split_at(at.index(chars.len() + 1));
         for piece in [head, tail] {

@@ -1,5 +1,5 @@
-//! The slow way to the same facts: a tree of the whole stanza by minidom, strictness by rxml's namespaced reader. It
-//! recurses, so it is for small stanzas only. The reader must agree with it.
+//! The slow way to the same facts: a tree of the whole stanza by minidom, strictness by rxml's
+//! namespaced reader. It recurses, so it is for small stanzas only. The reader must agree with it.
 
 use minidom::Element;
 use proptest::prelude::*;
@@ -154,7 +154,7 @@ fn note_timer(text: Option<&str>, facts: &mut Facts) {
 }
 
 proptest! {
-    #![proptest_config(super::config(2_000))]
+    #![proptest_config(super::config())]
 
     #[test]
     fn agrees_on_generated_stanzas(xml in stanza()) {

@@ -32,6 +32,16 @@ impl Database {
         Ok(Self { name, postgres, superuser })
     }
 
+    /// A new database with all that this one holds. Nobody may be connected to this one meanwhile.
+    pub async fn copy(&self) -> Result<Self> {
+        let copy = Self::create(Arc::clone(&self.postgres)).await?;
+        let postgres = &self.postgres;
+        postgres.execute(&format!("DROP DATABASE {}", copy.name)).await?;
+        let (name, template) = (&copy.name, &self.name);
+        postgres.execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await?;
+        Ok(copy)
+    }
+
     /// The name.
     pub fn name(&self) -> &str {
         &self.name

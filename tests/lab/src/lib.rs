@@ -25,6 +25,7 @@ pub mod postgres;
 pub mod prometheus;
 pub mod prosody;
 pub mod rows;
+mod shadow;
 pub mod snapshot;
 pub mod xmpp;
 
@@ -42,6 +43,7 @@ pub use process::Process;
 pub use prometheus::Prometheus;
 pub use prosody::{Prosody, ProsodyConfig};
 pub use server::{Endpoints, Server};
+pub use shadow::{Shadow, Standing};
 pub use snapshot::Snapshot;
 pub use wait::{PATIENCE, eventually};
 pub use words::Words;

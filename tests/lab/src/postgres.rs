@@ -189,7 +189,7 @@ impl Postgres {
     }
 
     /// Runs a statement as superuser, outside any database of the tests.
-    async fn execute(&self, statement: &str) -> Result<()> {
+    pub(crate) async fn execute(&self, statement: &str) -> Result<()> {
         let mut connection =
             PgConnection::connect_with(&self.superuser_options("postgres")).await?;
         connection.execute(AssertSqlSafe(statement)).await?;
