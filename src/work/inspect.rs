@@ -13,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
+    TRANSACTION_LIMIT,
     reconcile::{Context, Reconciled, reconcile, release},
     row_key,
 };
 use crate::{
     archive::{Horizon, MAX_STANZA_BYTES, Row, RowKey, prosody},
-    database::{Named, Result},
+    database::{Named, Result, in_time},
     ledger::{self, Cursor, Entry},
     metrics::Metrics,
     model::{Outcome, Reason, Rules, Store, Timestamp},
@@ -101,6 +102,8 @@ enum Step {
     More,
     /// Another daemon is at it.
     Elsewhere,
+    /// Another session holds a lock: nothing was read.
+    Waits,
 }
 
 impl Inspector {
@@ -119,11 +122,18 @@ impl Inspector {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut failures: u32 = 0;
         while !stop.is_cancelled() {
-            let step = self.step().await;
+            let step = match in_time("inspect", TRANSACTION_LIMIT, self.step()).await {
+                Err(error) if error.is_contention() => {
+                    debug!(%error, "inspection waits for another session");
+                    self.pass = None;
+                    Ok(Step::Waits)
+                }
+                step => step,
+            };
             self.tell(&step);
             let pause = match step {
                 Ok(Step::More) => Duration::ZERO,
-                Ok(Step::CaughtUp | Step::Elsewhere) => {
+                Ok(Step::CaughtUp | Step::Elsewhere | Step::Waits) => {
                     failures = 0;
                     self.settings.poll
                 }
