@@ -9,13 +9,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
+    TRANSACTION_LIMIT,
     inspect::{CANDIDATE_BYTES, CANDIDATES, SPAN_ROWS, is_cut},
     reconcile::{Backlog, Context, reconcile},
     row_key,
 };
 use crate::{
     archive::{Archive, RowKey, Table},
-    database::{Named, Result},
+    database::{Named, Result, in_time},
     ledger::{self, Entry, Sweep},
     metrics::{Metrics, Repair},
     model::{Outcome, Rules, Store, Timestamp},
@@ -89,7 +90,7 @@ impl Sweeper {
             if !asked {
                 asked = self.request_if_rules_changed().await.is_ok();
             }
-            let pause = match self.step().await {
+            let pause = match in_time("sweep", TRANSACTION_LIMIT, self.step()).await {
                 Ok(Some(progress)) => {
                     failures = 0;
                     sweeping.send_replace(!progress.completed);
@@ -97,6 +98,10 @@ impl Sweeper {
                 }
                 Ok(None) => {
                     sweeping.send_replace(false);
+                    LOOK_EVERY
+                }
+                Err(error) if error.is_contention() => {
+                    debug!(%error, "the sweep waits for another session");
                     LOOK_EVERY
                 }
                 Err(error) => {
