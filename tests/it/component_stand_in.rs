@@ -1,12 +1,14 @@
 //! A server's component port, played by hand: the tests decide when it says what.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use ephemerd::component::{Settings, Timing, run};
 use ephemerd::metrics::Metrics;
 use minidom::Element;
 use sha1::{Digest, Sha1};
-use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
