@@ -19,8 +19,19 @@
 //!
 //! [`metrics`] is a leaf that any layer may use.
 
+pub mod app;
+pub mod archive;
+pub mod cli;
 pub mod component;
+pub mod config;
+pub mod database;
+pub mod http;
+pub mod ledger;
+pub mod lifecycle;
 pub mod metrics;
 pub mod model;
+pub mod ops;
 pub mod policy;
 pub mod stanza;
+pub mod telemetry;
+pub mod work;

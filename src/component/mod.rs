@@ -1,9 +1,9 @@
 //! The component stream (XEP-0114): how the XMPP server sees us.
 //!
 //! The server relays whatever anybody sends to our name, so everything here is bounded: sizes,
-//! depths, waits. The way of a stanza: `stream` receives bytes, `framer` cuts them, `incoming` reads
-//! an element, `session` decides who handles it, `outgoing` and `disco` answer.
-//! `docs/adr/0002-component-stream.md` tells why the stream is our own.
+//! depths, waits. The way of a stanza: `stream` receives bytes, `framer` cuts them,
+//! `incoming` reads an element, `session` decides who handles it, `outgoing` and `disco`
+//! answer. `docs/adr/0002-component-stream.md` tells why the stream is our own.
 
 mod disco;
 mod failure;

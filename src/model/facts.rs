@@ -3,6 +3,8 @@ use super::Timestamp;
 /// What one archived stanza says about its own retention: read from its XML, judged by nobody yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
+    /// The root is no `<message/>` of `jabber:client`: nothing else is known, and nothing is asked.
+    pub not_a_message: bool,
     /// The stanza is `type='error'`.
     pub is_error: bool,
     /// The ephemeral timers found (XEP-0466).
@@ -11,15 +13,18 @@ pub struct Facts {
     pub hints: Hints,
     /// `<i-want-out/>` of the ephemeral namespace was found: an opt-out.
     pub wants_out: bool,
-    /// Something that carries content stands among the children: without it a timer is a negotiation.
+    /// Something that carries content stands among the children, an unknown element for one:
+    /// without it a timer is a negotiation. A body without words carries none.
     pub has_content: bool,
     /// The last `<stanza-id/>` (XEP-0359): in an offline queue it is the server's own.
     pub last_stanza_id: Option<StanzaId>,
-    /// The stanza is a placeholder that ephemerd left: the time at which its row goes.
+    /// The stanza is a placeholder that ephemerd left, and nothing else: the time at which its row
+    /// goes. A stanza that carries anything beside the placeholder's own parts is judged as any
+    /// other.
     pub expired_until: Option<Timestamp>,
 }
 
-/// Timers of a stanza's direct children.
+/// Timers among a stanza's direct children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Timers {
     /// The shortest valid timer above zero, in seconds.
@@ -32,7 +37,7 @@ pub struct Timers {
     pub invalid: u32,
 }
 
-/// Processing hints of a stanza's direct children, legacy names included.
+/// Processing hints among a stanza's direct children, legacy names included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hints {
     /// `no-permanent-store` or `no-permanent-storage`.

@@ -1,4 +1,4 @@
-use super::{Store, Timestamp, store::display_and_parse};
+use super::{Because, Store, Timestamp, store::display_and_parse};
 
 /// Why a row goes. The label `reason` of our metrics and our tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,7 +46,8 @@ pub struct Placement {
     pub store: Store,
     /// Timers run from here.
     pub runs_from: Timestamp,
-    /// The owner's offline queue holds a copy: nobody has had the message.
+    /// The owner's offline queue holds a copy: nobody has had the message. A row of the queue
+    /// itself counts as undelivered whatever stands here.
     pub undelivered: bool,
 }
 
@@ -57,6 +58,6 @@ pub struct Verdict {
     pub due_at: Timestamp,
     /// The reason that decided.
     pub reason: Reason,
-    /// What led there, in the order of thought; each a short clause for people.
-    pub because: Vec<String>,
+    /// What led there, in the order of thought.
+    pub because: Vec<Because>,
 }

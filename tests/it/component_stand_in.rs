@@ -1,7 +1,5 @@
 //! A server's component port, played by hand: the tests decide when it says what.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
-
 use std::sync::Arc;
 use std::time::Duration;
 

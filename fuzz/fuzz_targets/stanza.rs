@@ -1,0 +1,25 @@
+//! Whatever bytes stand in an archive's row: reading never panics, what is blanked is a
+//! placeholder, and a verdict about it never comes before the row.
+#![no_main]
+
+use chrono::DateTime;
+use ephemerd::{
+    model::{Placement, Rules, Store},
+    policy, stanza,
+};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let text = String::from_utf8_lossy(bytes);
+    let until = DateTime::UNIX_EPOCH;
+    for blank in [stanza::placeholder(&text, until), stanza::blank_queued(&text, until)] {
+        let facts = stanza::read(&blank).expect("what is blanked is readable");
+        assert_eq!(facts.expired_until, Some(until));
+    }
+    let Ok(facts) = stanza::read(&text) else { return };
+    for store in Store::ALL {
+        let placement = Placement { store, runs_from: until, undelivered: false };
+        let verdict = policy::decide(&facts, &placement, &Rules::default());
+        assert!(verdict.is_none_or(|it| it.due_at >= until));
+    }
+});

@@ -1,0 +1,93 @@
+//! The only place that builds everything and joins it.
+
+mod daemon;
+
+use sqlx::{Connection, PgConnection};
+use tracing::info;
+
+pub use daemon::{RunOptions, run};
+
+use crate::{
+    config::Config,
+    database::{self, Named},
+    ledger::{self, Schema},
+};
+
+/// What a command failed with, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database cannot be reached, or refused.
+    #[error(
+        "the database failed: {0}\nhelp: check database.url, the password, and that PostgreSQL runs"
+    )]
+    Database(#[from] database::Error),
+    /// Our schema is not there, and we may not make it.
+    #[error(
+        "schema ephemerd is missing, or our role may not write there\n\
+         help: run deploy/grants.sql in this database as a superuser, then `ephemerd migrate`"
+    )]
+    NotGranted,
+    /// Our schema is not as this program needs it.
+    #[error("{0}")]
+    Schema(&'static str),
+    /// The server's tables are not as we need them.
+    #[error("the archive cannot be used: {0}\nhelp: {1}")]
+    Archive(String, String),
+    /// The HTTP port is taken, or not ours.
+    #[error("http.listen: cannot listen: {0}\nhelp: another daemon may run; choose another port")]
+    Listen(std::io::ErrorKind),
+    /// A worker ended while it should have gone on.
+    #[error("a worker ended by itself\nhelp: this is a defect: please report it with the log")]
+    WorkerEnded,
+    /// The process could not listen to signals.
+    #[error("cannot listen to signals: {0}")]
+    Signals(std::io::ErrorKind),
+}
+
+impl Error {
+    /// Trying again is useless until somebody acts.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Database(_) | Self::Listen(_) | Self::Signals(_) | Self::WorkerEnded => false,
+            Self::NotGranted | Self::Schema(_) | Self::Archive(..) => true,
+        }
+    }
+}
+
+const NEWER: Error = Error::Schema(
+    "schema ephemerd is newer than this program\nhelp: install the newer version of ephemerd again",
+);
+const BEHIND: Error = Error::Schema(
+    "schema ephemerd is older than this program\nhelp: run `ephemerd migrate`, or `ephemerd run` without --no-migrate",
+);
+
+/// Brings our schema up to date; `ephemerd migrate`. Returns whether anything was to do.
+pub async fn migrate(config: &Config) -> Result<bool, Error> {
+    let settings = database::Settings::new(config.database.options());
+    let mut connection = PgConnection::connect_with(&settings.options).await.named("connect")?;
+    let migrated = bring_up_to_date(&mut connection, true).await;
+    let _ = connection.close().await;
+    migrated
+}
+
+/// The schema as this program needs it, or why not. Returns whether it had to be changed.
+async fn bring_up_to_date(connection: &mut PgConnection, may_migrate: bool) -> Result<bool, Error> {
+    match ledger::schema(connection).await.map_err(not_granted)? {
+        Schema::Current => Ok(false),
+        Schema::Newer => Err(NEWER),
+        Schema::Missing | Schema::Behind if !may_migrate => Err(BEHIND),
+        Schema::Missing | Schema::Behind => {
+            ledger::migrate(connection).await.map_err(not_granted)?;
+            info!("schema ephemerd is up to date");
+            Ok(true)
+        }
+    }
+}
+
+/// Tells missing grants (42501, 3F000 no such schema) from a database that is away.
+fn not_granted(error: database::Error) -> Error {
+    match error.sqlstate() {
+        Some("42501" | "3F000") => Error::NotGranted,
+        _ => Error::Database(error),
+    }
+}

@@ -1,0 +1,227 @@
+use std::{fmt, time::Duration};
+
+use super::Verdict;
+
+/// What policy makes of a stanza; [`fmt::Display`] says it in a sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judgement {
+    /// It goes.
+    Goes(Verdict),
+    /// Nothing that it says makes it go, for these reasons.
+    Stays(Vec<Because>),
+}
+
+impl Judgement {
+    /// When and why it goes, if it does.
+    pub fn verdict(self) -> Option<Verdict> {
+        match self {
+            Self::Goes(verdict) => Some(verdict),
+            Self::Stays(_) => None,
+        }
+    }
+
+    /// What led to the judgement, in the order of thought.
+    pub fn because(&self) -> &[Because] {
+        match self {
+            Self::Goes(verdict) => &verdict.because,
+            Self::Stays(because) => because,
+        }
+    }
+}
+
+impl fmt::Display for Judgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Goes(verdict) => write!(f, "goes {}", verdict.due_at)?,
+            Self::Stays(_) => f.write_str("stays")?,
+        }
+        for (at, because) in self.because().iter().enumerate() {
+            write!(f, "{}{because}", if at == 0 { ": " } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+/// One step on the way to a [`Judgement`]; [`fmt::Display`] says it as a short clause for people.
+/// Holds nothing of the stanza but numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Because {
+    /// The root is another element than `<message/>`.
+    NotAMessage,
+    /// ephemerd has already erased the words.
+    Placeholder,
+    /// `<i-want-out/>`.
+    OptOut,
+    /// A timer of zero and no content.
+    SwitchesOff,
+    /// Neither a timer nor a hint that counts.
+    NothingAsked,
+    /// The timer that counts, of so many valid ones.
+    Timer {
+        /// The shortest, in seconds.
+        seconds: u32,
+        /// How many there are.
+        of: u32,
+    },
+    /// So many timers of zero, and no other: they mean off.
+    ZeroTimers(u32),
+    /// So many timers of zero, which are ignored beside another.
+    ZeroIgnored(u32),
+    /// So many timers that are no number of seconds.
+    InvalidTimers(u32),
+    /// `timers.min` makes it longer.
+    RaisedTo(Duration),
+    /// `timers.max` makes it shorter.
+    LoweredTo(Duration),
+    /// A timer and nothing that carries content; it stays at least so long.
+    Negotiation(Duration),
+    /// The hint asks that no copy be kept; one in the archive goes so long after archiving.
+    Hint(Duration),
+    /// The hint is no earlier than the timer.
+    TimerDecides,
+    /// The hint is earlier than the timer.
+    HintDecides,
+    /// Hints in errors are ignored.
+    HintInError,
+    /// `<store/>` beats the hint.
+    StoreBeatsHint,
+    /// The hint beats `<store/>`.
+    HintBeatsStore,
+    /// Hints do not shorten a negotiation.
+    HintInNegotiation,
+    /// Hints never touch the offline queue.
+    HintInQueue,
+    /// While nobody has received the message, its timer counts and not its hint.
+    HintWaits,
+    /// Nobody has received it: so much is added.
+    Undelivered(Duration),
+    /// Nobody has received it, and what nobody has received stays.
+    UndeliveredStays,
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NotAMessage => f.write_str("it is no message"),
+            Self::Placeholder => f.write_str("it is a placeholder: its words are gone"),
+            Self::OptOut => f.write_str("an opt-out stays, or others would switch timers on again"),
+            Self::SwitchesOff => f.write_str(
+                "a timer of zero without content switches timers off, and stays to be learned",
+            ),
+            Self::NothingAsked => f.write_str("neither a timer nor a hint asks for it to go"),
+            Self::Timer { seconds, of: 0 | 1 } => write!(f, "a timer of {}", Seconds(seconds)),
+            Self::Timer { seconds, of } => {
+                write!(f, "the shortest of {of} timers, {}", Seconds(seconds))
+            }
+            Self::ZeroTimers(1) => f.write_str("a timer of zero means off"),
+            Self::ZeroTimers(of) => write!(f, "{of} timers of zero mean off"),
+            Self::ZeroIgnored(1) => f.write_str("a timer of zero is ignored beside another"),
+            Self::ZeroIgnored(of) => write!(f, "{of} timers of zero are ignored beside another"),
+            Self::InvalidTimers(1) => {
+                f.write_str("a timer that is no number of seconds is ignored")
+            }
+            Self::InvalidTimers(of) => {
+                write!(f, "{of} timers that are no number of seconds are ignored")
+            }
+            Self::RaisedTo(min) => write!(f, "timers.min makes it {}", Span(min)),
+            Self::LoweredTo(max) => write!(f, "timers.max makes it {}", Span(max)),
+            Self::Negotiation(stays) => write!(
+                f,
+                "it negotiates a timer and carries no content, so it stays {} for devices that are away",
+                Span(stays)
+            ),
+            Self::Hint(Duration::ZERO) => {
+                f.write_str("a hint not to be stored, so it goes at once")
+            }
+            Self::Hint(keep_for) => {
+                write!(f, "a hint not to be stored, so it is kept for {}", Span(keep_for))
+            }
+            Self::TimerDecides => f.write_str("the timer decides, for the hint is no earlier"),
+            Self::HintDecides => f.write_str("the hint decides, for it is the earlier"),
+            Self::HintInError => f.write_str("hints in an error are ignored"),
+            Self::StoreBeatsHint => f.write_str("the hint is beaten by <store/>"),
+            Self::HintBeatsStore => f.write_str("the hint beats <store/>"),
+            Self::HintInNegotiation => f.write_str("hints do not shorten a negotiation"),
+            Self::HintInQueue => f.write_str("hints do not touch the offline queue"),
+            Self::HintWaits => f.write_str("its hint waits until somebody has received it"),
+            Self::Undelivered(wait) => {
+                write!(f, "nobody has received it yet, which adds {}", Span(wait))
+            }
+            Self::UndeliveredStays => f.write_str("it stays until somebody has received it"),
+        }
+    }
+}
+
+/// A timer as the stanza has it, and for people where it is long.
+struct Seconds(u32);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} s", self.0)?;
+        match self.0 {
+            ..3600 => Ok(()),
+            long => write!(f, " ({})", Span(Duration::from_secs(long.into()))),
+        }
+    }
+}
+
+/// A length of time as the configuration writes it: `90d`, `1h 30m`, `250ms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, nanos) = (self.0.as_secs(), u64::from(self.0.subsec_nanos()));
+        let parts = [
+            (seconds / 86_400, "d"),
+            (seconds / 3_600 % 24, "h"),
+            (seconds / 60 % 60, "m"),
+            (seconds % 60, "s"),
+            (nanos / 1_000_000, "ms"),
+            (nanos / 1_000 % 1_000, "us"),
+            (nanos % 1_000, "ns"),
+        ];
+        let mut gap = "";
+        for (count, unit) in parts.into_iter().filter(|(count, _)| *count > 0) {
+            write!(f, "{gap}{count}{unit}")?;
+            gap = " ";
+        }
+        if gap.is_empty() { f.write_str("0s") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_as_the_configuration_writes_them() {
+        let spans = [
+            (Duration::ZERO, "0s"),
+            (Duration::from_secs(60), "1m"),
+            (Duration::from_secs(90 * 86_400), "90d"),
+            (Duration::from_secs(86_400 + 7_200 + 180 + 4), "1d 2h 3m 4s"),
+            (Duration::from_millis(250), "250ms"),
+            (Duration::new(1, 2_003_004), "1s 2ms 3us 4ns"),
+        ];
+        for (span, text) in spans {
+            assert_eq!(Span(span).to_string(), text);
+            assert_eq!(humantime::parse_duration(text).unwrap(), span);
+        }
+    }
+
+    #[test]
+    fn several_of_a_kind_are_counted() {
+        let clauses = [
+            (Because::Timer { seconds: 60, of: 2 }, "the shortest of 2 timers, 60 s"),
+            (Because::Timer { seconds: 3_600, of: 1 }, "a timer of 3600 s (1h)"),
+            (Because::Timer { seconds: 3_599, of: 1 }, "a timer of 3599 s"),
+            (Because::ZeroTimers(2), "2 timers of zero mean off"),
+            (Because::ZeroIgnored(2), "2 timers of zero are ignored beside another"),
+            (Because::InvalidTimers(2), "2 timers that are no number of seconds are ignored"),
+        ];
+        for (because, text) in clauses {
+            assert_eq!(because.to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+use std::time::Duration;
+
+use super::later;
+use crate::model::{
+    Because, Conflict, Facts, HintRules, Judgement, Placement, Reason, Rules, Store, TimerRules,
+    Timers, Verdict,
+};
+
+/// What becomes of a stanza, and why.
+pub fn judge(facts: &Facts, placement: &Placement, rules: &Rules) -> Judgement {
+    if let Some(because) = untouchable(facts) {
+        return Judgement::Stays(vec![because]);
+    }
+    let mut because = Vec::new();
+    let timer = timer(&facts.timers, &rules.timers, &mut because);
+    let hint = hint(facts, &rules.hints, &mut because);
+    let asked = match timer {
+        Some(timer) if !facts.has_content => {
+            let stays = rules.timers.negotiation_for.max(timer);
+            because.push(Because::Negotiation(stays));
+            because.extend(hint.map(|_| Because::HintInNegotiation));
+            Asked { timer: Some((stays, Reason::Negotiation)), hint: None }
+        }
+        timer => Asked { timer: timer.map(|it| (it, Reason::Timer)), hint },
+    };
+    let undelivered = placement.undelivered || placement.store == Store::Queue;
+    let found = if undelivered {
+        asked.undelivered(placement.store, rules.offline.undelivered_for, &mut because)
+    } else {
+        asked.delivered(&mut because)
+    };
+    match found {
+        Some((after, reason)) => {
+            Judgement::Goes(Verdict { due_at: later(placement.runs_from, after), reason, because })
+        }
+        None => Judgement::Stays(because),
+    }
+}
+
+/// Stanzas that are not judged by what else they say.
+const fn untouchable(facts: &Facts) -> Option<Because> {
+    let timers = &facts.timers;
+    let switches_off = timers.valid == 0 && timers.zero > 0 && !facts.has_content;
+    if facts.not_a_message {
+        Some(Because::NotAMessage)
+    } else if facts.expired_until.is_some() {
+        Some(Because::Placeholder)
+    } else if facts.wants_out {
+        Some(Because::OptOut)
+    } else if switches_off {
+        Some(Because::SwitchesOff)
+    } else {
+        None
+    }
+}
+
+/// The timer that counts, within the operator's bounds. Where they contradict each other, `max`
+/// wins.
+fn timer(timers: &Timers, rules: &TimerRules, because: &mut Vec<Because>) -> Option<Duration> {
+    if timers.invalid > 0 {
+        because.push(Because::InvalidTimers(timers.invalid));
+    }
+    let zero = (timers.zero > 0).then_some(timers.zero);
+    let Some(seconds) = timers.shortest_seconds else {
+        because.extend(zero.map(Because::ZeroTimers));
+        return None;
+    };
+    because.extend(zero.map(Because::ZeroIgnored));
+    because.push(Because::Timer { seconds, of: timers.valid });
+    let mut timer = Duration::from_secs(u64::from(seconds));
+    if timer < rules.min {
+        timer = rules.min;
+        because.push(Because::RaisedTo(timer));
+    }
+    if let Some(max) = rules.max.filter(|&max| max < timer) {
+        timer = max;
+        because.push(Because::LoweredTo(timer));
+    }
+    Some(timer)
+}
+
+/// How long an archived copy is kept, where a hint that counts asks for none.
+fn hint(facts: &Facts, rules: &HintRules, because: &mut Vec<Because>) -> Option<Duration> {
+    let hints = facts.hints;
+    if !hints.no_permanent_store && !hints.no_store {
+        return None;
+    }
+    if facts.is_error {
+        because.push(Because::HintInError);
+        return None;
+    }
+    match (hints.store, rules.conflict) {
+        (true, Conflict::Store) => {
+            because.push(Because::StoreBeatsHint);
+            return None;
+        }
+        (true, Conflict::NoPermanentStore) => because.push(Because::HintBeatsStore),
+        (false, _) => {}
+    }
+    Some(rules.keep_for)
+}
+
+/// What a stanza asks for: how long after archiving it goes.
+struct Asked {
+    timer: Option<(Duration, Reason)>,
+    hint: Option<Duration>,
+}
+
+type Found = Option<(Duration, Reason)>;
+
+impl Asked {
+    /// The earlier of timer and hint.
+    fn delivered(self, because: &mut Vec<Because>) -> Found {
+        because.extend(self.hint.map(Because::Hint));
+        match (self.timer, self.hint) {
+            (Some((timer, _)), Some(hint)) if hint < timer => {
+                because.push(Because::HintDecides);
+                Some((hint, Reason::Hint))
+            }
+            (Some(timer), Some(_)) => {
+                because.push(Because::TimerDecides);
+                Some(timer)
+            }
+            (Some(timer), None) => Some(timer),
+            (None, Some(hint)) => Some((hint, Reason::Hint)),
+            (None, None) => {
+                because.push(Because::NothingAsked);
+                None
+            }
+        }
+    }
+
+    /// Nobody has had the message: it waits, and both copies go together. Hints leave the queue
+    /// alone, and as long as the words lie there, the archive row goes no earlier: to a client that
+    /// reads the archive first, it is the queue.
+    fn undelivered(
+        self,
+        store: Store,
+        wait: Option<Duration>,
+        because: &mut Vec<Because>,
+    ) -> Found {
+        let after = match (self.timer, self.hint) {
+            (Some((timer, _)), hint) => {
+                because.extend(hint.map(|_| Because::HintWaits));
+                timer
+            }
+            (None, Some(_)) if store == Store::Queue => {
+                because.push(Because::HintInQueue);
+                return None;
+            }
+            (None, Some(hint)) => {
+                because.push(Because::Hint(hint));
+                hint
+            }
+            (None, None) => {
+                because.push(Because::NothingAsked);
+                return None;
+            }
+        };
+        let Some(wait) = wait else {
+            because.push(Because::UndeliveredStays);
+            return None;
+        };
+        because.push(Because::Undelivered(wait));
+        Some((after.saturating_add(wait), Reason::Undelivered))
+    }
+}

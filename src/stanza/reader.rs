@@ -1,0 +1,162 @@
+use chrono::{DateTime, Utc};
+
+use super::{
+    Unreadable,
+    attributes::Name,
+    element::{Child, JABBER_CLIENT, MUCSUB_MESSAGES, child, is_wrapper_step},
+    timer::Timer,
+    xml::{Event, Xml},
+};
+use crate::model::{Facts, StanzaId, Timestamp};
+
+/// Depth of the root element.
+const ROOT: usize = 1;
+/// How many elements lead from a message to the one inside its MUC/Sub event: event, items, item,
+/// message.
+const WRAPPER: usize = 4;
+
+pub(super) fn facts(text: &str) -> Result<Facts, Unreadable> {
+    let mut xml = Xml::new(text)?;
+    let mut gatherer = Gatherer::default();
+    while let Some(event) = xml.next()? {
+        match event {
+            Event::Start(name) => gatherer.start(&xml, name)?,
+            Event::End => gatherer.end(xml.depth()),
+            Event::Words => gatherer.words(xml.depth()),
+        }
+    }
+    Ok(gatherer.finish())
+}
+
+/// Gathers facts from one event after the other, with a place in the stanza but without a tree.
+#[derive(Debug, Default)]
+struct Gatherer {
+    facts: Facts,
+    /// How many elements of a MUC/Sub wrapper are open: event, items, item, message.
+    steps: usize,
+    /// The open pubsub event held a message.
+    unwrapped: bool,
+    /// The depth of the open `<body/>` of the message.
+    body: Option<usize>,
+    /// `<expired/>` elements, and the time that the last one names.
+    expired: Option<Timestamp>,
+    expired_count: usize,
+    /// Something stands here that no placeholder holds.
+    more_than_placeholder: bool,
+}
+
+impl Gatherer {
+    fn start(&mut self, xml: &Xml<'_>, name: Name<'_>) -> Result<(), Unreadable> {
+        let depth = xml.depth();
+        if depth == ROOT {
+            let is_message = name.local == "message" && xml.namespace(name)? == JABBER_CLIENT;
+            self.facts.not_a_message = !is_message;
+            self.facts.is_error = xml.attribute("type") == Some("error");
+            return Ok(());
+        }
+        if self.facts.not_a_message {
+            return Ok(());
+        }
+        let parent = depth - 1;
+        self.more_than_placeholder |= parent > ROOT;
+        if self.body.is_some() {
+            self.facts.has_content = true;
+        } else if parent == ROOT || (self.steps == WRAPPER && parent == ROOT + WRAPPER) {
+            self.child(xml, child(xml.namespace(name)?, name.local));
+        } else if self.steps > 0 && parent == ROOT + self.steps {
+            self.step(xml, name)?;
+        }
+        Ok(())
+    }
+
+    /// A direct child of the message, or of the message inside the wrapper.
+    fn child(&mut self, xml: &Xml<'_>, child: Child) {
+        let facts = &mut self.facts;
+        match child {
+            Child::Ephemeral => note(&mut facts.timers, xml.attribute("timer").unwrap_or_default()),
+            Child::WantsOut => facts.wants_out = true,
+            Child::NoPermanentStore => facts.hints.no_permanent_store = true,
+            Child::NoStore => facts.hints.no_store = true,
+            Child::Store => facts.hints.store = true,
+            Child::StanzaId if xml.depth() == ROOT + 1 => {
+                facts.last_stanza_id = stanza_id(xml).or(facts.last_stanza_id.take());
+            }
+            Child::Expired => {
+                self.expired = xml.attribute("until").and_then(timestamp);
+                self.expired_count += 1;
+            }
+            Child::Body => self.body = Some(xml.depth()),
+            Child::Event if self.steps == 0 => {
+                self.steps = 1;
+                self.unwrapped = false;
+            }
+            Child::Event | Child::Content => facts.has_content = true,
+            Child::StanzaId | Child::Delay | Child::Quiet => {}
+        }
+        self.more_than_placeholder |=
+            !matches!(child, Child::Expired | Child::Delay | Child::StanzaId);
+    }
+
+    /// A child of the wrapper: the next step down to the message inside, or something unknown.
+    fn step(&mut self, xml: &Xml<'_>, name: Name<'_>) -> Result<(), Unreadable> {
+        let is_items = self.steps == 1;
+        if is_wrapper_step(self.steps, xml.namespace(name)?, name.local)
+            && (!is_items || xml.attribute("node") == Some(MUCSUB_MESSAGES))
+        {
+            self.steps += 1;
+            self.unwrapped |= self.steps == WRAPPER;
+        } else {
+            self.facts.has_content = true;
+        }
+        Ok(())
+    }
+
+    /// An element ended; `depth` elements are still open.
+    fn end(&mut self, depth: usize) {
+        if self.body == Some(depth + 1) {
+            self.body = None;
+        }
+        if self.steps > 0 && depth + 1 == ROOT + self.steps {
+            self.steps -= 1;
+            self.facts.has_content |= self.steps == 0 && !self.unwrapped;
+        }
+    }
+
+    fn words(&mut self, depth: usize) {
+        self.more_than_placeholder = true;
+        if !self.facts.not_a_message && (self.body.is_some() || depth == ROOT + self.steps) {
+            self.facts.has_content = true;
+        }
+    }
+
+    fn finish(mut self) -> Facts {
+        if self.facts.not_a_message {
+            return Facts { not_a_message: true, ..Facts::default() };
+        }
+        if self.expired_count == 1 && !self.more_than_placeholder {
+            self.facts.expired_until = self.expired;
+        }
+        self.facts
+    }
+}
+
+fn note(timers: &mut crate::model::Timers, text: &str) {
+    match Timer::parse(text) {
+        Timer::Seconds(seconds) => {
+            timers.valid = timers.valid.saturating_add(1);
+            let shortest = timers.shortest_seconds.map_or(seconds, |it| it.min(seconds));
+            timers.shortest_seconds = Some(shortest);
+        }
+        Timer::Zero => timers.zero = timers.zero.saturating_add(1),
+        Timer::Invalid => timers.invalid = timers.invalid.saturating_add(1),
+    }
+}
+
+fn stanza_id(xml: &Xml<'_>) -> Option<StanzaId> {
+    let (by, id) = (xml.attribute("by")?, xml.attribute("id")?);
+    Some(StanzaId { by: by.to_owned(), id: id.to_owned() })
+}
+
+fn timestamp(text: &str) -> Option<Timestamp> {
+    DateTime::parse_from_rfc3339(text).ok().map(|it| it.with_timezone(&Utc))
+}

@@ -1,0 +1,99 @@
+use std::{borrow::Cow, collections::HashMap};
+
+use super::{
+    Flaw,
+    attributes::{Attribute, Name, has_twins},
+    element::JABBER_CLIENT,
+};
+
+const XML: &str = "http://www.w3.org/XML/1998/namespace";
+const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
+
+/// The namespace declarations that hold at the reader's place (Namespaces in XML 1.0).
+///
+/// Looking up takes constant time, however many declarations a stanza nests.
+#[derive(Debug, Default)]
+pub(super) struct Scope<'a> {
+    /// Default namespaces, the innermost last, each with the depth of the element that declares it.
+    defaults: Vec<(usize, Cow<'a, str>)>,
+    /// For each prefix its namespaces, the innermost last.
+    prefixed: HashMap<&'a str, Vec<Cow<'a, str>>>,
+    /// The prefixes declared by open elements and their depths, for undoing.
+    declared: Vec<(usize, &'a str)>,
+}
+
+impl<'a> Scope<'a> {
+    /// Takes in the declarations of an element at `depth`, and checks the namespaces of its other
+    /// attributes.
+    pub(super) fn enter(&mut self, depth: usize, attributes: &[Attribute<'a>]) -> Result<(), Flaw> {
+        for Attribute { name, value } in attributes {
+            match (name.prefix, name.local) {
+                ("", "xmlns") if [XML, XMLNS].contains(&value.as_ref()) => {
+                    return Err(Flaw::BadNamespace);
+                }
+                ("", "xmlns") => self.defaults.push((depth, value.clone())),
+                ("xmlns", prefix) => self.declare(depth, prefix, value.clone())?,
+                _ => {}
+            }
+        }
+        self.check(attributes)
+    }
+
+    fn declare(&mut self, depth: usize, prefix: &'a str, to: Cow<'a, str>) -> Result<(), Flaw> {
+        let allowed = match prefix {
+            "xml" => to == XML,
+            "xmlns" => false,
+            _ => ![XML, XMLNS, ""].contains(&to.as_ref()),
+        };
+        if !allowed {
+            return Err(Flaw::BadNamespace);
+        }
+        self.prefixed.entry(prefix).or_default().push(to);
+        self.declared.push((depth, prefix));
+        Ok(())
+    }
+
+    /// Every prefix is declared, and no attribute stands twice under two prefixes of one namespace.
+    fn check(&self, attributes: &[Attribute<'a>]) -> Result<(), Flaw> {
+        let prefixed = || {
+            let names = attributes.iter().map(|it| it.name);
+            names.filter(|it| !matches!(it.prefix, "" | "xml" | "xmlns"))
+        };
+        if prefixed().next().is_none() {
+            return Ok(());
+        }
+        for name in prefixed() {
+            self.of(name)?;
+        }
+        if has_twins(prefixed().map(|it| (self.of(it).ok(), it.local))) {
+            return Err(Flaw::DuplicateAttribute);
+        }
+        Ok(())
+    }
+
+    /// The namespace of an element, or of a prefixed attribute.
+    pub(super) fn of(&self, name: Name<'a>) -> Result<&str, Flaw> {
+        match name.prefix {
+            "" => Ok(self.defaults.last().map_or(JABBER_CLIENT, |(_, namespace)| namespace)),
+            "xml" => Ok(XML),
+            prefix => self
+                .prefixed
+                .get(prefix)
+                .and_then(|namespaces| namespaces.last())
+                .map(AsRef::as_ref)
+                .ok_or(Flaw::UndeclaredPrefix),
+        }
+    }
+
+    /// Drops the declarations of the element at `depth`, which ends.
+    pub(super) fn leave(&mut self, depth: usize) {
+        if self.defaults.last().is_some_and(|(at, _)| *at == depth) {
+            self.defaults.pop();
+        }
+        while let Some((_, prefix)) = self.declared.pop_if(|(at, _)| *at == depth) {
+            if let Some(namespaces) = self.prefixed.get_mut(prefix) {
+                namespaces.pop();
+            }
+        }
+    }
+}

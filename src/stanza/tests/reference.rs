@@ -1,0 +1,180 @@
+//! The slow way to the same facts: a tree of the whole stanza by minidom, strictness by rxml's
+//! namespaced reader. It recurses, so it is for small stanzas only. The reader must agree with it.
+
+use minidom::Element;
+use proptest::prelude::*;
+
+use super::generate::{mutations, shuffled, stanza};
+use crate::{
+    model::{Facts, StanzaId},
+    stanza::read,
+};
+
+const CLIENT: &str = "jabber:client";
+const PUBSUB: &str = "http://jabber.org/protocol/pubsub#event";
+
+pub(super) const QUIET: [(&str, &str); 21] = [
+    (CLIENT, "thread"),
+    ("urn:xmpp:hints", "no-copy"),
+    ("urn:xmpp:sid:0", "stanza-id"),
+    ("urn:xmpp:sid:0", "origin-id"),
+    ("urn:xmpp:delay", "delay"),
+    ("jabber:x:delay", "x"),
+    ("urn:ephemerd:0", "expired"),
+    ("urn:xmpp:receipts", "request"),
+    ("urn:xmpp:receipts", "received"),
+    ("urn:xmpp:chat-markers:0", "markable"),
+    ("urn:xmpp:chat-markers:0", "received"),
+    ("urn:xmpp:chat-markers:0", "displayed"),
+    ("urn:xmpp:chat-markers:0", "acknowledged"),
+    ("http://jabber.org/protocol/chatstates", "active"),
+    ("http://jabber.org/protocol/chatstates", "composing"),
+    ("http://jabber.org/protocol/chatstates", "paused"),
+    ("http://jabber.org/protocol/chatstates", "inactive"),
+    ("http://jabber.org/protocol/chatstates", "gone"),
+    ("http://jabber.org/protocol/nick", "nick"),
+    ("urn:xmpp:occupant-id:0", "occupant-id"),
+    ("http://jabber.org/protocol/muc#user", "x"),
+];
+
+/// What the stanza says, or `None` where it is not readable.
+fn reference(xml: &str) -> Option<Facts> {
+    let root = tree(xml)?;
+    if !root.is("message", CLIENT) {
+        return Some(Facts { not_a_message: true, ..Facts::default() });
+    }
+    let mut facts = Facts { is_error: root.attr("type") == Some("error"), ..Facts::default() };
+    facts.has_content = has_words(&root);
+    for child in root.children() {
+        if is_wrapper(child) {
+            unwrap(child, &mut facts);
+        } else {
+            note(child, &mut facts);
+        }
+    }
+    let stamp =
+        |it: &&Element| it.is("delay", "urn:xmpp:delay") || it.is("stanza-id", "urn:xmpp:sid:0");
+    let others: Vec<_> = root.children().filter(|it| !stamp(it)).collect();
+    let bare = root.children().all(|it| it.nodes().next().is_none() || blank_inside(it));
+    if let [expired] = others.as_slice()
+        && expired.is("expired", "urn:ephemerd:0")
+        && bare
+        && !has_words(&root)
+    {
+        let until =
+            expired.attr("until").and_then(|it| chrono::DateTime::parse_from_rfc3339(it).ok());
+        facts.expired_until = until.map(Into::into);
+    }
+    let ids = root.children().filter(|it| it.is("stanza-id", "urn:xmpp:sid:0"));
+    let ids = ids.filter_map(|it| Some((it.attr("by")?, it.attr("id")?)));
+    facts.last_stanza_id =
+        ids.last().map(|(by, id)| StanzaId { by: by.to_owned(), id: id.to_owned() });
+    Some(facts)
+}
+
+/// The only element of the document, with nothing but white space around it.
+fn tree(xml: &str) -> Option<Element> {
+    let wrapped = format!("<w xmlns='{CLIENT}'>{xml}</w>");
+    let mut reader = rxml::Reader::new(wrapped.as_bytes());
+    reader.read_all(drop).ok()?;
+    let wrapper = Element::from_reader(wrapped.as_bytes()).unwrap();
+    let mut roots = wrapper.children();
+    let root = roots.next()?.clone();
+    (roots.next().is_none() && !has_words(&wrapper)).then_some(root)
+}
+
+fn has_words(element: &Element) -> bool {
+    element.texts().any(|text| !text.trim_matches([' ', '\t', '\r', '\n']).is_empty())
+}
+
+fn blank_inside(element: &Element) -> bool {
+    element.children().next().is_none() && !has_words(element)
+}
+
+fn carries_words(body: &Element) -> bool {
+    body.children().next().is_some() || has_words(body)
+}
+
+fn is_wrapper(event: &Element) -> bool {
+    event.is("event", PUBSUB)
+}
+
+fn unwrap(event: &Element, facts: &mut Facts) {
+    let mut found = false;
+    let mut strange = has_words(event);
+    for items in event.children() {
+        let known = items.is("items", PUBSUB)
+            && items.attr("node") == Some("urn:xmpp:mucsub:nodes:messages");
+        strange |= !known || has_words(items);
+        for item in items.children().filter(|_| known) {
+            strange |= !item.is("item", PUBSUB) || has_words(item);
+            for message in item.children().filter(|_| item.is("item", PUBSUB)) {
+                strange |= !message.is("message", CLIENT);
+                if message.is("message", CLIENT) {
+                    found = true;
+                    strange |= has_words(message);
+                    message.children().for_each(|child| note(child, facts));
+                }
+            }
+        }
+    }
+    facts.has_content |= strange || !found;
+}
+
+fn note(child: &Element, facts: &mut Facts) {
+    let namespace = child.ns();
+    match (namespace.as_str(), child.name()) {
+        ("urn:xmpp:ephemeral:0", "ephemeral") => note_timer(child.attr("timer"), facts),
+        ("urn:xmpp:ephemeral:0", "i-want-out") => facts.wants_out = true,
+        ("urn:xmpp:hints", "no-permanent-store" | "no-permanent-storage") => {
+            facts.hints.no_permanent_store = true;
+        }
+        ("urn:xmpp:hints", "no-store" | "no-storage") => facts.hints.no_store = true,
+        ("urn:xmpp:hints", "store") => facts.hints.store = true,
+        (CLIENT, "body") => facts.has_content |= carries_words(child),
+        pair if QUIET.contains(&pair) => {}
+        _ => facts.has_content = true,
+    }
+}
+
+/// By floating point numbers, as Xabber has it; exact up to 2⁵³.
+fn note_timer(text: Option<&str>, facts: &mut Facts) {
+    let timers = &mut facts.timers;
+    let text = text.unwrap_or_default().trim_matches([' ', '\t', '\r', '\n']);
+    let decimal = text.chars().all(|c| c.is_ascii_digit() || c == '.' || c == '+');
+    match text.parse::<f64>().map(f64::ceil) {
+        Ok(seconds) if decimal && seconds > 0.0 => {
+            let seconds = seconds as u32;
+            timers.valid += 1;
+            timers.shortest_seconds = timers.shortest_seconds.into_iter().chain([seconds]).min();
+        }
+        Ok(0.0) if decimal => timers.zero += 1,
+        _ => timers.invalid += 1,
+    }
+}
+
+proptest! {
+    #![proptest_config(super::config())]
+
+    #[test]
+    fn agrees_on_generated_stanzas(xml in stanza()) {
+        let expected = reference(&xml);
+        prop_assert!(expected.is_some(), "the generator makes readable stanzas: {xml}");
+        prop_assert_eq!(read(&xml).ok(), expected, "{}", xml);
+    }
+
+    #[test]
+    fn agrees_on_mutated_stanzas(xml in mutations(stanza())) {
+        prop_assert_eq!(read(&xml).ok(), reference(&xml), "{}", xml);
+    }
+
+    #[test]
+    fn the_order_of_children_does_not_matter(stanzas in shuffled()) {
+        let (one, other) = stanzas;
+        let without_id = |xml: &str| {
+            let facts = read(xml).unwrap();
+            Facts { last_stanza_id: None, ..facts }
+        };
+        prop_assert_eq!(without_id(&one), without_id(&other));
+    }
+}

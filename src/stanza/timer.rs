@@ -1,0 +1,34 @@
+use super::chars::is_space;
+
+/// What a `timer` attribute says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// So many seconds, at least one.
+    Seconds(u32),
+    /// Zero, which deployed clients use for "off".
+    Zero,
+    /// No number of seconds.
+    Invalid,
+}
+
+impl Timer {
+    /// Reads XEP-0466's `timer`: an `xs:unsignedInt`, and beyond it the decimals that Xabber
+    /// writes, rounded up. What is above the type's largest value counts as that.
+    pub(super) fn parse(text: &str) -> Self {
+        let text = text.trim_matches(is_space);
+        let text = text.strip_prefix('+').unwrap_or(text);
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let is_number = |it: &str| it.bytes().all(|b| b.is_ascii_digit());
+        if !is_number(whole) || !is_number(fraction) || (whole.is_empty() && fraction.is_empty()) {
+            return Self::Invalid;
+        }
+        let seconds = whole
+            .bytes()
+            .fold(0_u32, |sum, b| sum.saturating_mul(10).saturating_add(u32::from(b - b'0')));
+        let more = fraction.bytes().any(|b| b != b'0');
+        match seconds.saturating_add(u32::from(more)) {
+            0 => Self::Zero,
+            seconds => Self::Seconds(seconds),
+        }
+    }
+}

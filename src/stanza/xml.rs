@@ -1,0 +1,176 @@
+use quick_xml::{Reader, errors::Error, errors::SyntaxError, events::Event as Token};
+
+use super::{
+    Flaw, MAX_BYTES, Unreadable,
+    attributes::{self, Attribute, Name},
+    chars::{first_forbidden, is_blank, referenced},
+    scope::Scope,
+};
+
+/// What the strict reader meets next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Event<'a> {
+    /// An element begins; [`Xml::namespace`] and [`Xml::attribute`] tell more.
+    Start(Name<'a>),
+    /// The innermost open element ends.
+    End,
+    /// Words: text that is more than white space.
+    Words,
+}
+
+/// A reader of one XML document that takes nothing but namespace-well-formed XML of the kind RFC
+/// 6120 §11 allows.
+///
+/// quick-xml splits tokens and matches end tags; names, attributes, references, namespaces and what
+/// may stand where are checked here.
+pub(super) struct Xml<'a> {
+    text: &'a str,
+    tokens: Reader<&'a [u8]>,
+    scope: Scope<'a>,
+    attributes: Vec<Attribute<'a>>,
+    /// Open elements.
+    depth: usize,
+    /// The last start tag was an empty one: its end is due.
+    empty: bool,
+    root_seen: bool,
+    /// Where the current token begins.
+    at_byte: usize,
+}
+
+impl<'a> Xml<'a> {
+    pub(super) fn new(text: &'a str) -> Result<Self, Unreadable> {
+        if text.len() > MAX_BYTES {
+            return Err(Unreadable { flaw: Flaw::TooLong, at_byte: MAX_BYTES });
+        }
+        if let Some(at_byte) = first_forbidden(text) {
+            return Err(Unreadable { flaw: Flaw::ForbiddenCharacter, at_byte });
+        }
+        if !text.trim_start_matches(super::chars::is_space).starts_with('<') {
+            return Err(Unreadable { flaw: Flaw::NotXml, at_byte: 0 });
+        }
+        Ok(Self {
+            text,
+            tokens: Reader::from_str(text),
+            scope: Scope::default(),
+            attributes: Vec::new(),
+            depth: 0,
+            empty: false,
+            root_seen: false,
+            at_byte: 0,
+        })
+    }
+
+    /// Open elements: 1 after the root's [`Event::Start`], 0 after its end.
+    pub(super) const fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// The namespace of an element that has just begun.
+    pub(super) fn namespace(&self, of: Name<'a>) -> Result<&str, Unreadable> {
+        self.scope.of(of).map_err(|flaw| self.flawed(flaw))
+    }
+
+    /// An attribute of the element that has just begun, by its name without a prefix.
+    pub(super) fn attribute(&self, local: &str) -> Option<&str> {
+        let wanted = Name { prefix: "", local };
+        self.attributes.iter().find(|it| it.name == wanted).map(|it| it.value.as_ref())
+    }
+
+    /// The next event; `None` after the document's proper end.
+    pub(super) fn next(&mut self) -> Result<Option<Event<'a>>, Unreadable> {
+        self.step().map_err(|flaw| self.flawed(flaw))
+    }
+
+    const fn flawed(&self, flaw: Flaw) -> Unreadable {
+        Unreadable { flaw, at_byte: self.at_byte }
+    }
+
+    fn step(&mut self) -> Result<Option<Event<'a>>, Flaw> {
+        if std::mem::take(&mut self.empty) {
+            return Ok(Some(self.end()));
+        }
+        loop {
+            self.at_byte = self.position();
+            let token = self.tokens.read_event().map_err(|error| flaw(&error))?;
+            match token {
+                Token::Start(_) => return self.start(false).map(Some),
+                Token::Empty(_) => return self.start(true).map(Some),
+                Token::End(_) => return Ok(Some(self.end())),
+                Token::Text(text) => {
+                    if text.contains("]]>") {
+                        return Err(Flaw::Malformed);
+                    }
+                    if !is_blank(&text) {
+                        return self.words().map(Some);
+                    }
+                }
+                Token::CData(_) if self.depth == 0 => return Err(self.outside()),
+                Token::CData(text) => {
+                    if !is_blank(&text) {
+                        return self.words().map(Some);
+                    }
+                }
+                Token::GeneralRef(name) => {
+                    let c = referenced(&name)?;
+                    if self.depth == 0 || !super::chars::is_space(c) {
+                        return self.words().map(Some);
+                    }
+                }
+                Token::Eof if self.depth > 0 || !self.root_seen => return Err(Flaw::CutOff),
+                Token::Eof => return Ok(None),
+                Token::DocType(_) => return Err(Flaw::Doctype),
+                Token::Comment(_) => return Err(Flaw::Comment),
+                Token::PI(_) | Token::Decl(_) => return Err(Flaw::ProcessingInstruction),
+            }
+        }
+    }
+
+    fn start(&mut self, empty: bool) -> Result<Event<'a>, Flaw> {
+        if self.depth == 0 && self.root_seen {
+            return Err(Flaw::TrailingGarbage);
+        }
+        let tag = self.text.get(self.at_byte..self.position()).unwrap_or_default();
+        let inner = tag.strip_prefix('<').and_then(|it| it.strip_suffix('>'));
+        let inner = if empty { inner.and_then(|it| it.strip_suffix('/')) } else { inner };
+        let name = inner.and_then(|it| it.split(super::chars::is_space).next());
+        let (Some(inner), Some(name)) = (inner, name) else { return Err(Flaw::Malformed) };
+
+        self.root_seen = true;
+        self.depth += 1;
+        self.empty = empty;
+        let attributes = inner.split_at(name.len()).1;
+        let name = Name::parse(name)?;
+        attributes::split(attributes, &mut self.attributes)?;
+        self.scope.enter(self.depth, &self.attributes)?;
+        self.scope.of(name)?;
+        Ok(Event::Start(name))
+    }
+
+    fn end(&mut self) -> Event<'a> {
+        self.scope.leave(self.depth);
+        self.depth = self.depth.saturating_sub(1);
+        Event::End
+    }
+
+    const fn words(&self) -> Result<Event<'a>, Flaw> {
+        if self.depth == 0 { Err(self.outside()) } else { Ok(Event::Words) }
+    }
+
+    const fn outside(&self) -> Flaw {
+        if self.root_seen { Flaw::TrailingGarbage } else { Flaw::NotXml }
+    }
+
+    fn position(&self) -> usize {
+        usize::try_from(self.tokens.buffer_position()).unwrap_or(usize::MAX)
+    }
+}
+
+const fn flaw(error: &Error) -> Flaw {
+    use quick_xml::errors::IllFormedError::{MismatchedEndTag, UnmatchedEndTag};
+    match error {
+        Error::Syntax(SyntaxError::InvalidBangMarkup) => Flaw::Malformed,
+        Error::Syntax(_) => Flaw::CutOff,
+        Error::IllFormed(MismatchedEndTag { .. } | UnmatchedEndTag(_)) => Flaw::MismatchedTag,
+        _ => Flaw::Malformed,
+    }
+}
