@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    reconcile::{Context, Reconciled, reconcile, release},
+    reconcile::{Context, Reconciled, end_page, reconcile, release},
     row_key,
 };
 use crate::{
@@ -272,11 +272,12 @@ impl Inspector {
             let span = (pass.at, end);
             let limits = (CANDIDATES, CANDIDATE_BYTES);
             let hosts = &self.settings.hosts;
-            let rows = prosody::candidates(connection, hosts, span, limits).await?;
-            pass.at = match rows.last() {
+            let mut rows = prosody::candidates(connection, hosts, span, limits).await?;
+            let end = match rows.last() {
                 Some(last) if is_cut(&rows) => last.key.row_number,
                 _ => end,
             };
+            pass.at = if end < pass.until { end_page(&mut rows, span.0, end) } else { end };
             let context = Context {
                 rules: &self.settings.rules,
                 now: pass.horizon.now,
