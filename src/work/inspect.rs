@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 use self::pass::{Pass, Tail};
 use super::{
     TRANSACTION_LIMIT,
-    reconcile::{Backlog, Context, Reconciled, reconcile, release},
+    reconcile::{Backlog, Context, Reconciled, end_page, reconcile, release},
     row_key,
 };
 use crate::{
@@ -241,11 +241,12 @@ impl Inspector {
             let span = (pass.at, end);
             let limits = (CANDIDATES, CANDIDATE_BYTES);
             let hosts = &self.settings.hosts;
-            let rows = table.candidates(connection, hosts, span, limits).await?;
-            pass.at = match rows.last() {
+            let mut rows = table.candidates(connection, hosts, span, limits).await?;
+            let end = match rows.last() {
                 Some(last) if is_cut(&rows) => last.key.row_number,
                 _ => end,
             };
+            pass.at = if end < pass.until { end_page(&mut rows, span.0, end) } else { end };
             let context = Context {
                 rules: &self.settings.rules,
                 now: pass.horizon.now,

@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 use super::{
     TRANSACTION_LIMIT,
     inspect::{CANDIDATE_BYTES, CANDIDATES, SPAN_ROWS, is_cut},
-    reconcile::{Backlog, Context, reconcile},
+    reconcile::{Backlog, Context, end_page, reconcile},
     row_key,
 };
 use crate::{
@@ -214,13 +214,14 @@ impl Sweeper {
         let (end, count) = span.unwrap_or((upto, 0));
         let limits = (CANDIDATES, CANDIDATE_BYTES);
         let hosts = &self.settings.hosts;
-        let rows = table.candidates(connection, hosts, (from, end), limits).await?;
-        let (at, count) = match rows.last() {
+        let mut rows = table.candidates(connection, hosts, (from, end), limits).await?;
+        let (end, count) = match rows.last() {
             Some(last) if is_cut(&rows) => (last.key.row_number, rows.len() as i64),
             // The last span ends where the sweep does, not at the last row that stands.
             _ if count < SPAN_ROWS => (upto, count),
             _ => (end, count),
         };
+        let at = if end < upto { end_page(&mut rows, from, end) } else { end };
         let backlog = self.backlog(connection).await?;
         let context = Context { rules: &self.settings.rules, now, backlog, restores: true };
         let reconciled = reconcile(connection, &self.archive, &rows, context).await?;

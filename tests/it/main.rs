@@ -22,9 +22,15 @@ mod import_law;
 #[cfg(test)]
 mod killed;
 #[cfg(test)]
+mod offline;
+#[cfg(test)]
 mod restored;
 #[cfg(test)]
 mod scraped;
+#[cfg(test)]
+mod sent;
+#[cfg(test)]
+mod sent_watch;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
