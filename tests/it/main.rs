@@ -8,6 +8,8 @@ mod component;
 #[cfg(test)]
 mod component_hostile;
 #[cfg(test)]
+mod component_prosody;
+#[cfg(test)]
 mod component_stand_in;
 #[cfg(test)]
 mod config;
