@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::{Error, bring_up_to_date, pooled};
 use crate::{
-    archive::prosody,
+    archive::{Archive, prosody},
     component,
     config::{BacklogRule, Config, EraseMode},
     database::{Named, Settings},
@@ -138,26 +138,32 @@ struct Workers {
 
 impl Workers {
     async fn run(self, options: RunOptions) -> Result<(), Error> {
-        if !self.wait_for_database(options).await? {
+        let Some(archive) = self.wait_for_database(options).await? else {
             return Ok(());
-        }
+        };
         let bell = Arc::new(Wake::default());
         let (standing, stands) = watch::channel(Standing { caught_up: None, reachable: true });
         let (sweeping, sweeps) = watch::channel(false);
         let eraser = Eraser::new(
             self.pool.clone(),
+            archive.clone(),
             self.erase_settings(),
             Arc::clone(&self.metrics),
             Arc::clone(&bell),
         );
         let inspector = Inspector::new(
             self.pool.clone(),
+            archive.clone(),
             self.inspect_settings(),
             Arc::clone(&self.metrics),
             standing,
         );
-        let sweeper =
-            Sweeper::new(self.pool.clone(), self.sweep_settings(), Arc::clone(&self.metrics));
+        let sweeper = Sweeper::new(
+            self.pool.clone(),
+            archive,
+            self.sweep_settings(),
+            Arc::clone(&self.metrics),
+        );
         let stop = || self.stop.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(inspector.run(stop()));
@@ -176,15 +182,15 @@ impl Workers {
         Ok(())
     }
 
-    /// Waits until the database is there and as it must be. False when stopped meanwhile.
-    async fn wait_for_database(&self, options: RunOptions) -> Result<bool, Error> {
+    /// Waits until the database is there and as it must be. `None` when stopped meanwhile.
+    async fn wait_for_database(&self, options: RunOptions) -> Result<Option<Archive>, Error> {
         let mut wait = Duration::from_millis(250);
         let mut told = false;
         loop {
             let attempt = prepare(self.pool.clone(), options);
             let error = match self.stop.run_until_cancelled(attempt).await {
-                None => return Ok(false),
-                Some(Ok(())) => return Ok(true),
+                None => return Ok(None),
+                Some(Ok(archive)) => return Ok(Some(archive)),
                 Some(Err(Error::Database(error))) => error,
                 Some(Err(error)) => return Err(error),
             };
@@ -261,7 +267,7 @@ async fn tell_readiness(
 }
 
 /// The database as it must be, or why not.
-async fn prepare(pool: PgPool, options: RunOptions) -> Result<(), Error> {
+async fn prepare(pool: PgPool, options: RunOptions) -> Result<Archive, Error> {
     // Detached: migrating changes the session's settings.
     let mut connection = pool.acquire().await.named("connect").map_err(pooled)?.detach();
     bring_up_to_date(&mut connection, options.migrate).await?;
@@ -269,6 +275,6 @@ async fn prepare(pool: PgPool, options: RunOptions) -> Result<(), Error> {
     let _ = connection.close().await;
     match findings.into_iter().find(|finding| finding.level == Level::Problem) {
         Some(problem) => Err(Error::Archive(problem.what, problem.remedy)),
-        None => Ok(()),
+        None => Ok(Archive::Prosody),
     }
 }

@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 use self::batch::{Batch, Failure};
 use super::{TRANSACTION_LIMIT, wake::Wake};
 use crate::{
+    archive::Archive,
     database::{Error, Named, Result, in_time},
     ledger,
     metrics::{FailureCause, Metrics},
@@ -51,6 +52,7 @@ pub struct Settings {
 /// The worker of one daemon.
 pub struct Eraser {
     pool: PgPool,
+    archive: Archive,
     settings: Settings,
     metrics: Arc<Metrics>,
     wake: Arc<Wake>,
@@ -70,11 +72,27 @@ enum Next {
 
 impl Eraser {
     /// A worker that starts with [`Eraser::run`].
-    pub fn new(pool: PgPool, settings: Settings, metrics: Arc<Metrics>, wake: Arc<Wake>) -> Self {
+    pub fn new(
+        pool: PgPool,
+        archive: Archive,
+        settings: Settings,
+        metrics: Arc<Metrics>,
+        wake: Arc<Wake>,
+    ) -> Self {
         metrics.dry_run.set(i64::from(settings.dry_run));
         let rows = settings.most_rows();
         let from_zero_at = Instant::now();
-        Self { pool, settings, metrics, wake, rows, from: EVERYTHING, from_zero_at, failures: 0 }
+        Self {
+            pool,
+            archive,
+            settings,
+            metrics,
+            wake,
+            rows,
+            from: EVERYTHING,
+            from_zero_at,
+            failures: 0,
+        }
     }
 
     /// Works until stopped. A transaction that has begun is brought to its end.
@@ -148,7 +166,7 @@ impl Eraser {
     }
 
     async fn batch(&self) -> std::result::Result<Option<Batch>, Failure> {
-        let batch = batch::run(&self.pool, &self.settings, self.from, self.rows);
+        let batch = batch::run(&self.pool, &self.archive, &self.settings, self.from, self.rows);
         in_time("erase", TRANSACTION_LIMIT, batch).await
     }
 

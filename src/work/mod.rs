@@ -26,5 +26,6 @@ fn row_key(expiry: &Expiry) -> RowKey {
         archive_id: expiry.archive_id.clone(),
         row_number: expiry.row_number,
         stamped_at: expiry.stamped_at,
+        digest: expiry.digest.clone(),
     }
 }

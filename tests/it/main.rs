@@ -32,6 +32,8 @@ mod lifecycle;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
+mod offline;
+#[cfg(test)]
 mod patience;
 #[cfg(test)]
 mod poolers;
@@ -40,7 +42,13 @@ mod reliability;
 #[cfg(test)]
 mod restarts;
 #[cfg(test)]
+mod restored;
+#[cfg(test)]
 mod scraped;
+#[cfg(test)]
+mod sent;
+#[cfg(test)]
+mod sent_watch;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -5,6 +5,23 @@
 //!
 //! All servers are Debian's, each started by us on free ports with a folder of its own, and ended by its pid: when the value is
 //! dropped, and when our process ends, however it ends.
+//!
+//! ```text
+//! let lab = Lab::prosody().await?;                       // or Lab::database_only()
+//! let daemon = Daemon::start(program, &lab.daemon_config().set("erase.mode", "delete")).await?;
+//! let mut peter = lab.online("peter").await?;
+//! let mut rosa = lab.online("rosa").await?;
+//! let word = Words::random().word();
+//! peter.chat("rosa@localhost", &word, "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='3'/>").await?;
+//! rosa.wait_for_body(&word).await?;
+//!
+//! let mut checker = Checker::new();
+//! checker.goes(&word, &[Archive::user("peter"), Archive::user("rosa")], said + 3 s, said + 6 s);
+//! let before = lab.snapshots().await?;
+//! sleep_until(checker.last_by()).await;
+//! let verdict = checker.judge(&lab, &before).await?;
+//! assert!(verdict.is_good(), "{verdict}");
+//! ```
 
 mod database;
 mod error;

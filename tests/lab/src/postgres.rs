@@ -266,7 +266,8 @@ impl Postgres {
             format!("unix_socket_directories = '{}'", self.folder.path().display()),
             format!("fsync = {fsync}"),
             format!("full_page_writes = {fsync}"),
-            "max_connections = 300".to_owned(),
+            // As many tests run at once as the machine has cores, each with pools of several programs.
+            "max_connections = 1000".to_owned(),
             "max_wal_size = '4GB'".to_owned(),
             // In our folder, so that nothing stays in /dev/shm when we are killed.
             "dynamic_shared_memory_type = 'mmap'".to_owned(),
