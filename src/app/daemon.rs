@@ -10,9 +10,9 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Error, bring_up_to_date};
+use super::{Error, bring_up_to_date, pooled};
 use crate::{
-    archive::prosody,
+    archive::{Archive, prosody},
     component,
     config::{BacklogRule, Config, EraseMode},
     database::{Named, Settings},
@@ -25,6 +25,7 @@ use crate::{
         erase::{self, Eraser},
         gauges,
         inspect::{self, Inspector, Standing},
+        leader::{self, Leader},
         sweep::{self, Sweeper},
         wake::{self, Wake},
     },
@@ -46,7 +47,8 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Arc::new(Metrics::new());
     metrics.config_last_reload_successful.set(1);
-    let pool = Settings::new(config.database.options()).pool();
+    let database = Settings::new(config.database.options());
+    let pool = database.pool();
     let starting = Readiness::starting(config.archive.max_lag, clock.now());
     let (readiness, readable) = watch::channel(starting);
 
@@ -60,14 +62,22 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
     };
     lifecycle.spawn("http", http::serve(listener, state, lifecycle.soft()));
 
-    let connection = component::run(component(&config), Arc::clone(&metrics), lifecycle.soft());
+    let (leads, leading) = watch::channel(false);
+    let key = leader::key(&config.component.jid, &config.component.server.to_string());
+    let leader = Leader::new(database, key, leads, Arc::clone(&metrics));
+    lifecycle.spawn("leader", endless(leader.run(lifecycle.soft())));
+    let connection =
+        connect_while_leading(component(&config), Arc::clone(&metrics), leading, lifecycle.soft());
     lifecycle.spawn("component", endless(connection));
 
     let workers = Workers { config, pool, metrics, clock, readiness, stop: lifecycle.soft() };
     let fatal = Arc::new(Mutex::new(None));
     let told = Arc::clone(&fatal);
+    let hard = lifecycle.hard();
     lifecycle.spawn("workers", async move {
-        workers.run(options).await.map_err(|error| {
+        // Dropped at the hard stop: the database takes back what was not committed.
+        let outcome = hard.run_until_cancelled(workers.run(options)).await.unwrap_or(Ok(()));
+        outcome.map_err(|error| {
             let text = error.to_string();
             *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
             TaskError::from(text)
@@ -82,6 +92,29 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
 async fn endless(task: impl Future<Output = ()>) -> Result<(), TaskError> {
     task.await;
     Ok(())
+}
+
+/// Keeps the component connected for as long as this daemon leads, again and again until stopped.
+async fn connect_while_leading(
+    settings: component::Settings,
+    metrics: Arc<Metrics>,
+    mut leading: watch::Receiver<bool>,
+    stop: CancellationToken,
+) {
+    loop {
+        let led = stop.run_until_cancelled(leading.wait_for(|leads| *leads)).await;
+        if !matches!(led, Some(Ok(_))) {
+            return;
+        }
+        drop(led);
+        let given_up = stop.child_token();
+        let connected = component::run(settings.clone(), Arc::clone(&metrics), given_up.clone());
+        let until_given_up = async {
+            let _ = leading.wait_for(|leads| !*leads).await;
+            given_up.cancel();
+        };
+        tokio::join!(connected, stop.run_until_cancelled(until_given_up));
+    }
 }
 
 fn component(config: &Config) -> component::Settings {
@@ -105,26 +138,32 @@ struct Workers {
 
 impl Workers {
     async fn run(self, options: RunOptions) -> Result<(), Error> {
-        if !self.wait_for_database(options).await? {
+        let Some(archive) = self.wait_for_database(options).await? else {
             return Ok(());
-        }
+        };
         let bell = Arc::new(Wake::default());
         let (standing, stands) = watch::channel(Standing { caught_up: None, reachable: true });
         let (sweeping, sweeps) = watch::channel(false);
         let eraser = Eraser::new(
             self.pool.clone(),
+            archive.clone(),
             self.erase_settings(),
             Arc::clone(&self.metrics),
             Arc::clone(&bell),
         );
         let inspector = Inspector::new(
             self.pool.clone(),
+            archive.clone(),
             self.inspect_settings(),
             Arc::clone(&self.metrics),
             standing,
         );
-        let sweeper =
-            Sweeper::new(self.pool.clone(), self.sweep_settings(), Arc::clone(&self.metrics));
+        let sweeper = Sweeper::new(
+            self.pool.clone(),
+            archive,
+            self.sweep_settings(),
+            Arc::clone(&self.metrics),
+        );
         let stop = || self.stop.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(inspector.run(stop()));
@@ -143,15 +182,15 @@ impl Workers {
         Ok(())
     }
 
-    /// Waits until the database is there and as it must be. False when stopped meanwhile.
-    async fn wait_for_database(&self, options: RunOptions) -> Result<bool, Error> {
+    /// Waits until the database is there and as it must be. `None` when stopped meanwhile.
+    async fn wait_for_database(&self, options: RunOptions) -> Result<Option<Archive>, Error> {
         let mut wait = Duration::from_millis(250);
         let mut told = false;
         loop {
             let attempt = prepare(self.pool.clone(), options);
             let error = match self.stop.run_until_cancelled(attempt).await {
-                None => return Ok(false),
-                Some(Ok(())) => return Ok(true),
+                None => return Ok(None),
+                Some(Ok(archive)) => return Ok(Some(archive)),
                 Some(Err(Error::Database(error))) => error,
                 Some(Err(error)) => return Err(error),
             };
@@ -228,14 +267,14 @@ async fn tell_readiness(
 }
 
 /// The database as it must be, or why not.
-async fn prepare(pool: PgPool, options: RunOptions) -> Result<(), Error> {
+async fn prepare(pool: PgPool, options: RunOptions) -> Result<Archive, Error> {
     // Detached: migrating changes the session's settings.
-    let mut connection = pool.acquire().await.named("connect")?.detach();
+    let mut connection = pool.acquire().await.named("connect").map_err(pooled)?.detach();
     bring_up_to_date(&mut connection, options.migrate).await?;
     let findings = prosody::probe(&mut connection).await?;
     let _ = connection.close().await;
     match findings.into_iter().find(|finding| finding.level == Level::Problem) {
         Some(problem) => Err(Error::Archive(problem.what, problem.remedy)),
-        None => Ok(()),
+        None => Ok(Archive::Prosody),
     }
 }

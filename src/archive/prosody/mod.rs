@@ -10,8 +10,7 @@ mod read;
 pub use erase::{blank, delete};
 pub use probe::probe;
 pub use read::{
-    ARCHIVE_ROWS_AT_ONCE, archive_rows, candidates, horizon, span_end, still_there, unlisted_hosts,
-    with_words,
+    archive_rows, candidates, horizon, span_end, still_there, unlisted_hosts, with_words,
 };
 
 use crate::model::{Stamp, Store, Timestamp};

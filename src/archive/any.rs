@@ -1,0 +1,195 @@
+use std::collections::HashSet;
+
+use sqlx::PgConnection;
+
+use super::{Erased, Horizon, Row, RowKey, prosody};
+use crate::{database::Result, model::Store};
+
+/// The archives of one server, in the shape that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Archive {
+    /// Prosody's.
+    Prosody,
+}
+
+/// A table that is inspected and swept by itself, in the order of its row numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Table {
+    /// Prosody's archives and offline queues.
+    Prosody,
+}
+
+/// How a table's row numbers and its commits go together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Numbers are drawn from a sequence, and rows commit in any order.
+    Sequence,
+}
+
+impl Table {
+    /// The name of its cursor and its sweep.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Prosody => "prosodyarchive",
+        }
+    }
+
+    /// The stores whose rows lie there.
+    pub const fn stores(&self) -> &'static [Store] {
+        match self {
+            Self::Prosody => &Store::ALL,
+        }
+    }
+
+    /// How its row numbers are given.
+    pub const fn order(&self) -> Order {
+        match self {
+            Self::Prosody => Order::Sequence,
+        }
+    }
+
+    /// How far it has come, in one snapshot.
+    pub async fn horizon(&self, connection: &mut PgConnection) -> Result<Horizon> {
+        match self {
+            Self::Prosody => prosody::horizon(connection).await,
+        }
+    }
+
+    /// The number that ends the next `rows` rows after `after`, none beyond `upto`, and how many rows
+    /// these are; `None` at the end.
+    pub async fn span_end(
+        &self,
+        connection: &mut PgConnection,
+        (after, upto): (i64, i64),
+        rows: i64,
+    ) -> Result<Option<(i64, i64)>> {
+        match self {
+            Self::Prosody => prosody::span_end(connection, after, upto, rows).await,
+        }
+    }
+
+    /// The rows of these hosts after `after` and up to `upto` that may be marked, in order: at most `rows`
+    /// and, but for the first, at most `bytes` bytes of stanzas; rows of one number come together.
+    pub async fn candidates(
+        &self,
+        connection: &mut PgConnection,
+        hosts: &[String],
+        span: (i64, i64),
+        limits: (i64, i64),
+    ) -> Result<Vec<Row>> {
+        match self {
+            Self::Prosody => prosody::candidates(connection, hosts, span, limits).await,
+        }
+    }
+}
+
+impl Archive {
+    /// Its tables. Those with offline queues come first, so that nobody's copy is overlooked.
+    pub fn tables(&self) -> Vec<Table> {
+        match self {
+            Self::Prosody => vec![Table::Prosody],
+        }
+    }
+
+    /// Placeholders in this store are deleted when their time comes.
+    pub const fn deletes_from(&self, _store: Store) -> bool {
+        match self {
+            Self::Prosody => true,
+        }
+    }
+
+    /// The rows of users' archives with these (host, owner, archive id).
+    pub async fn archive_rows(
+        &self,
+        connection: &mut PgConnection,
+        ids: &[(&str, &str, &str)],
+    ) -> Result<Vec<Row>> {
+        match self {
+            Self::Prosody => prosody::archive_rows(connection, ids).await,
+        }
+    }
+
+    /// Which of these rows still stand, by position.
+    pub async fn still_there(
+        &self,
+        connection: &mut PgConnection,
+        keys: &[&RowKey],
+    ) -> Result<Vec<usize>> {
+        match self {
+            Self::Prosody => prosody::still_there(connection, keys).await,
+        }
+    }
+
+    /// Which of these rows hold words, no placeholder of ours, by position: what a restore brought back.
+    pub async fn with_words(
+        &self,
+        connection: &mut PgConnection,
+        keys: &[&RowKey],
+    ) -> Result<Vec<usize>> {
+        match self {
+            Self::Prosody => prosody::with_words(connection, keys).await,
+        }
+    }
+
+    /// Deletes the rows that are exactly these and that no other session holds.
+    pub async fn delete(&self, connection: &mut PgConnection, keys: &[&RowKey]) -> Result<Erased> {
+        let done = match self {
+            Self::Prosody => prosody::delete(connection, keys).await?,
+        };
+        self.outcome(connection, keys, done, Vec::new()).await
+    }
+
+    /// Replaces the words of the rows that are exactly these and that no other session holds by what
+    /// `replace` makes of the stanza's start.
+    pub async fn blank(
+        &self,
+        connection: &mut PgConnection,
+        keys: &[&RowKey],
+        replace: impl Fn(&str) -> String,
+    ) -> Result<Erased> {
+        let placeholders = match self {
+            Self::Prosody => prosody::blank(connection, keys, false, replace).await?,
+        };
+        let done = placeholders.iter().map(|it| it.0).collect();
+        self.outcome(connection, keys, done, placeholders).await
+    }
+
+    /// The same for rows of offline queues, whose stanzas are given to `replace` whole.
+    pub async fn blank_queued(
+        &self,
+        connection: &mut PgConnection,
+        keys: &[&RowKey],
+        replace: impl Fn(&str) -> String,
+    ) -> Result<Erased> {
+        let (done, placeholders) = match self {
+            Self::Prosody => {
+                let blanked = prosody::blank(connection, keys, true, replace).await?;
+                (blanked.iter().map(|it| it.0).collect(), blanked)
+            }
+        };
+        self.outcome(connection, keys, done, placeholders).await
+    }
+
+    /// Tells the rows that were not taken apart: those that stand are locked, the others gone.
+    async fn outcome(
+        &self,
+        connection: &mut PgConnection,
+        keys: &[&RowKey],
+        done: Vec<usize>,
+        placeholders: Vec<(usize, Vec<u8>)>,
+    ) -> Result<Erased> {
+        let taken: HashSet<usize> = done.iter().copied().collect();
+        let (left, left_keys): (Vec<usize>, Vec<&RowKey>) =
+            keys.iter().enumerate().filter(|(at, _)| !taken.contains(at)).unzip();
+        if left.is_empty() {
+            return Ok(Erased { done, placeholders, ..Erased::default() });
+        }
+        let standing: HashSet<usize> =
+            self.still_there(connection, &left_keys).await?.into_iter().collect();
+        let (mut gone, mut locked) = (Vec::new(), Vec::new());
+        for (at, position) in left.into_iter().enumerate() {
+            if standing.contains(&at) { locked.push(position) } else { gone.push(position) }
+        }
+        Ok(Erased { done, placeholders, gone, locked })
+    }
+}
