@@ -6,7 +6,7 @@
 use std::{fmt, time::Duration};
 
 use sqlx::{
-    PgConnection, PgPool, Row as _,
+    ConnectOptions as _, PgConnection, PgPool, Row as _,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -43,6 +43,8 @@ impl Settings {
             ("tcp_keepalives_count", "3"),
             ("timezone", "UTC"),
         ]);
+        // sqlx would log what is slow as a whole; our own lines name the statement.
+        let options = options.disable_statement_logging();
         Self { options, acquire_timeout: Duration::from_secs(5) }
     }
 

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::xmpp::{Client, Element, MamQuery};
-use ephemerd_lab::{
-    DaemonConfig, Lab, PATIENCE, Prosody, ProsodyConfig, Result, eventually,
-};
+use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Prosody, ProsodyConfig, Result, eventually};
 use sqlx::PgPool;
 
 use crate::sent_watch::{SLACK, Watch, now};
@@ -129,9 +127,10 @@ async fn a_queue_copy_holds_the_archive_row_back() -> Result<()> {
         let bodies: Vec<_> = handed_out.iter().map(|it| it.body()).collect();
         assert_eq!(bodies, [Some("plain"), Some("hint")], "{user} gets what stays");
     }
-    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM ephemerd.expiries WHERE store = 'queue'")
-        .fetch_one(&pool)
-        .await?;
+    let left: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM ephemerd.expiries WHERE store = 'queue'")
+            .fetch_one(&pool)
+            .await?;
     assert_eq!(left, 0, "the ledger has forgotten the queue");
     Ok(())
 }
@@ -157,10 +156,8 @@ fn see_same_ids(before: &str, after: &str) -> Result<()> {
 async fn what_is_never_given_up_waits_for_its_reader() -> Result<()> {
     let users = ["ada", "lea"];
     let (lab, mut peter) = lab_with(&users, &ProsodyConfig::default()).await?;
-    let config = lab
-        .daemon_config()
-        .set("archive.poll", "200ms")
-        .set("offline.undelivered_for", "never");
+    let config =
+        lab.daemon_config().set("archive.poll", "200ms").set("offline.undelivered_for", "never");
     let daemon = start(&config).await?;
     let pool = lab.database.superuser().clone();
     let watch = Watch::start(&pool);
@@ -259,7 +256,8 @@ async fn a_copy_on_the_next_page_holds_as_well() -> Result<()> {
         let done = "ephemerd_sweep_last_completion_timestamp_seconds";
         daemon.wait_for_figure(done, &[], PATIENCE, |at| at > 0.0).await?;
         eventually("what nobody waits for goes", PATIENCE, async || {
-            let words = "SELECT key FROM prosodyarchive WHERE value LIKE '%<ephemeral%' ORDER BY sort_id";
+            let words =
+                "SELECT key FROM prosodyarchive WHERE value LIKE '%<ephemeral%' ORDER BY sort_id";
             let words: Vec<String> = sqlx::query_scalar(words).fetch_all(pool).await?;
             assert!(words.contains(&"held".to_owned()), "after {before} rows: {words:?}");
             Ok((words == ["held", "queued"]).then_some(()))

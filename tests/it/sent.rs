@@ -44,48 +44,50 @@ const CASES: [(&str, &[&str]); 28] = [
     ("words, two timers: the shorter counts", &[BODY, LONG_TIMER, EPHEMERAL]),
     ("words, timer of `0`", &[BODY, "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='0'/>"]),
     ("words, timer of `soon`", &[BODY, "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='soon'/>"]),
-    ("words, timer by a prefix", &[
-        BODY,
-        "<e:ephemeral xmlns:e='urn:xmpp:ephemeral:0' timer='5'/>",
-    ]),
-    ("words, timer in character references", &[
-        BODY,
-        "<ephemeral xmlns='urn&#58;xmpp&#x3a;ephemeral:&#48;' timer='&#53;'/>",
-    ]),
-    ("words that quote a timer in CDATA", &[
-        "<body><![CDATA[WORDS <ephemeral xmlns='urn:xmpp:ephemeral:0' timer='5'/>]]></body>",
-    ]),
+    (
+        "words, timer by a prefix",
+        &[BODY, "<e:ephemeral xmlns:e='urn:xmpp:ephemeral:0' timer='5'/>"],
+    ),
+    (
+        "words, timer in character references",
+        &[BODY, "<ephemeral xmlns='urn&#58;xmpp&#x3a;ephemeral:&#48;' timer='&#53;'/>"],
+    ),
+    (
+        "words that quote a timer in CDATA",
+        &["<body><![CDATA[WORDS <ephemeral xmlns='urn:xmpp:ephemeral:0' timer='5'/>]]></body>"],
+    ),
     ("words in CDATA, timer", &["<body><![CDATA[WORDS & <more>]]></body>", EPHEMERAL]),
-    ("words, timer inside another element", &[
-        BODY,
-        "<wrap xmlns='urn:example:wrap'><ephemeral xmlns='urn:xmpp:ephemeral:0' timer='5'/></wrap>",
-    ]),
+    (
+        "words, timer inside another element",
+        &[
+            BODY,
+            "<wrap xmlns='urn:example:wrap'><ephemeral xmlns='urn:xmpp:ephemeral:0' timer='5'/></wrap>",
+        ],
+    ),
     ("link (XEP-0066)", &[BODY, "<x xmlns='jabber:x:oob'><url>https://a.example/WORDS</url></x>"]),
-    ("link (XEP-0066), timer", &[
-        BODY,
-        "<x xmlns='jabber:x:oob'><url>https://a.example/WORDS</url></x>",
-        EPHEMERAL,
-    ]),
-    ("correction (XEP-0308), timer", &[
-        BODY,
-        "<replace xmlns='urn:xmpp:message-correct:0' id='m0'/>",
-        EPHEMERAL,
-    ]),
+    (
+        "link (XEP-0066), timer",
+        &[BODY, "<x xmlns='jabber:x:oob'><url>https://a.example/WORDS</url></x>", EPHEMERAL],
+    ),
+    (
+        "correction (XEP-0308), timer",
+        &[BODY, "<replace xmlns='urn:xmpp:message-correct:0' id='m0'/>", EPHEMERAL],
+    ),
     ("words, `no-copy`", &[BODY, "<no-copy xmlns='urn:xmpp:hints'/>"]),
     ("words, `no-store`", &[BODY, NO_STORE]),
     ("words, `no-permanent-store`", &[BODY, NO_PERMANENT_STORE]),
     ("words, `no-permanent-store`, `store`", &[BODY, NO_PERMANENT_STORE, STORE]),
-    ("words, `no-permanent-storage` (legacy)", &[
-        BODY,
-        "<no-permanent-storage xmlns='urn:xmpp:hints'/>",
-    ]),
+    (
+        "words, `no-permanent-storage` (legacy)",
+        &[BODY, "<no-permanent-storage xmlns='urn:xmpp:hints'/>"],
+    ),
     ("words, `no-permanent-store`, timer", &[BODY, NO_PERMANENT_STORE, EPHEMERAL]),
     ("timer alone", &[EPHEMERAL]),
     ("timer alone, `store`", &[EPHEMERAL, STORE]),
-    ("timer of `0` alone, `store`", &[
-        "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='0'/>",
-        STORE,
-    ]),
+    (
+        "timer of `0` alone, `store`",
+        &["<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='0'/>", STORE],
+    ),
     ("`i-want-out`, `store`", &["<i-want-out xmlns='urn:xmpp:ephemeral:0'/>", STORE]),
     ("displayed marker (XEP-0333)", &["<displayed xmlns='urn:xmpp:chat-markers:0' id='m0'/>"]),
     ("OMEMO with XEP-0380", &[OMEMO, EME]),
@@ -262,8 +264,11 @@ fn see_item(item: &MamItem, row: &Seen) {
 
 /// Who was away comes back: what stays is handed out whole, what went without words, in its place.
 async fn see_queue(talk: &Talk, watch: &Watch) -> Result<()> {
-    let queued: Vec<Seen> =
-        watch.rows().into_values().filter(|it| it.store == "offline" && it.user == "otto").collect();
+    let queued: Vec<Seen> = watch
+        .rows()
+        .into_values()
+        .filter(|it| it.store == "offline" && it.user == "otto")
+        .collect();
     assert_eq!(queued.len(), CASES.len(), "all that was sent waits in the queue");
     let mut otto = talk.lab.online("otto").await?;
     let handed_out = otto.take(|it| it.name == "message");
