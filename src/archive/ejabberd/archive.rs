@@ -124,7 +124,7 @@ pub async fn archive_rows(
 }
 
 /// Which of these rows still stand, by position.
-pub async fn still_there(
+pub(super) async fn still_there(
     connection: &mut PgConnection,
     schema: &Schema,
     keys: &[&RowKey],

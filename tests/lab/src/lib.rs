@@ -20,6 +20,7 @@ mod words;
 
 pub mod checker;
 pub mod daemon;
+pub mod ejabberd;
 pub mod http;
 pub mod postgres;
 pub mod prometheus;
@@ -32,6 +33,7 @@ pub mod xmpp;
 pub use checker::{Archive, Checker, Verdict};
 pub use daemon::{Daemon, DaemonConfig};
 pub use database::Database;
+pub use ejabberd::{Ejabberd, EjabberdConfig};
 pub use error::{Context, LabError, Result};
 pub use figures::Figures;
 pub use lab::Lab;
