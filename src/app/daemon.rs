@@ -10,7 +10,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Error, bring_up_to_date};
+use super::{Error, bring_up_to_date, pooled};
 use crate::{
     archive::{self, Archive},
     component,
@@ -25,6 +25,7 @@ use crate::{
         erase::{self, Eraser},
         gauges,
         inspect::{self, Inspector, Standing},
+        leader::{self, Leader},
         sweep::{self, Sweeper},
         wake::{self, Wake},
     },
@@ -46,7 +47,8 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Arc::new(Metrics::new());
     metrics.config_last_reload_successful.set(1);
-    let pool = Settings::new(config.database.options()).pool();
+    let database = Settings::new(config.database.options());
+    let pool = database.pool();
     let starting = Readiness::starting(config.archive.max_lag, clock.now());
     let (readiness, readable) = watch::channel(starting);
 
@@ -60,14 +62,22 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
     };
     lifecycle.spawn("http", http::serve(listener, state, lifecycle.soft()));
 
-    let connection = component::run(component(&config), Arc::clone(&metrics), lifecycle.soft());
+    let (leads, leading) = watch::channel(false);
+    let key = leader::key(&config.component.jid, &config.component.server.to_string());
+    let leader = Leader::new(database, key, leads, Arc::clone(&metrics));
+    lifecycle.spawn("leader", endless(leader.run(lifecycle.soft())));
+    let connection =
+        connect_while_leading(component(&config), Arc::clone(&metrics), leading, lifecycle.soft());
     lifecycle.spawn("component", endless(connection));
 
     let workers = Workers { config, pool, metrics, clock, readiness, stop: lifecycle.soft() };
     let fatal = Arc::new(Mutex::new(None));
     let told = Arc::clone(&fatal);
+    let hard = lifecycle.hard();
     lifecycle.spawn("workers", async move {
-        workers.run(options).await.map_err(|error| {
+        // Dropped at the hard stop: the database takes back what was not committed.
+        let outcome = hard.run_until_cancelled(workers.run(options)).await.unwrap_or(Ok(()));
+        outcome.map_err(|error| {
             let text = error.to_string();
             *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
             TaskError::from(text)
@@ -82,6 +92,29 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
 async fn endless(task: impl Future<Output = ()>) -> Result<(), TaskError> {
     task.await;
     Ok(())
+}
+
+/// Keeps the component connected for as long as this daemon leads, again and again until stopped.
+async fn connect_while_leading(
+    settings: component::Settings,
+    metrics: Arc<Metrics>,
+    mut leading: watch::Receiver<bool>,
+    stop: CancellationToken,
+) {
+    loop {
+        let led = stop.run_until_cancelled(leading.wait_for(|leads| *leads)).await;
+        if !matches!(led, Some(Ok(_))) {
+            return;
+        }
+        drop(led);
+        let given_up = stop.child_token();
+        let connected = component::run(settings.clone(), Arc::clone(&metrics), given_up.clone());
+        let until_given_up = async {
+            let _ = leading.wait_for(|leads| !*leads).await;
+            given_up.cancel();
+        };
+        tokio::join!(connected, stop.run_until_cancelled(until_given_up));
+    }
 }
 
 fn component(config: &Config) -> component::Settings {
@@ -241,7 +274,7 @@ async fn tell_readiness(
 /// The database as it must be, or why not.
 async fn prepare(pool: PgPool, config: &Config, options: RunOptions) -> Result<Archive, Error> {
     // Detached: migrating changes the session's settings.
-    let mut connection = pool.acquire().await.named("connect")?.detach();
+    let mut connection = pool.acquire().await.named("connect").map_err(pooled)?.detach();
     bring_up_to_date(&mut connection, options.migrate).await?;
     let kind = match config.archive.kind {
         ArchiveKind::Prosody => archive::Kind::Prosody,

@@ -9,7 +9,7 @@ pub use daemon::{RunOptions, run};
 
 use crate::{
     config::Config,
-    database::{self, Named},
+    database::{self, Named, Session},
     ledger::{self, Schema},
 };
 
@@ -21,6 +21,12 @@ pub enum Error {
         "the database failed: {0}\nhelp: check database.url, the password, and that PostgreSQL runs"
     )]
     Database(#[from] database::Error),
+    /// A pooler stands between us and the database.
+    #[error(
+        "a connection pooler stands between ephemerd and PostgreSQL, and our session's settings and locks do not survive it\n\
+         help: let database.url lead to PostgreSQL itself: ephemerd opens seven connections at the most"
+    )]
+    Pooled,
     /// Our schema is not there, and we may not make it.
     #[error(
         "schema ephemerd is missing, or our role may not write there\n\
@@ -49,7 +55,7 @@ impl Error {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Database(_) | Self::Listen(_) | Self::Signals(_) | Self::WorkerEnded => false,
-            Self::NotGranted | Self::Schema(_) | Self::Archive(..) => true,
+            Self::Pooled | Self::NotGranted | Self::Schema(_) | Self::Archive(..) => true,
         }
     }
 }
@@ -64,7 +70,8 @@ const BEHIND: Error = Error::Schema(
 /// Brings our schema up to date; `ephemerd migrate`. Returns whether anything was to do.
 pub async fn migrate(config: &Config) -> Result<bool, Error> {
     let settings = database::Settings::new(config.database.options());
-    let mut connection = PgConnection::connect_with(&settings.options).await.named("connect")?;
+    let mut connection =
+        PgConnection::connect_with(&settings.options).await.named("connect").map_err(pooled)?;
     let migrated = bring_up_to_date(&mut connection, true).await;
     let _ = connection.close().await;
     migrated
@@ -72,6 +79,11 @@ pub async fn migrate(config: &Config) -> Result<bool, Error> {
 
 /// The schema as this program needs it, or why not. Returns whether it had to be changed.
 async fn bring_up_to_date(connection: &mut PgConnection, may_migrate: bool) -> Result<bool, Error> {
+    match database::session(connection).await? {
+        Session::Ours => {}
+        Session::StandBy => return Err(database::Error::stand_by("session").into()),
+        Session::Pooled => return Err(Error::Pooled),
+    }
     match ledger::schema(connection).await.map_err(not_granted)? {
         Schema::Current => Ok(false),
         Schema::Newer => Err(NEWER),
@@ -81,6 +93,14 @@ async fn bring_up_to_date(connection: &mut PgConnection, may_migrate: bool) -> R
             info!("schema ephemerd is up to date");
             Ok(true)
         }
+    }
+}
+
+/// Tells a pooler that refuses our session's settings (08P01) from a database that is away.
+fn pooled(error: database::Error) -> Error {
+    match error.sqlstate() {
+        Some("08P01") => Error::Pooled,
+        _ => Error::Database(error),
     }
 }
 

@@ -73,6 +73,13 @@ pub struct Horizon {
     pub now: Timestamp,
 }
 
+impl Horizon {
+    /// The table has not come as far as a row that was read before: it was restored from a backup.
+    pub fn is_before(&self, frontier: i64) -> bool {
+        self.newest.max(self.sequence) < frontier
+    }
+}
+
 /// How many rows [`Archive::archive_rows`] is asked for at once: each may be [`MAX_STANZA_BYTES`] long.
 pub const ARCHIVE_ROWS_AT_ONCE: usize = 8;
 

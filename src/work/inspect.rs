@@ -16,12 +16,13 @@ use tracing::{debug, info, warn};
 
 use self::pass::{Pass, Tail};
 use super::{
-    reconcile::{Backlog, Context, Reconciled, reconcile, release},
+    TRANSACTION_LIMIT,
+    reconcile::{Backlog, Context, Reconciled, end_page, reconcile, release},
     row_key,
 };
 use crate::{
     archive::{Archive, MAX_STANZA_BYTES, Order, Row, RowKey, Table},
-    database::{Named, Result},
+    database::{Named, Result, in_time},
     ledger::{self, Cursor, Entry},
     metrics::Metrics,
     model::{Outcome, Reason, Rules, Store, Timestamp},
@@ -80,6 +81,8 @@ enum Step {
     More,
     /// Another daemon is at it.
     Elsewhere,
+    /// Another session holds a lock: nothing was read.
+    Waits,
 }
 
 impl Inspector {
@@ -100,19 +103,24 @@ impl Inspector {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut failures: u32 = 0;
         while !stop.is_cancelled() {
-            let step = self.step().await;
+            let step = match in_time("inspect", TRANSACTION_LIMIT, self.step()).await {
+                Err(error) if error.is_contention() => {
+                    debug!(%error, "inspection waits for another session");
+                    self.give_up_passes();
+                    Ok(Step::Waits)
+                }
+                step => step,
+            };
             self.tell(&step);
             let pause = match step {
                 Ok(Step::More) => Duration::ZERO,
-                Ok(Step::CaughtUp | Step::Elsewhere) => {
+                Ok(Step::CaughtUp | Step::Elsewhere | Step::Waits) => {
                     failures = 0;
                     self.settings.poll
                 }
                 Err(error) => {
                     self.metrics.database_errors.inc();
-                    for tail in &mut self.tails {
-                        tail.pass = None;
-                    }
+                    self.give_up_passes();
                     failures = failures.saturating_add(1);
                     if failures == 1 {
                         warn!(%error, "inspection failed, trying again");
@@ -142,40 +150,60 @@ impl Inspector {
         self.metrics.inspection_lag_seconds.set(now.duration_since(since).as_secs_f64());
     }
 
-    /// One transaction of each table's tail; the first table that has more is read on alone.
-    async fn step(&mut self) -> Result<Step> {
-        let mut together = Step::CaughtUp;
-        let mut tails = std::mem::take(&mut self.tails);
-        let mut stepped = Ok(Step::CaughtUp);
-        for tail in &mut tails {
-            stepped = self.step_of(tail).await;
-            match stepped {
-                Ok(Step::CaughtUp) => {}
-                Ok(Step::Elsewhere) => together = Step::Elsewhere,
-                Ok(Step::More) | Err(_) => break,
-            }
-        }
-        self.tails = tails;
-        match stepped? {
-            Step::More => Ok(Step::More),
-            Step::CaughtUp | Step::Elsewhere => Ok(together),
+    /// What was read and not committed is read again.
+    fn give_up_passes(&mut self) {
+        for tail in &mut self.tails {
+            tail.pass = None;
         }
     }
 
-    async fn step_of(&mut self, tail: &mut Tail) -> Result<Step> {
-        let name = tail.table.name();
+    /// One transaction of each table's tail; the first table that has more is read on alone.
+    async fn step(&mut self) -> Result<Step> {
+        let mut together = Step::CaughtUp;
+        for at in 0..self.tails.len() {
+            match self.step_of(at).await? {
+                Step::CaughtUp => {}
+                Step::More => return Ok(Step::More),
+                other => together = other,
+            }
+        }
+        Ok(together)
+    }
+
+    /// Cut off at any point, it leaves the tails as they were.
+    async fn step_of(&mut self, at: usize) -> Result<Step> {
+        let Some(tail) = self.tails.get_mut(at) else { return Ok(Step::CaughtUp) };
+        let table = tail.table.clone();
+        let name = table.name();
         let mut transaction = self.pool.begin().await.named("inspect_begin")?;
         let Some(cursor) = ledger::lock_cursor(&mut transaction, name).await? else {
-            let first = first_start(&mut transaction, &tail.table).await?;
+            let first = first_start(&mut transaction, &table).await?;
             transaction.commit().await.named("inspect_commit")?;
             return Ok(if first { Step::More } else { Step::Elsewhere });
         };
         let pass = match tail.pass.take() {
             Some(pass) => pass,
-            None => tail.start_pass(tail.table.horizon(&mut transaction).await?, cursor),
+            None => {
+                let horizon = table.horizon(&mut transaction).await?;
+                let restored = tail.is_restored(horizon, cursor);
+                if restored {
+                    let newest = horizon.newest;
+                    warn!(newest, "the archive was restored from a backup: inspecting it anew");
+                    let back = tail.restart(horizon, cursor);
+                    ledger::move_cursor(&mut transaction, name, back).await?;
+                }
+                if restored || tail.wants_sweep(horizon) {
+                    ledger::request_sweep(&mut transaction, name).await?;
+                }
+                if restored {
+                    transaction.commit().await.named("inspect_commit")?;
+                    return Ok(Step::More);
+                }
+                tail.start_pass(horizon, cursor)
+            }
         };
-        let (pass, tallied) = self.read_on(&mut transaction, &tail.table, pass, cursor).await?;
-        if tail.table.stores().contains(&Store::Queue) {
+        let (pass, tallied) = self.read_on(&mut transaction, &table, pass, cursor).await?;
+        if table.stores().contains(&Store::Queue) {
             self.notice_deliveries(&mut transaction, pass.horizon.now).await?;
         }
         let moved = pass.moved(cursor);
@@ -185,6 +213,7 @@ impl Inspector {
         transaction.commit().await.named("inspect_commit")?;
         tallied.count(&self.metrics);
         self.metrics.last_inspection_timestamp_seconds.set(seconds(pass.horizon.now));
+        let Some(tail) = self.tails.get_mut(at) else { return Ok(Step::CaughtUp) };
         if pass.at < pass.until {
             tail.pass = Some(pass);
             return Ok(Step::More);
@@ -212,11 +241,12 @@ impl Inspector {
             let span = (pass.at, end);
             let limits = (CANDIDATES, CANDIDATE_BYTES);
             let hosts = &self.settings.hosts;
-            let rows = table.candidates(connection, hosts, span, limits).await?;
-            pass.at = match rows.last() {
+            let mut rows = table.candidates(connection, hosts, span, limits).await?;
+            let end = match rows.last() {
                 Some(last) if is_cut(&rows) => last.key.row_number,
                 _ => end,
             };
+            pass.at = if end < pass.until { end_page(&mut rows, span.0, end) } else { end };
             let context = Context {
                 rules: &self.settings.rules,
                 now: pass.horizon.now,

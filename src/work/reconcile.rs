@@ -11,7 +11,9 @@ use crate::{
     archive::{ARCHIVE_ROWS_AT_ONCE, Archive, Row, RowKey},
     database::Result,
     ledger::{self, Entry, Expiry, Name, Phase},
-    model::{Facts, Outcome, Placement, Reason, Rules, Store, Timestamp},
+    model::{
+        Because, Facts, Judgement, LATEST, Outcome, Placement, Reason, Rules, Store, Timestamp,
+    },
     policy, stanza,
 };
 
@@ -270,8 +272,14 @@ impl<'a> Read<'a> {
             Some(until) => (until, Reason::Timer, Phase::Placeholder),
             None => {
                 let placement = Placement { store: key.store, runs_from, undelivered };
-                let verdict = policy::decide(facts, &placement, context.rules)?;
-                (verdict.due_at, verdict.reason, Phase::Pending)
+                let (due_at, reason) = match policy::judge(facts, &placement, context.rules) {
+                    Judgement::Goes(verdict) => (verdict.due_at, verdict.reason),
+                    Judgement::Stays(because) if waits(key.store, &because, facts) => {
+                        (LATEST, Reason::Undelivered)
+                    }
+                    Judgement::Stays(_) => return None,
+                };
+                (due_at, reason, Phase::Pending)
             }
         };
         let is_copy = key.store == Store::Queue && phase == Phase::Pending;
@@ -295,6 +303,22 @@ impl<'a> Read<'a> {
             },
         })
     }
+}
+
+/// A row that stays only until somebody has received the message, or the queue's copy that shows that
+/// nobody has: the ledger must know both, though neither goes by itself.
+fn waits(store: Store, because: &[Because], facts: &Facts) -> bool {
+    let waits = matches!(because.last(), Some(Because::UndeliveredStays | Because::HintInQueue));
+    waits && (store != Store::Queue || facts.last_stanza_id.is_some())
+}
+
+/// Ends a page at `end`. An archive row at the very end is left to the next page, which may begin with
+/// its copy in the offline queue: the row must not go before that copy is known.
+pub(super) fn end_page(rows: &mut Vec<Row>, from: i64, end: i64) -> i64 {
+    let at_the_end = |row: &mut Row| {
+        row.key.store == Store::Archive && row.key.row_number == end && end - 1 > from
+    };
+    if rows.pop_if(at_the_end).is_some() { end - 1 } else { end }
 }
 
 impl Reconciled {

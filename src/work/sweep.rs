@@ -9,13 +9,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
+    TRANSACTION_LIMIT,
     inspect::{CANDIDATE_BYTES, CANDIDATES, SPAN_ROWS, is_cut},
-    reconcile::{Backlog, Context, reconcile},
+    reconcile::{Backlog, Context, end_page, reconcile},
     row_key,
 };
 use crate::{
     archive::{Archive, RowKey, Table},
-    database::{Named, Result},
+    database::{Named, Result, in_time},
     ledger::{self, Entry, Sweep},
     metrics::{Metrics, Repair},
     model::{Outcome, Rules, Store, Timestamp},
@@ -89,7 +90,7 @@ impl Sweeper {
             if !asked {
                 asked = self.request_if_rules_changed().await.is_ok();
             }
-            let pause = match self.step().await {
+            let pause = match in_time("sweep", TRANSACTION_LIMIT, self.step()).await {
                 Ok(Some(progress)) => {
                     failures = 0;
                     sweeping.send_replace(!progress.completed);
@@ -97,6 +98,10 @@ impl Sweeper {
                 }
                 Ok(None) => {
                     sweeping.send_replace(false);
+                    LOOK_EVERY
+                }
+                Err(error) if error.is_contention() => {
+                    debug!(%error, "the sweep waits for another session");
                     LOOK_EVERY
                 }
                 Err(error) => {
@@ -209,13 +214,14 @@ impl Sweeper {
         let (end, count) = span.unwrap_or((upto, 0));
         let limits = (CANDIDATES, CANDIDATE_BYTES);
         let hosts = &self.settings.hosts;
-        let rows = table.candidates(connection, hosts, (from, end), limits).await?;
-        let (at, count) = match rows.last() {
+        let mut rows = table.candidates(connection, hosts, (from, end), limits).await?;
+        let (end, count) = match rows.last() {
             Some(last) if is_cut(&rows) => (last.key.row_number, rows.len() as i64),
             // The last span ends where the sweep does, not at the last row that stands.
             _ if count < SPAN_ROWS => (upto, count),
             _ => (end, count),
         };
+        let at = if end < upto { end_page(&mut rows, from, end) } else { end };
         let backlog = self.backlog(connection).await?;
         let context = Context { rules: &self.settings.rules, now, backlog, restores: true };
         let reconciled = reconcile(connection, &self.archive, &rows, context).await?;

@@ -18,13 +18,39 @@ mod ejabberd;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod hostile_accounts;
+#[cfg(test)]
+mod hostile_rows;
+#[cfg(test)]
 mod http;
 #[cfg(test)]
 mod import_law;
 #[cfg(test)]
 mod killed;
 #[cfg(test)]
+mod leader;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod logs;
+#[cfg(test)]
+mod offline;
+#[cfg(test)]
+mod patience;
+#[cfg(test)]
+mod poolers;
+#[cfg(test)]
+mod reliability;
+#[cfg(test)]
+mod restarts;
+#[cfg(test)]
+mod restored;
+#[cfg(test)]
 mod scraped;
+#[cfg(test)]
+mod sent;
+#[cfg(test)]
+mod sent_watch;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::warn;
 
 use crate::{
     archive::{Horizon, Order, Table},
@@ -11,6 +12,9 @@ use crate::{
 
 /// A number drawn from the sequence reaches its row within this time, or its transaction is visible.
 const SETTLING: Duration = Duration::from_secs(5);
+
+/// A transaction that is open for longer does not hold the cursor back: a sweep comes after it.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Stamped rows commit within this time, but for a few; each poll reads so far back.
 const RECENT: Duration = Duration::from_secs(5);
@@ -58,6 +62,8 @@ pub(super) struct Tail {
     /// The pass that is under way.
     pub(super) pass: Option<Pass>,
     mark: Option<Mark>,
+    /// The cursor went on without the transactions below this one.
+    passed: Option<i64>,
     /// When a poll last read far back.
     late_at: Option<Instant>,
     /// Not before this time is the table read again.
@@ -81,10 +87,36 @@ impl Mark {
 
 impl Tail {
     pub(super) fn new(table: Table) -> Self {
-        Self { table, pass: None, mark: None, late_at: None, rests_until: None }
+        let (pass, mark, passed) = (None, None, None);
+        Self { table, pass, mark, passed, late_at: None, rests_until: None }
     }
 
-    pub(super) fn start_pass(&self, horizon: Horizon, cursor: Cursor) -> Pass {
+    /// The table went back in time: numbers that were read are given again.
+    pub(super) fn is_restored(&self, horizon: Horizon, cursor: Cursor) -> bool {
+        match self.table.order() {
+            Order::Sequence | Order::Whole => horizon.is_before(cursor.frontier),
+            // The newest row may go at any time.
+            Order::Stamps => false,
+        }
+    }
+
+    /// Where the cursor stands after a restore. Nothing that was known of the time before counts.
+    pub(super) fn restart(&mut self, horizon: Horizon, cursor: Cursor) -> Cursor {
+        self.mark = None;
+        let newest = horizon.newest.max(horizon.sequence);
+        Cursor {
+            first_position: cursor.first_position.min(newest),
+            position: cursor.position.min(newest),
+            frontier: newest,
+        }
+    }
+
+    /// A transaction that the cursor did not wait for has ended: only a sweep finds its rows.
+    pub(super) fn wants_sweep(&mut self, horizon: Horizon) -> bool {
+        self.passed.take_if(|xmax| horizon.xmin >= *xmax).is_some()
+    }
+
+    pub(super) fn start_pass(&mut self, horizon: Horizon, cursor: Cursor) -> Pass {
         let pass = Pass {
             at: cursor.position,
             until: horizon.newest,
@@ -97,7 +129,16 @@ impl Tail {
         };
         match self.table.order() {
             Order::Sequence => {
-                let settled = self.mark.filter(|mark| mark.is_settled(horizon));
+                let mut settled = self.mark.filter(|mark| mark.is_settled(horizon));
+                if let Some(mark) = self.mark.filter(|mark| mark.taken.elapsed() >= PATIENCE) {
+                    if settled.is_none() {
+                        warn!(
+                            "a transaction has been open for long: inspection goes on without it"
+                        );
+                        self.passed = Some(mark.xmax);
+                    }
+                    settled = Some(mark);
+                }
                 Pass { safe: settled.map_or(cursor.position, |mark| mark.newest), ..pass }
             }
             Order::Stamps => {
