@@ -18,6 +18,8 @@ mod docs;
 #[cfg(test)]
 mod ejabberd;
 #[cfg(test)]
+mod ejabberd_rows;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod hostile_accounts;
