@@ -14,6 +14,8 @@ mod config;
 #[cfg(test)]
 mod docs;
 #[cfg(test)]
+mod first_day;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod hostile_accounts;
@@ -51,6 +53,8 @@ mod sent;
 mod sent_watch;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod sweep;
 #[cfg(test)]
 mod tail;
 #[cfg(test)]
