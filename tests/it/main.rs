@@ -8,11 +8,15 @@ mod component;
 #[cfg(test)]
 mod component_hostile;
 #[cfg(test)]
+mod component_prosody;
+#[cfg(test)]
 mod component_stand_in;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
 mod docs;
+#[cfg(test)]
+mod ejabberd;
 #[cfg(test)]
 mod first_day;
 #[cfg(test)]
