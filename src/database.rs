@@ -53,7 +53,7 @@ impl Settings {
         PgPoolOptions::new()
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(self.acquire_timeout)
-            .max_lifetime(Duration::from_secs(1800))
+            .max_lifetime(Duration::from_secs(600))
             .connect_lazy_with(self.options.clone())
     }
 }

@@ -115,7 +115,7 @@ async fn the_daemon_may_come_first() -> Result<()> {
     let config = DaemonConfig::for_server(&prosody, &lab.database);
     let daemon = Daemon::spawn(program(), &config)?;
     eventually("its pages", PATIENCE, async || Ok(daemon.get("/healthz").await.ok())).await?;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(AWAY).await;
     assert_eq!(daemon.get("/readyz").await?.status, 503);
     prosody.resume().await?;
     postgres.resume().await?;
@@ -131,7 +131,7 @@ async fn the_daemon_may_come_first() -> Result<()> {
     assert!(daemon.terminate().await?.success());
     saw(
         "the daemon starts first",
-        "the daemon started 3 s before PostgreSQL and Prosody",
+        "the daemon started 8 s before PostgreSQL and Prosody",
         &format!(
             "alive and not ready; ready {} and answering {} after they were up, and rows go",
             seconds(ready),
