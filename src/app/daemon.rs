@@ -12,14 +12,14 @@ use tracing::{info, warn};
 
 use super::{Error, bring_up_to_date, pooled};
 use crate::{
-    archive::{Archive, prosody},
+    archive::{self, Archive},
     component,
-    config::{BacklogRule, Config, EraseMode},
+    config::{ArchiveKind, BacklogRule, Config, EraseMode},
     database::{Named, Settings},
     http,
     lifecycle::{ExitReason, Lifecycle, TaskError},
     metrics::Metrics,
-    model::{Clock, Level, Mode, SystemClock},
+    model::{Clock, Finding, Level, Mode, SystemClock},
     ops::Readiness,
     work::{
         erase::{self, Eraser},
@@ -187,7 +187,7 @@ impl Workers {
         let mut wait = Duration::from_millis(250);
         let mut told = false;
         loop {
-            let attempt = prepare(self.pool.clone(), options);
+            let attempt = prepare(self.pool.clone(), &self.config, options);
             let error = match self.stop.run_until_cancelled(attempt).await {
                 None => return Ok(None),
                 Some(Ok(archive)) => return Ok(Some(archive)),
@@ -209,9 +209,14 @@ impl Workers {
         erase::Settings {
             hosts: self.config.archive.hosts.clone(),
             mode: match erase.mode {
-                // Prosody refuses a cursor whose row is gone: the row must stay for a while.
-                EraseMode::Auto | EraseMode::Placeholder => Mode::Placeholder,
+                EraseMode::Placeholder => Mode::Placeholder,
                 EraseMode::Delete => Mode::Delete,
+                EraseMode::Auto => match self.config.archive.kind {
+                    // Prosody refuses a cursor whose row is gone: the row must stay for a while.
+                    ArchiveKind::Prosody => Mode::Placeholder,
+                    // ejabberd compares ids: nothing breaks.
+                    ArchiveKind::Ejabberd => Mode::Delete,
+                },
             },
             placeholder_for: erase.placeholder_for,
             batch: erase.batch,
@@ -267,14 +272,25 @@ async fn tell_readiness(
 }
 
 /// The database as it must be, or why not.
-async fn prepare(pool: PgPool, options: RunOptions) -> Result<Archive, Error> {
+async fn prepare(pool: PgPool, config: &Config, options: RunOptions) -> Result<Archive, Error> {
     // Detached: migrating changes the session's settings.
     let mut connection = pool.acquire().await.named("connect").map_err(pooled)?.detach();
     bring_up_to_date(&mut connection, options.migrate).await?;
-    let findings = prosody::probe(&mut connection).await?;
+    let kind = match config.archive.kind {
+        ArchiveKind::Prosody => archive::Kind::Prosody,
+        ArchiveKind::Ejabberd => archive::Kind::Ejabberd,
+    };
+    let probed = archive::probe(&mut connection, kind, &config.archive.hosts).await?;
     let _ = connection.close().await;
-    match findings.into_iter().find(|finding| finding.level == Level::Problem) {
-        Some(problem) => Err(Error::Archive(problem.what, problem.remedy)),
-        None => Ok(Archive::Prosody),
+    for finding in &probed.findings {
+        match finding.level {
+            Level::Good => info!("{}", finding.what),
+            Level::Warning | Level::Problem => warn!(help = finding.remedy, "{}", finding.what),
+        }
     }
+    probed.archive.ok_or_else(|| {
+        let problem = probed.findings.into_iter().find(|finding| finding.level == Level::Problem);
+        let problem = problem.unwrap_or_else(|| Finding::problem("no schema was found", ""));
+        Error::Archive(problem.what, problem.remedy)
+    })
 }

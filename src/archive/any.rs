@@ -2,14 +2,57 @@ use std::collections::HashSet;
 
 use sqlx::PgConnection;
 
-use super::{Erased, Horizon, Row, RowKey, prosody};
-use crate::{database::Result, model::Store};
+use super::{
+    Erased, Horizon, Row, RowKey,
+    ejabberd::{self, Schema},
+    prosody,
+};
+use crate::{
+    database::Result,
+    model::{Finding, Level, Store},
+};
+
+/// The server's way of keeping archives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Prosody with SQL storage.
+    Prosody,
+    /// ejabberd with SQL storage.
+    Ejabberd,
+}
+
+/// What a look at the live schema found.
+#[derive(Debug)]
+pub struct Probed {
+    /// The archive, where it is as we need it.
+    pub archive: Option<Archive>,
+    /// What to tell the operator.
+    pub findings: Vec<Finding>,
+}
+
+/// Looks at the live schema and at what our role may do there. `hosts` are those whose rows we may touch.
+pub async fn probe(connection: &mut PgConnection, kind: Kind, hosts: &[String]) -> Result<Probed> {
+    match kind {
+        Kind::Prosody => {
+            let findings = prosody::probe(connection).await?;
+            let is_problem = |it: &Finding| it.level == Level::Problem;
+            let archive = (!findings.iter().any(is_problem)).then_some(Archive::Prosody);
+            Ok(Probed { archive, findings })
+        }
+        Kind::Ejabberd => {
+            let ejabberd::Found { schema, findings } = ejabberd::probe(connection, hosts).await?;
+            Ok(Probed { archive: schema.map(Archive::Ejabberd), findings })
+        }
+    }
+}
 
 /// The archives of one server, in the shape that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Archive {
     /// Prosody's.
     Prosody,
+    /// ejabberd's, in one of its schemas.
+    Ejabberd(Schema),
 }
 
 /// A table that is inspected and swept by itself, in the order of its row numbers.
@@ -17,6 +60,10 @@ pub enum Archive {
 pub enum Table {
     /// Prosody's archives and offline queues.
     Prosody,
+    /// ejabberd's `archive`.
+    EjabberdArchive(Schema),
+    /// ejabberd's `spool`: its offline queues.
+    EjabberdSpool(Schema),
 }
 
 /// How a table's row numbers and its commits go together.
@@ -24,6 +71,10 @@ pub enum Table {
 pub enum Order {
     /// Numbers are drawn from a sequence, and rows commit in any order.
     Sequence,
+    /// Numbers are stamps in microseconds, and rows commit in any order.
+    Stamps,
+    /// A few rows that are soon gone, read whole each time.
+    Whole,
 }
 
 impl Table {
@@ -31,6 +82,8 @@ impl Table {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Prosody => "prosodyarchive",
+            Self::EjabberdArchive(_) => "archive",
+            Self::EjabberdSpool(_) => "spool",
         }
     }
 
@@ -38,6 +91,8 @@ impl Table {
     pub const fn stores(&self) -> &'static [Store] {
         match self {
             Self::Prosody => &Store::ALL,
+            Self::EjabberdArchive(_) => &[Store::Archive, Store::Room],
+            Self::EjabberdSpool(_) => &[Store::Queue],
         }
     }
 
@@ -45,6 +100,8 @@ impl Table {
     pub const fn order(&self) -> Order {
         match self {
             Self::Prosody => Order::Sequence,
+            Self::EjabberdArchive(_) => Order::Stamps,
+            Self::EjabberdSpool(_) => Order::Whole,
         }
     }
 
@@ -52,6 +109,8 @@ impl Table {
     pub async fn horizon(&self, connection: &mut PgConnection) -> Result<Horizon> {
         match self {
             Self::Prosody => prosody::horizon(connection).await,
+            Self::EjabberdArchive(schema) => ejabberd::horizon(connection, schema).await,
+            Self::EjabberdSpool(_) => ejabberd::queue_horizon(connection).await,
         }
     }
 
@@ -65,6 +124,11 @@ impl Table {
     ) -> Result<Option<(i64, i64)>> {
         match self {
             Self::Prosody => prosody::span_end(connection, after, upto, rows).await,
+            Self::EjabberdArchive(schema) => {
+                ejabberd::span_end(connection, schema, (after, upto), rows).await
+            }
+            // All the rest is one span: without an index, a part costs as much as the whole.
+            Self::EjabberdSpool(_) => Ok((after < upto).then_some((upto, 0))),
         }
     }
 
@@ -79,6 +143,12 @@ impl Table {
     ) -> Result<Vec<Row>> {
         match self {
             Self::Prosody => prosody::candidates(connection, hosts, span, limits).await,
+            Self::EjabberdArchive(schema) => {
+                ejabberd::candidates(connection, schema, hosts, span, limits).await
+            }
+            Self::EjabberdSpool(schema) => {
+                ejabberd::queued_candidates(connection, schema, hosts, span, limits).await
+            }
         }
     }
 }
@@ -88,13 +158,18 @@ impl Archive {
     pub fn tables(&self) -> Vec<Table> {
         match self {
             Self::Prosody => vec![Table::Prosody],
+            Self::Ejabberd(schema) => {
+                vec![Table::EjabberdSpool(schema.clone()), Table::EjabberdArchive(schema.clone())]
+            }
         }
     }
 
     /// Placeholders in this store are deleted when their time comes.
-    pub const fn deletes_from(&self, _store: Store) -> bool {
+    pub const fn deletes_from(&self, store: Store) -> bool {
         match self {
             Self::Prosody => true,
+            // ejabberd hangs a whole backlog on one row of its queue, and empties it at login.
+            Self::Ejabberd(_) => !matches!(store, Store::Queue),
         }
     }
 
@@ -106,6 +181,7 @@ impl Archive {
     ) -> Result<Vec<Row>> {
         match self {
             Self::Prosody => prosody::archive_rows(connection, ids).await,
+            Self::Ejabberd(schema) => ejabberd::archive_rows(connection, schema, ids).await,
         }
     }
 
@@ -117,6 +193,7 @@ impl Archive {
     ) -> Result<Vec<usize>> {
         match self {
             Self::Prosody => prosody::still_there(connection, keys).await,
+            Self::Ejabberd(schema) => ejabberd::still_there(connection, schema, keys).await,
         }
     }
 
@@ -128,6 +205,8 @@ impl Archive {
     ) -> Result<Vec<usize>> {
         match self {
             Self::Prosody => prosody::with_words(connection, keys).await,
+            // Other words have another digest, and so an entry of their own.
+            Self::Ejabberd(_) => Ok(Vec::new()),
         }
     }
 
@@ -135,6 +214,7 @@ impl Archive {
     pub async fn delete(&self, connection: &mut PgConnection, keys: &[&RowKey]) -> Result<Erased> {
         let done = match self {
             Self::Prosody => prosody::delete(connection, keys).await?,
+            Self::Ejabberd(schema) => ejabberd::delete(connection, schema, keys).await?,
         };
         self.outcome(connection, keys, done, Vec::new()).await
     }
@@ -149,6 +229,7 @@ impl Archive {
     ) -> Result<Erased> {
         let placeholders = match self {
             Self::Prosody => prosody::blank(connection, keys, false, replace).await?,
+            Self::Ejabberd(schema) => ejabberd::blank(connection, schema, keys, replace).await?,
         };
         let done = placeholders.iter().map(|it| it.0).collect();
         self.outcome(connection, keys, done, placeholders).await
@@ -166,8 +247,23 @@ impl Archive {
                 let blanked = prosody::blank(connection, keys, true, replace).await?;
                 (blanked.iter().map(|it| it.0).collect(), blanked)
             }
+            Self::Ejabberd(schema) => {
+                (ejabberd::blank_queued(connection, schema, keys, replace).await?, Vec::new())
+            }
         };
         self.outcome(connection, keys, done, placeholders).await
+    }
+
+    /// Hosts of the archive that are not listed, with their count of rows: for `check` and a gauge.
+    pub async fn unlisted_hosts(
+        &self,
+        connection: &mut PgConnection,
+        hosts: &[String],
+    ) -> Result<Vec<(String, i64)>> {
+        match self {
+            Self::Prosody => prosody::unlisted_hosts(connection, hosts).await,
+            Self::Ejabberd(schema) => ejabberd::unlisted_hosts(connection, schema, hosts).await,
+        }
     }
 
     /// Tells the rows that were not taken apart: those that stand are locked, the others gone.

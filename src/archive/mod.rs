@@ -3,9 +3,10 @@
 //! What differs between servers stands here and nowhere else. Nothing here knows the ledger.
 
 mod any;
+pub mod ejabberd;
 pub mod prosody;
 
-pub use any::{Archive, Order, Table};
+pub use any::{Archive, Kind, Order, Probed, Table, probe};
 
 use crate::model::{Stamp, Store, Timestamp};
 

@@ -21,7 +21,7 @@ use super::{
     row_key,
 };
 use crate::{
-    archive::{Archive, MAX_STANZA_BYTES, Row, RowKey, Table},
+    archive::{Archive, MAX_STANZA_BYTES, Order, Row, RowKey, Table},
     database::{Named, Result, in_time},
     ledger::{self, Cursor, Entry},
     metrics::Metrics,
@@ -307,7 +307,12 @@ impl Inspector {
 
 /// The cursor goes to the newest row, so that live messages never wait for history.
 async fn first_start(connection: &mut PgConnection, table: &Table) -> Result<bool> {
-    let newest = table.horizon(connection).await?.newest;
+    let horizon = table.horizon(connection).await?;
+    let newest = match table.order() {
+        // The cursor never passes the database's clock, whatever the server's clock says.
+        Order::Stamps => horizon.newest.min(horizon.now.timestamp_micros()),
+        Order::Sequence | Order::Whole => horizon.newest,
+    };
     let first = ledger::start_cursor(connection, table.name(), newest).await?;
     if first {
         let table = table.name();

@@ -8,11 +8,17 @@ mod component;
 #[cfg(test)]
 mod component_hostile;
 #[cfg(test)]
+mod component_prosody;
+#[cfg(test)]
 mod component_stand_in;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
 mod docs;
+#[cfg(test)]
+mod ejabberd;
+#[cfg(test)]
+mod ejabberd_rows;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

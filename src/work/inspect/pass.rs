@@ -16,6 +16,17 @@ const SETTLING: Duration = Duration::from_secs(5);
 /// A transaction that is open for longer does not hold the cursor back: a sweep comes after it.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// Stamped rows commit within this time, but for a few; each poll reads so far back.
+const RECENT: Duration = Duration::from_secs(5);
+/// Now and then a poll reads farther back, for those few. What comes later is the sweep's.
+const LATE: Duration = Duration::from_secs(600);
+const LATE_EVERY: Duration = Duration::from_secs(60);
+/// A clock that runs ahead by more than this is none: what it stamps is read again until its time comes.
+const AHEAD: Duration = Duration::from_secs(60);
+
+/// A table that is read whole costs at most one part in so many of the time.
+const RESTING_PARTS: u32 = 20;
+
 /// One reading from the cursor to the table's end; a long one takes several transactions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pass {
@@ -23,6 +34,13 @@ pub(super) struct Pass {
     pub(super) until: i64,
     /// Everything up to here is final: the cursor may follow.
     safe: i64,
+    /// Nothing beyond counts as read before.
+    known: i64,
+    started: Instant,
+    /// It reads farther back than the cursor.
+    is_late: bool,
+    /// It reads the whole table.
+    is_whole: bool,
     pub(super) horizon: Horizon,
 }
 
@@ -31,7 +49,7 @@ impl Pass {
     pub(super) fn moved(&self, cursor: Cursor) -> Cursor {
         Cursor {
             position: cursor.position.max(self.at.min(self.safe)),
-            frontier: cursor.frontier.max(self.at),
+            frontier: cursor.frontier.max(self.at.min(self.known)).max(cursor.position),
             ..cursor
         }
     }
@@ -46,6 +64,10 @@ pub(super) struct Tail {
     mark: Option<Mark>,
     /// The cursor went on without the transactions below this one.
     passed: Option<i64>,
+    /// When a poll last read far back.
+    late_at: Option<Instant>,
+    /// Not before this time is the table read again.
+    rests_until: Option<Instant>,
 }
 
 /// An earlier poll: how far rows and transactions had come.
@@ -65,13 +87,16 @@ impl Mark {
 
 impl Tail {
     pub(super) fn new(table: Table) -> Self {
-        Self { table, pass: None, mark: None, passed: None }
+        let (pass, mark, passed) = (None, None, None);
+        Self { table, pass, mark, passed, late_at: None, rests_until: None }
     }
 
     /// The table went back in time: numbers that were read are given again.
     pub(super) fn is_restored(&self, horizon: Horizon, cursor: Cursor) -> bool {
         match self.table.order() {
-            Order::Sequence => horizon.is_before(cursor.frontier),
+            Order::Sequence | Order::Whole => horizon.is_before(cursor.frontier),
+            // The newest row may go at any time.
+            Order::Stamps => false,
         }
     }
 
@@ -92,6 +117,16 @@ impl Tail {
     }
 
     pub(super) fn start_pass(&mut self, horizon: Horizon, cursor: Cursor) -> Pass {
+        let pass = Pass {
+            at: cursor.position,
+            until: horizon.newest,
+            safe: horizon.newest,
+            known: horizon.newest,
+            started: Instant::now(),
+            is_late: false,
+            is_whole: false,
+            horizon,
+        };
         match self.table.order() {
             Order::Sequence => {
                 let mut settled = self.mark.filter(|mark| mark.is_settled(horizon));
@@ -104,13 +139,25 @@ impl Tail {
                     }
                     settled = Some(mark);
                 }
+                Pass { safe: settled.map_or(cursor.position, |mark| mark.newest), ..pass }
+            }
+            Order::Stamps => {
+                let now = horizon.now.timestamp_micros();
+                let is_late = self.late_at.is_none_or(|at| at.elapsed() >= LATE_EVERY);
+                let back = if is_late { micros(LATE) } else { 0 };
                 Pass {
-                    at: cursor.position,
-                    until: horizon.newest,
-                    safe: settled.map_or(cursor.position, |mark| mark.newest),
-                    horizon,
+                    is_late,
+                    // What was there before the first start is backlog, and the sweep's.
+                    at: (cursor.position - back).max(cursor.first_position),
+                    safe: now - micros(RECENT),
+                    known: now + micros(AHEAD),
+                    ..pass
                 }
             }
+            Order::Whole if self.rests_until.is_some_and(|until| pass.started < until) => {
+                Pass { at: horizon.newest, safe: cursor.position, ..pass }
+            }
+            Order::Whole => Pass { at: cursor.first_position, is_whole: true, ..pass },
         }
     }
 
@@ -123,6 +170,15 @@ impl Tail {
                     self.mark = Some(Mark { newest, xmax, taken: Instant::now() });
                 }
             }
+            Order::Stamps if pass.is_late => self.late_at = Some(pass.started),
+            Order::Whole if pass.is_whole => {
+                self.rests_until = Some(Instant::now() + pass.started.elapsed() * RESTING_PARTS);
+            }
+            Order::Stamps | Order::Whole => {}
         }
     }
+}
+
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }

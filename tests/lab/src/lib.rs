@@ -39,6 +39,7 @@ mod words;
 
 pub mod checker;
 pub mod daemon;
+pub mod ejabberd;
 pub mod http;
 pub mod pgbouncer;
 pub mod postgres;
@@ -52,6 +53,7 @@ pub mod xmpp;
 pub use checker::{Archive, Checker, Verdict};
 pub use daemon::{Daemon, DaemonConfig};
 pub use database::Database;
+pub use ejabberd::{Ejabberd, EjabberdConfig};
 pub use error::{Context, LabError, Result};
 pub use figures::Figures;
 pub use gate::Gate;
