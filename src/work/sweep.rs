@@ -228,7 +228,7 @@ impl Sweeper {
         for (_, reason) in &reconciled.recorded {
             self.metrics.expiries_recorded.of(*reason).inc();
         }
-        let mut dropped = 0;
+        let mut dropped = reconciled.dropped;
         let mut after = from;
         loop {
             let span = (after, at);

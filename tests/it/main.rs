@@ -20,6 +20,8 @@ mod ejabberd;
 #[cfg(test)]
 mod ejabberd_rows;
 #[cfg(test)]
+mod first_day;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod hostile_accounts;
@@ -57,6 +59,8 @@ mod sent;
 mod sent_watch;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod sweep;
 #[cfg(test)]
 mod tail;
 #[cfg(test)]
