@@ -161,8 +161,8 @@ async fn a_killed_sweep_goes_on_where_it_was() -> Result<()> {
     let daemon = start(&config).await?;
     let position = "SELECT position FROM ephemerd.sweeps";
     eventually("the sweep to come to its middle", PATIENCE, async || {
-        let position: i64 = sqlx::query_scalar(position).fetch_one(pool).await?;
-        Ok((position > 60_000).then_some(()))
+        let position: Option<i64> = sqlx::query_scalar(position).fetch_optional(pool).await?;
+        Ok(position.filter(|at| *at > 60_000).map(drop))
     })
     .await?;
     daemon.kill().await?;
@@ -184,6 +184,21 @@ async fn a_killed_sweep_goes_on_where_it_was() -> Result<()> {
     let sum = |figures: ephemerd_lab::Figures| figures.get("ephemerd_database_errors_total", &[]);
     let errors = [sum(one.figures().await?), sum(other.figures().await?)];
     assert_eq!(errors, [Some(0.0), Some(0.0)], "they keep out of each other's way");
+    Ok(())
+}
+
+/// `sweep.rows_per_second` counts rows of the archive, however many of them are marked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_keeps_to_its_rate() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let bulk = Bulk { rows: 10_000, marked_every: 5, ..Bulk::default() };
+    bulk.insert(lab.database.superuser()).await?;
+    let config = DaemonConfig::for_database(&lab.database)?.set("sweep.rows_per_second", 2_500);
+    let started = Instant::now();
+    let daemon = start(&config).await?;
+    daemon.wait_for_figure(DONE, &[], PATIENCE, |at| at > 0.0).await?;
+    let took = started.elapsed();
+    assert!(took >= Duration::from_secs(3), "10,000 rows in {took:?}");
     Ok(())
 }
 
