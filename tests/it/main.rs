@@ -14,6 +14,10 @@ mod component_stand_in;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod conformance_cases;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod ejabberd;
