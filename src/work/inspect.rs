@@ -290,6 +290,8 @@ async fn first_start(connection: &mut PgConnection) -> Result<bool> {
     let horizon = prosody::horizon(connection).await?;
     let first = ledger::start_cursor(connection, ARCHIVE, horizon.newest).await?;
     if first {
+        // Also where one was done before: rows may have come since, and lie behind the cursor.
+        ledger::request_sweep(connection, ARCHIVE).await?;
         info!(sort_id = horizon.newest, "first start: inspection begins after this row");
     }
     Ok(first)

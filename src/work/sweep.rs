@@ -16,7 +16,7 @@ use super::{
 use crate::{
     archive::{RowKey, prosody},
     database::{Named, Result},
-    ledger::{self, Entry, Sweep},
+    ledger::{self, Entry, Found, Sweep},
     metrics::{Metrics, Repair},
     model::{Outcome, Rules, Timestamp},
     policy,
@@ -52,18 +52,8 @@ pub struct Progress {
     pub position: i64,
     /// It goes up to this row.
     pub upto: i64,
-    /// Rows gone through.
-    pub rows: i64,
-    /// Missing expiries that were added.
-    pub added: usize,
-    /// Expiries that said something else.
-    pub changed: usize,
-    /// Expiries whose row is gone, or says nothing any more.
-    pub dropped: usize,
-    /// Placeholders that the ledger did not know.
-    pub adopted: usize,
-    /// Rows that could not be read and were left alone.
-    pub unreadable: usize,
+    /// What it did.
+    pub found: Found,
 }
 
 /// The sweep of one archive.
@@ -121,8 +111,7 @@ impl Sweeper {
     async fn request_if_rules_changed(&self) -> Result<()> {
         let mut connection = self.pool.acquire().await.named("sweep_connect")?;
         match ledger::sweep(&mut connection, ARCHIVE).await? {
-            Some(sweep) if sweep.completed_at.is_none() => Ok(()),
-            Some(sweep) if sweep.completed_rules == self.fingerprint() => Ok(()),
+            Some(sweep) if sweep.requested || self.judged_alike(&sweep) => Ok(()),
             _ => {
                 info!("a sweep is due: hosts, timers or hints are new");
                 self.request().await
@@ -130,10 +119,35 @@ impl Sweeper {
         }
     }
 
+    /// The sweep under way, or the last one where there is none, judges as we do.
+    fn judged_alike(&self, sweep: &Sweep) -> bool {
+        let rules = if sweep.started_at.is_some() { &sweep.rules } else { &sweep.completed_rules };
+        *rules == self.fingerprint()
+    }
+
     /// Asks for a sweep from the start.
     pub async fn request(&self) -> Result<()> {
         let mut connection = self.pool.acquire().await.named("sweep_connect")?;
         ledger::request_sweep(&mut connection, ARCHIVE).await
+    }
+
+    /// Asks for a sweep, unless one is under way that judges as we do: that one, as it stands, is
+    /// returned, and the next steps go on with it.
+    pub async fn request_or_resume(&self) -> Result<Option<Sweep>> {
+        match self.standing().await? {
+            Some(sweep)
+                if sweep.started_at.is_some() && !sweep.requested && self.judged_alike(&sweep) =>
+            {
+                Ok(Some(sweep))
+            }
+            _ => self.request().await.map(|()| None),
+        }
+    }
+
+    /// How the sweep stands, whoever is at it.
+    pub async fn standing(&self) -> Result<Option<Sweep>> {
+        let mut connection = self.pool.acquire().await.named("sweep_connect")?;
+        ledger::sweep(&mut connection, ARCHIVE).await
     }
 
     /// One transaction. `None` where there is nothing to do, or another daemon is at it.
@@ -144,7 +158,8 @@ impl Sweeper {
         };
         let horizon = prosody::horizon(&mut transaction).await?;
         if sweep.requested || (sweep.started_at.is_none() && self.is_due(&sweep, horizon.now)) {
-            ledger::start_sweep(&mut transaction, ARCHIVE, horizon.newest).await?;
+            let rules = self.fingerprint();
+            ledger::start_sweep(&mut transaction, ARCHIVE, horizon.newest, &rules).await?;
             info!(upto_sort_id = horizon.newest, "a sweep begins");
             sweep = Sweep { position: 0, upto: horizon.newest, ..sweep };
         } else if sweep.started_at.is_none() {
@@ -155,10 +170,10 @@ impl Sweeper {
         } else {
             self.sweep_ledger(&mut transaction, &sweep).await?
         };
+        let Progress { position, found, .. } = progress;
+        ledger::move_sweep(&mut transaction, ARCHIVE, position, found).await?;
         if progress.completed {
-            ledger::complete_sweep(&mut transaction, ARCHIVE, &self.fingerprint()).await?;
-        } else {
-            ledger::move_sweep(&mut transaction, ARCHIVE, progress.position).await?;
+            ledger::complete_sweep(&mut transaction, ARCHIVE).await?;
         }
         transaction.commit().await.named("sweep_commit")?;
         self.count(progress, horizon.now);
@@ -218,17 +233,15 @@ impl Sweeper {
         }
         let unreadable =
             reconciled.outcomes.iter().filter(|it| it.2 == Outcome::Unreadable).count();
-        Ok(Progress {
-            completed: false,
-            position: at,
-            upto,
+        let found = Found {
             rows: count,
-            added: reconciled.recorded.len(),
-            changed: reconciled.changed,
-            dropped,
-            adopted: reconciled.adopted,
-            unreadable,
-        })
+            added: number(reconciled.recorded.len()),
+            changed: number(reconciled.changed),
+            dropped: number(dropped),
+            adopted: number(reconciled.adopted),
+            unreadable: number(unreadable),
+        };
+        Ok(Progress { completed: false, position: at, upto, found })
     }
 
     /// Entries beyond the archive's end: of rows that a restore took away, or that are new.
@@ -238,7 +251,8 @@ impl Sweeper {
         let completed = i64::try_from(entries.len()).is_ok_and(|n| n < ENTRIES);
         let position = entries.last().map_or(sweep.position, |it| it.expiry.row_number);
         let dropped = self.drop_gone(connection, entries).await?;
-        Ok(Progress { completed, position, upto: sweep.upto, dropped, ..Progress::default() })
+        let found = Found { dropped: number(dropped), ..Found::default() };
+        Ok(Progress { completed, position, upto: sweep.upto, found })
     }
 
     /// Drops entries of a span whose rows no text search found: they are gone, or say nothing any more.
@@ -283,13 +297,13 @@ impl Sweeper {
 
     fn count(&self, progress: Progress, now: Timestamp) {
         let repairs = [
-            (Repair::Added, progress.added),
-            (Repair::Changed, progress.changed),
-            (Repair::Dropped, progress.dropped),
-            (Repair::Adopted, progress.adopted),
+            (Repair::Added, progress.found.added),
+            (Repair::Changed, progress.found.changed),
+            (Repair::Dropped, progress.found.dropped),
+            (Repair::Adopted, progress.found.adopted),
         ];
         for (repair, count) in repairs {
-            self.metrics.sweep_repaired.of(repair).inc_by(count as u64);
+            self.metrics.sweep_repaired.of(repair).inc_by(count.unsigned_abs());
         }
         if progress.completed {
             let seconds = now.timestamp_micros() as f64 / 1e6;
@@ -298,11 +312,16 @@ impl Sweeper {
         }
     }
 
-    fn pace(&self, progress: Progress, took: Duration) -> Duration {
+    /// How long to wait after a step that took so long, so as not to go faster than is allowed.
+    pub fn pace(&self, progress: Progress, took: Duration) -> Duration {
         if self.settings.rows_per_second == 0 {
             return Duration::ZERO;
         }
-        let seconds = progress.rows as f64 / f64::from(self.settings.rows_per_second);
+        let seconds = progress.found.rows as f64 / f64::from(self.settings.rows_per_second);
         Duration::from_secs_f64(seconds.max(0.0)).saturating_sub(took)
     }
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
