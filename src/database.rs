@@ -6,7 +6,7 @@
 use std::{fmt, time::Duration};
 
 use sqlx::{
-    PgPool,
+    Connection as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -38,6 +38,22 @@ impl Settings {
             ("timezone", "UTC"),
         ]);
         Self { options, acquire_timeout: Duration::from_secs(5) }
+    }
+
+    /// The same for an operator's command, which waits longer for a lock: it touches no archive rows.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.options = self.options.options([("lock_timeout", "10s")]);
+        self
+    }
+
+    /// One connection, in bounded time.
+    pub async fn connect(&self) -> Result<PgConnection> {
+        let connecting = PgConnection::connect_with(&self.options);
+        match tokio::time::timeout(self.acquire_timeout, connecting).await {
+            Ok(connected) => connected.named("connect"),
+            Err(_) => Err(Error::new("connect", &sqlx::Error::PoolTimedOut)),
+        }
     }
 
     /// A pool that connects when first used: a database that is down only delays us.
@@ -104,6 +120,26 @@ impl Error {
         match &self.cause {
             Cause::Refused { sqlstate, .. } => Some(sqlstate),
             Cause::Unreachable(_) | Cause::Unexpected(_) => None,
+        }
+    }
+
+    /// What to do about it, for people.
+    pub fn remedy(&self) -> &'static str {
+        match self.sqlstate() {
+            Some("28P01" | "28000") => {
+                "check the role in database.url, its password, and the server's pg_hba.conf"
+            }
+            Some("3D000") => "check the name of the database at the end of database.url",
+            Some("08P01") => {
+                "if database.url leads to a connection pool, let it pool sessions and pass `options` on, \
+                 or go past it"
+            }
+            Some("25006") => "database.url leads to a stand-by: let it lead to the primary",
+            Some("42501") => "run deploy/grants.sql in this database as a superuser",
+            Some("53300") => "raise max_connections: one daemon needs up to 6",
+            Some("55P03") => "something holds a lock for long: try again, or look into pg_locks",
+            Some(_) => "look into PostgreSQL's log",
+            None => "check the host and port in database.url, and that PostgreSQL runs there",
         }
     }
 

@@ -22,6 +22,7 @@ use crate::{
     model::{Clock, Level, Mode, SystemClock},
     ops::Readiness,
     work::{
+        backlog,
         erase::{self, Eraser},
         gauges,
         inspect::{self, Inspector, Standing},
@@ -133,6 +134,10 @@ impl Workers {
         tasks.spawn(wake::listen(self.pool.clone(), bell, Arc::clone(&self.metrics), stop()));
         let (hosts, metrics) = (self.config.archive.hosts.clone(), Arc::clone(&self.metrics));
         tasks.spawn(gauges::run(self.pool.clone(), hosts, metrics, stop()));
+        if self.config.erase.backlog == BacklogRule::Erase {
+            let metrics = Arc::clone(&self.metrics);
+            tasks.spawn(release_backlog(self.pool.clone(), metrics, stop()));
+        }
         tasks.spawn(tell_readiness(self.readiness, self.clock, stands, sweeps, stop()));
         // Whichever ends first ends all: none may be missing unnoticed.
         while let Some(ended) = tasks.join_next().await {
@@ -198,6 +203,29 @@ impl Workers {
             hold_backlog: self.config.erase.backlog == BacklogRule::Hold,
         }
     }
+}
+
+/// What an earlier start held back is no longer to be held.
+async fn release_backlog(pool: PgPool, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let mut told = false;
+    loop {
+        match stop.run_until_cancelled(backlog::release(&pool, |_| {})).await {
+            None => return,
+            Some(Ok(0)) => break,
+            Some(Ok(count)) => {
+                info!(count, "the backlog is no longer held: erase.backlog is \"erase\"");
+                break;
+            }
+            Some(Err(error)) => {
+                metrics.database_errors.inc();
+                if !std::mem::replace(&mut told, true) {
+                    warn!(%error, "the backlog cannot be released, trying again");
+                }
+            }
+        }
+        stop.run_until_cancelled(tokio::time::sleep(LONGEST_WAIT)).await;
+    }
+    stop.cancelled().await;
 }
 
 /// Tells HTTP how the workers stand, after each look at the archive.

@@ -1,15 +1,17 @@
 //! The only place that builds everything and joins it.
 
+mod control;
 mod daemon;
 
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection as _, PgConnection};
 use tracing::info;
 
+pub use control::{accept_backlog, backlog, pause, resume, status};
 pub use daemon::{RunOptions, run};
 
 use crate::{
     config::Config,
-    database::{self, Named},
+    database,
     ledger::{self, Schema},
 };
 
@@ -17,9 +19,7 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The database cannot be reached, or refused.
-    #[error(
-        "the database failed: {0}\nhelp: check database.url, the password, and that PostgreSQL runs"
-    )]
+    #[error("the database failed: {0}\nhelp: {help}", help = .0.remedy())]
     Database(#[from] database::Error),
     /// Our schema is not there, and we may not make it.
     #[error(
@@ -54,6 +54,9 @@ impl Error {
     }
 }
 
+const MISSING: Error = Error::Schema(
+    "schema ephemerd holds no tables yet\nhelp: run `ephemerd migrate`, or `ephemerd check` to see what else is missing",
+);
 const NEWER: Error = Error::Schema(
     "schema ephemerd is newer than this program\nhelp: install the newer version of ephemerd again",
 );
@@ -63,11 +66,26 @@ const BEHIND: Error = Error::Schema(
 
 /// Brings our schema up to date; `ephemerd migrate`. Returns whether anything was to do.
 pub async fn migrate(config: &Config) -> Result<bool, Error> {
-    let settings = database::Settings::new(config.database.options());
-    let mut connection = PgConnection::connect_with(&settings.options).await.named("connect")?;
+    let mut connection = database::Settings::new(config.database.options()).connect().await?;
     let migrated = bring_up_to_date(&mut connection, true).await;
     let _ = connection.close().await;
     migrated
+}
+
+/// How an operator's command reaches the database.
+fn patient(config: &Config) -> database::Settings {
+    database::Settings::new(config.database.options()).patient()
+}
+
+/// A connection for an operator's command, to a schema as this program needs it.
+async fn connect(config: &Config) -> Result<PgConnection, Error> {
+    let mut connection = patient(config).connect().await?;
+    match ledger::schema(&mut connection).await.map_err(not_granted)? {
+        Schema::Current => Ok(connection),
+        Schema::Missing => Err(MISSING),
+        Schema::Behind => Err(BEHIND),
+        Schema::Newer => Err(NEWER),
+    }
 }
 
 /// The schema as this program needs it, or why not. Returns whether it had to be changed.

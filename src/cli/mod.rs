@@ -1,8 +1,13 @@
 //! The command line: a file a command. It parses and renders, and decides nothing.
 
+mod backlog;
 mod config;
 mod migrate;
+mod pause;
+mod progress;
 mod run;
+mod show;
+mod status;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -26,9 +31,11 @@ Exit codes:
   3  configuration or schema: trying again is useless
 
 Examples:
-  ephemerd config      # what is in force, and where it came from
-  ephemerd migrate     # make or update our own tables
-  ephemerd run         # inspect and erase until stopped";
+  ephemerd config          # what is in force, and where it came from
+  ephemerd migrate         # make or update our own tables
+  ephemerd run             # inspect and erase until stopped
+  ephemerd status          # what is going on
+  ephemerd pause --for 2h  # erase nothing for two hours";
 
 /// Erases messages from an XMPP server's archives when their ephemeral timers run out
 #[derive(Debug, Parser)]
@@ -52,6 +59,10 @@ enum Command {
     Run(run::Args),
     Migrate(migrate::Args),
     Config(config::Args),
+    Backlog(backlog::Args),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
+    Status(status::Args),
 }
 
 /// Why a command did not do what it was asked for.
@@ -94,13 +105,17 @@ impl Cli {
             Command::Run(args) => run::execute(args, config).await,
             Command::Migrate(args) => migrate::execute(args, config).await,
             Command::Config(args) => config::execute(&args, &config),
+            Command::Backlog(args) => backlog::execute(args, &config).await,
+            Command::Pause(args) => pause::pause(args, &config).await,
+            Command::Resume(args) => pause::resume(args, &config).await,
+            Command::Status(args) => status::execute(args, &config).await,
         }
     }
 }
 
-/// Prints to stdout; a reader that left, as `head` does, is no failure.
+/// Prints to stdout; a reader that left, as `head` does, is no failure. Colours go to terminals only.
 fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
+    let mut stdout = anstream::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::Other(format!("cannot write to stdout: {error}")))

@@ -2,6 +2,8 @@
 
 // `cfg(test)` on each line lets clippy know that helpers here are tests too.
 #[cfg(test)]
+mod backlog;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod component;
@@ -22,7 +24,11 @@ mod import_law;
 #[cfg(test)]
 mod killed;
 #[cfg(test)]
+mod pause;
+#[cfg(test)]
 mod scraped;
+#[cfg(test)]
+mod status;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
