@@ -10,23 +10,22 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Error, bring_up_to_date};
+use super::{Error, bring_up_to_date, probe_archive, sweep::sweep_settings};
 use crate::{
-    archive::prosody,
     component,
     config::{BacklogRule, Config, EraseMode},
     database::{Named, Settings},
     http,
     lifecycle::{ExitReason, Lifecycle, TaskError},
     metrics::Metrics,
-    model::{Clock, Level, Mode, SystemClock},
+    model::{Clock, Mode, SystemClock},
     ops::Readiness,
     work::{
         backlog,
         erase::{self, Eraser},
         gauges,
         inspect::{self, Inspector, Standing},
-        sweep::{self, Sweeper},
+        sweep::Sweeper,
         wake::{self, Wake},
     },
 };
@@ -124,8 +123,11 @@ impl Workers {
             Arc::clone(&self.metrics),
             standing,
         );
-        let sweeper =
-            Sweeper::new(self.pool.clone(), self.sweep_settings(), Arc::clone(&self.metrics));
+        let sweeper = Sweeper::new(
+            self.pool.clone(),
+            sweep_settings(&self.config),
+            Arc::clone(&self.metrics),
+        );
         let stop = || self.stop.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(inspector.run(stop()));
@@ -193,16 +195,6 @@ impl Workers {
             rules: self.config.rules(),
         }
     }
-
-    fn sweep_settings(&self) -> sweep::Settings {
-        sweep::Settings {
-            hosts: self.config.archive.hosts.clone(),
-            rules: self.config.rules(),
-            every: self.config.sweep.every,
-            rows_per_second: self.config.sweep.rows_per_second.unwrap_or(0),
-            hold_backlog: self.config.erase.backlog == BacklogRule::Hold,
-        }
-    }
 }
 
 /// What an earlier start held back is no longer to be held.
@@ -260,10 +252,7 @@ async fn prepare(pool: PgPool, options: RunOptions) -> Result<(), Error> {
     // Detached: migrating changes the session's settings.
     let mut connection = pool.acquire().await.named("connect")?.detach();
     bring_up_to_date(&mut connection, options.migrate).await?;
-    let findings = prosody::probe(&mut connection).await?;
+    let usable = probe_archive(&mut connection).await;
     let _ = connection.close().await;
-    match findings.into_iter().find(|finding| finding.level == Level::Problem) {
-        Some(problem) => Err(Error::Archive(problem.what, problem.remedy)),
-        None => Ok(()),
-    }
+    usable
 }

@@ -2,17 +2,23 @@
 
 mod control;
 mod daemon;
+mod preview;
+mod sweep;
 
 use sqlx::{Connection as _, PgConnection};
 use tracing::info;
 
 pub use control::{accept_backlog, backlog, pause, resume, status};
 pub use daemon::{RunOptions, run};
+pub use preview::{preview, scan};
+pub use sweep::{Swept, sweep};
 
 use crate::{
+    archive::prosody,
     config::Config,
     database,
     ledger::{self, Schema},
+    model::Level,
 };
 
 /// What a command failed with, and what to do.
@@ -85,6 +91,15 @@ async fn connect(config: &Config) -> Result<PgConnection, Error> {
         Schema::Missing => Err(MISSING),
         Schema::Behind => Err(BEHIND),
         Schema::Newer => Err(NEWER),
+    }
+}
+
+/// The archive as this program needs it, or the first problem with it.
+async fn probe_archive(connection: &mut PgConnection) -> Result<(), Error> {
+    let findings = prosody::probe(connection).await?;
+    match findings.into_iter().find(|finding| finding.level == Level::Problem) {
+        Some(problem) => Err(Error::Archive(problem.what, problem.remedy)),
+        None => Ok(()),
     }
 }
 

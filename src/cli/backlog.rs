@@ -102,7 +102,7 @@ fn for_people(held: &[Held]) -> String {
         ]
     });
     let header = ["store", "reason", "held", "due", "oldest", "newest"];
-    let table = show::table(&header, 2, rows.collect());
+    let table = show::table(&header, 2..4, rows.collect());
     let total = held.iter().map(|it| it.entries).sum();
     format!(
         "{table}\n{} held until `ephemerd backlog accept`; what is due then goes at once.\n",

@@ -4,10 +4,12 @@ mod backlog;
 mod config;
 mod migrate;
 mod pause;
+mod preview;
 mod progress;
 mod run;
 mod show;
 mod status;
+mod sweep;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -33,6 +35,8 @@ Exit codes:
 Examples:
   ephemerd config          # what is in force, and where it came from
   ephemerd migrate         # make or update our own tables
+  ephemerd sweep           # go through the whole archive once
+  ephemerd preview         # what goes when
   ephemerd run             # inspect and erase until stopped
   ephemerd status          # what is going on
   ephemerd pause --for 2h  # erase nothing for two hours";
@@ -59,6 +63,8 @@ enum Command {
     Run(run::Args),
     Migrate(migrate::Args),
     Config(config::Args),
+    Sweep(sweep::Args),
+    Preview(preview::Args),
     Backlog(backlog::Args),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
@@ -105,6 +111,8 @@ impl Cli {
             Command::Run(args) => run::execute(args, config).await,
             Command::Migrate(args) => migrate::execute(args, config).await,
             Command::Config(args) => config::execute(&args, &config),
+            Command::Sweep(args) => sweep::execute(args, &config).await,
+            Command::Preview(args) => preview::execute(args, &config).await,
             Command::Backlog(args) => backlog::execute(args, &config).await,
             Command::Pause(args) => pause::pause(args, &config).await,
             Command::Resume(args) => pause::resume(args, &config).await,

@@ -1,5 +1,6 @@
 //! How figures, times and tables look, for people and for programs.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use chrono::SecondsFormat;
@@ -73,18 +74,34 @@ pub(super) fn json_pause(pause: Pause) -> Value {
     serde_json::json!({"paused": pause != Pause::None, "until": until})
 }
 
-/// A table whose columns from `numbers` on are numbers, without rules around it.
-pub(super) fn table(header: &[&str], numbers: usize, rows: Vec<Vec<String>>) -> String {
+/// A table whose columns `numbers` are numbers, without rules around it.
+pub(super) fn table(header: &[&str], numbers: Range<usize>, rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().copied()).add_rows(rows);
     for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
-        if at >= numbers {
+        if numbers.contains(&at) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let lines = table.to_string();
-    lines.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    trimmed(&table)
+}
+
+/// Lines of a name, a number and what it means.
+pub(super) fn list(lines: &[Vec<String>]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).add_rows(lines.to_vec());
+    for (at, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if at == 1 {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    trimmed(&table)
+}
+
+fn trimmed(table: &Table) -> String {
+    table.to_string().lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
 /// JSON for programs, with its line end.
@@ -117,7 +134,7 @@ mod tests {
     #[test]
     fn tables_are_aligned_and_end_without_blanks() {
         let rows = vec![vec!["archive".into(), "1".into()], vec!["room".into(), "100".into()]];
-        let text = table(&["store", "rows"], 1, rows);
+        let text = table(&["store", "rows"], 1..2, rows);
         assert_eq!(text, "store    rows\narchive     1\nroom      100\n");
     }
 }

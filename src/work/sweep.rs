@@ -206,7 +206,11 @@ impl Sweeper {
         let hosts = &self.settings.hosts;
         let rows = prosody::candidates(connection, hosts, (from, end), limits).await?;
         let (at, count) = match rows.last() {
-            Some(last) if is_cut(&rows) => (last.key.row_number, rows.len() as i64),
+            Some(last) if is_cut(&rows) => {
+                let at = last.key.row_number;
+                let read = prosody::span_end(connection, from, at, SPAN_ROWS).await?;
+                (at, read.map_or(0, |(_, count)| count))
+            }
             // The last span ends where the sweep does, not at the last row that stands.
             _ if count < SPAN_ROWS => (upto, count),
             _ => (end, count),

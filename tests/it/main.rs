@@ -26,11 +26,15 @@ mod killed;
 #[cfg(test)]
 mod pause;
 #[cfg(test)]
+mod preview;
+#[cfg(test)]
 mod scraped;
 #[cfg(test)]
 mod status;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod sweep_command;
 #[cfg(test)]
 mod tail;
 #[cfg(test)]
