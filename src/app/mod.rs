@@ -2,6 +2,7 @@
 
 mod control;
 mod daemon;
+mod explain;
 mod preview;
 mod sweep;
 
@@ -10,6 +11,7 @@ use tracing::info;
 
 pub use control::{accept_backlog, backlog, pause, resume, status};
 pub use daemon::{RunOptions, run};
+pub use explain::{explain_given, explain_live};
 pub use preview::{preview, scan};
 pub use sweep::{Swept, sweep};
 

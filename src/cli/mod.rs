@@ -2,6 +2,7 @@
 
 mod backlog;
 mod config;
+mod explain;
 mod migrate;
 mod pause;
 mod preview;
@@ -65,6 +66,7 @@ enum Command {
     Config(config::Args),
     Sweep(sweep::Args),
     Preview(preview::Args),
+    Explain(explain::Args),
     Backlog(backlog::Args),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
@@ -113,6 +115,7 @@ impl Cli {
             Command::Config(args) => config::execute(&args, &config),
             Command::Sweep(args) => sweep::execute(args, &config).await,
             Command::Preview(args) => preview::execute(args, &config).await,
+            Command::Explain(args) => explain::execute(args, &config).await,
             Command::Backlog(args) => backlog::execute(args, &config).await,
             Command::Pause(args) => pause::pause(args, &config).await,
             Command::Resume(args) => pause::resume(args, &config).await,

@@ -4,10 +4,12 @@
 //! Never join on a `<stanza-id/>` inside a 1:1 row: a sender can forge one.
 
 mod erase;
+mod find;
 mod probe;
 mod read;
 
 pub use erase::{blank, delete};
+pub use find::find;
 pub use probe::probe;
 pub use read::{
     ARCHIVE_ROWS_AT_ONCE, archive_rows, candidates, horizon, span_end, still_there, unlisted_hosts,

@@ -221,7 +221,7 @@ pub(super) fn position(ordinality: i64) -> Option<usize> {
 }
 
 #[derive(FromRow)]
-struct StoredRow {
+pub(super) struct StoredRow {
     sort_id: i64,
     host: String,
     user: String,
@@ -232,7 +232,7 @@ struct StoredRow {
 }
 
 impl StoredRow {
-    fn read(self, statement: &'static str) -> Result<Row> {
+    pub(super) fn read(self, statement: &'static str) -> Result<Row> {
         let store: Store = store_named(&self.store)
             .ok_or_else(|| Error::unexpected(statement, "a store that was not asked for"))?;
         let stamp = stamp(self.when);
