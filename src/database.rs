@@ -3,6 +3,8 @@
 //! A database's own error text quotes rows: JIDs, ids, bodies. What leaves here is the SQLSTATE, the
 //! constraint and our statement's name, nothing else.
 
+mod probe;
+
 use std::{fmt, time::Duration};
 
 use sqlx::{
@@ -10,8 +12,13 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+pub use probe::{Probed, probe};
+
 /// How many connections one daemon opens at the most.
 const MAX_CONNECTIONS: u32 = 6;
+
+/// Below `deadlock_timeout` (1 s).
+const LOCK_TIMEOUT: &str = "100ms";
 
 /// How to reach the database. Made from the configuration.
 #[derive(Debug, Clone)]
@@ -20,6 +27,8 @@ pub struct Settings {
     pub options: PgConnectOptions,
     /// The longest wait for a connection.
     pub acquire_timeout: Duration,
+    /// The longest wait for a lock, as PostgreSQL shows it.
+    lock_timeout: &'static str,
 }
 
 impl Settings {
@@ -29,7 +38,7 @@ impl Settings {
     /// a deadlock with us.
     pub fn new(options: PgConnectOptions) -> Self {
         let options = options.application_name("ephemerd").options([
-            ("lock_timeout", "100ms"),
+            ("lock_timeout", LOCK_TIMEOUT),
             ("statement_timeout", "60s"),
             ("idle_in_transaction_session_timeout", "10s"),
             ("tcp_keepalives_idle", "10"),
@@ -37,13 +46,14 @@ impl Settings {
             ("tcp_keepalives_count", "3"),
             ("timezone", "UTC"),
         ]);
-        Self { options, acquire_timeout: Duration::from_secs(5) }
+        Self { options, acquire_timeout: Duration::from_secs(5), lock_timeout: LOCK_TIMEOUT }
     }
 
     /// The same for an operator's command, which waits longer for a lock: it touches no archive rows.
     #[must_use]
     pub fn patient(mut self) -> Self {
-        self.options = self.options.options([("lock_timeout", "10s")]);
+        self.lock_timeout = "10s";
+        self.options = self.options.options([("lock_timeout", self.lock_timeout)]);
         self
     }
 
@@ -123,6 +133,8 @@ impl Error {
         }
     }
 
+    const STANDBY: &'static str = "let database.url lead to the primary, which can be written to";
+
     /// What to do about it, for people.
     pub fn remedy(&self) -> &'static str {
         match self.sqlstate() {
@@ -134,7 +146,7 @@ impl Error {
                 "if database.url leads to a connection pool, let it pool sessions and pass `options` on, \
                  or go past it"
             }
-            Some("25006") => "database.url leads to a stand-by: let it lead to the primary",
+            Some("25006") => Self::STANDBY,
             Some("42501") => "run deploy/grants.sql in this database as a superuser",
             Some("53300") => "raise max_connections: one daemon needs up to 6",
             Some("55P03") => "something holds a lock for long: try again, or look into pg_locks",

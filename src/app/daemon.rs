@@ -84,7 +84,8 @@ async fn endless(task: impl Future<Output = ()>) -> Result<(), TaskError> {
     Ok(())
 }
 
-fn component(config: &Config) -> component::Settings {
+/// What the configuration says to the component.
+pub(super) fn component(config: &Config) -> component::Settings {
     component::Settings {
         jid: config.component.jid.clone(),
         server: config.component.server.clone(),

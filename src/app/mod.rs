@@ -1,5 +1,6 @@
 //! The only place that builds everything and joins it.
 
+mod check;
 mod control;
 mod daemon;
 mod explain;
@@ -9,6 +10,7 @@ mod sweep;
 use sqlx::{Connection as _, PgConnection};
 use tracing::info;
 
+pub use check::check;
 pub use control::{accept_backlog, backlog, pause, resume, status};
 pub use daemon::{RunOptions, run};
 pub use explain::{explain_given, explain_live};

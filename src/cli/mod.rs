@@ -1,6 +1,7 @@
 //! The command line: a file a command. It parses and renders, and decides nothing.
 
 mod backlog;
+mod check;
 mod config;
 mod explain;
 mod migrate;
@@ -35,6 +36,7 @@ Exit codes:
 
 Examples:
   ephemerd config          # what is in force, and where it came from
+  ephemerd check           # what is wrong, and what to do
   ephemerd migrate         # make or update our own tables
   ephemerd sweep           # go through the whole archive once
   ephemerd preview         # what goes when
@@ -62,6 +64,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Check(check::Args),
     Migrate(migrate::Args),
     Config(config::Args),
     Sweep(sweep::Args),
@@ -111,6 +114,7 @@ impl Cli {
         let config = Config::load(self.config.as_deref())?;
         match self.command {
             Command::Run(args) => run::execute(args, config).await,
+            Command::Check(args) => check::execute(args, &config).await,
             Command::Migrate(args) => migrate::execute(args, config).await,
             Command::Config(args) => config::execute(&args, &config),
             Command::Sweep(args) => sweep::execute(args, &config).await,

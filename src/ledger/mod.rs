@@ -8,6 +8,7 @@ mod claim;
 mod control;
 mod cursor;
 mod outlook;
+mod probe;
 mod record;
 mod settle;
 mod sweeps;
@@ -19,6 +20,7 @@ pub use claim::{Claim, Claimed, Claims, Phase, claim, next_due};
 pub use control::{Control, Pause, control, pause, paused, resume};
 pub use cursor::{Cursor, Standing, cursor, cursors, lock_cursor, move_cursor, start_cursor};
 pub use outlook::{Outlook, Outlooks, outlook};
+pub use probe::probe;
 pub use record::{Entry, Expiry, Name, change, record, undelivered};
 pub use settle::{forget, keep_placeholders, put_off};
 pub use sweeps::{

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod backlog;
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod component;

@@ -5,11 +5,13 @@
 
 mod erase;
 mod find;
+mod hosts;
 mod probe;
 mod read;
 
 pub use erase::{blank, delete};
 pub use find::find;
+pub use hosts::probe_hosts;
 pub use probe::probe;
 pub use read::{
     ARCHIVE_ROWS_AT_ONCE, archive_rows, candidates, horizon, span_end, still_there, unlisted_hosts,
