@@ -58,6 +58,7 @@ CREATE TABLE ephemerd.sweeps (
     archive         text        PRIMARY KEY,
     requested_at    timestamptz DEFAULT now(),   -- from the start, at once
     started_at      timestamptz,                 -- the one under way
+    after           bigint      NOT NULL DEFAULT 0,
     position        bigint      NOT NULL DEFAULT 0,
     upto            bigint      NOT NULL DEFAULT 0,
     rules           bytea       NOT NULL DEFAULT '', -- the hosts, timers and hints that it judges by

@@ -8,27 +8,32 @@ mod probe;
 use std::{fmt, time::Duration};
 
 use sqlx::{
-    Connection as _, PgConnection, PgPool,
+    ConnectOptions as _, Connection as _, PgConnection, PgPool, Row as _,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 pub use probe::{Probed, probe};
 
-/// How many connections one daemon opens at the most.
+/// read_only_sql_transaction
+const READ_ONLY: &str = "25006";
+
+/// How many connections one daemon opens at the most, beside the one that tells who leads.
 const MAX_CONNECTIONS: u32 = 6;
 
-/// Below `deadlock_timeout` (1 s).
+/// What our sessions say of themselves at their start, and what [`session`] looks for.
 const LOCK_TIMEOUT: &str = "100ms";
 
-/// How to reach the database. Made from the configuration.
-#[derive(Debug, Clone)]
+/// What to do about a pooler.
+pub const POOLED: &str = "a connection pooler stands between: let database.url lead to PostgreSQL itself; \
+                          ephemerd opens seven connections at the most";
+
+/// How to reach the database. Made from the configuration. Not `Debug`: it holds the password.
+#[derive(Clone)]
 pub struct Settings {
     /// Where and as whom.
     pub options: PgConnectOptions,
     /// The longest wait for a connection.
     pub acquire_timeout: Duration,
-    /// The longest wait for a lock, as PostgreSQL shows it.
-    lock_timeout: &'static str,
 }
 
 impl Settings {
@@ -46,24 +51,15 @@ impl Settings {
             ("tcp_keepalives_count", "3"),
             ("timezone", "UTC"),
         ]);
-        Self { options, acquire_timeout: Duration::from_secs(5), lock_timeout: LOCK_TIMEOUT }
-    }
-
-    /// The same for an operator's command, which waits longer for a lock: it touches no archive rows.
-    #[must_use]
-    pub fn patient(mut self) -> Self {
-        self.lock_timeout = "10s";
-        self.options = self.options.options([("lock_timeout", self.lock_timeout)]);
-        self
+        // sqlx would log what is slow as a whole; our own lines name the statement.
+        let options = options.disable_statement_logging();
+        Self { options, acquire_timeout: Duration::from_secs(5) }
     }
 
     /// One connection, in bounded time.
     pub async fn connect(&self) -> Result<PgConnection> {
-        let connecting = PgConnection::connect_with(&self.options);
-        match tokio::time::timeout(self.acquire_timeout, connecting).await {
-            Ok(connected) => connected.named("connect"),
-            Err(_) => Err(Error::new("connect", &sqlx::Error::PoolTimedOut)),
-        }
+        let connecting = async { PgConnection::connect_with(&self.options).await.named("connect") };
+        in_time("connect", self.acquire_timeout, connecting).await
     }
 
     /// A pool that connects when first used: a database that is down only delays us.
@@ -73,6 +69,52 @@ impl Settings {
             .acquire_timeout(self.acquire_timeout)
             .max_lifetime(Duration::from_secs(1800))
             .connect_lazy_with(self.options.clone())
+    }
+}
+
+/// What a connection leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Session {
+    /// A database that can be written, and a session of our own.
+    Ours,
+    /// A stand-by, or a database that is read-only.
+    StandBy,
+    /// Our settings did not arrive: a pooler stands between, and sessions may not be ours alone.
+    Pooled,
+}
+
+/// Asks what this connection leads to, in the one way that works through any pooler: without
+/// preparing anything.
+pub async fn session(connection: &mut PgConnection) -> Result<Session> {
+    const NAME: &str = "session";
+    let row = sqlx::raw_sql(
+        "-- session
+         SELECT current_setting('transaction_read_only')::bool, current_setting('lock_timeout')",
+    )
+    .fetch_one(connection)
+    .await
+    .named(NAME)?;
+    let read_only: bool = row.try_get(0).named(NAME)?;
+    let lock_timeout: String = row.try_get(1).named(NAME)?;
+    Ok(match (lock_timeout == LOCK_TIMEOUT, read_only) {
+        (false, _) => Session::Pooled,
+        (true, true) => Session::StandBy,
+        (true, false) => Session::Ours,
+    })
+}
+
+/// Waits for the database's answer so long at the most: a connection may be cut without a word.
+pub async fn in_time<T, E: From<Error>>(
+    statement: &'static str,
+    limit: Duration,
+    work: impl Future<Output = std::result::Result<T, E>>,
+) -> std::result::Result<T, E> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            let cause = Cause::Unreachable("no answer in time".into());
+            Err(Error { statement, cause }.into())
+        }
     }
 }
 
@@ -97,6 +139,12 @@ impl Error {
     /// A failure that is no error of sqlx's: what came back makes no sense.
     pub fn unexpected(statement: &'static str, what: impl Into<String>) -> Self {
         Self { statement, cause: Cause::Unexpected(what.into()) }
+    }
+
+    /// The database can only be read: a stand-by.
+    pub fn stand_by(statement: &'static str) -> Self {
+        let cause = Cause::Refused { sqlstate: READ_ONLY.to_owned(), constraint: None };
+        Self { statement, cause }
     }
 
     /// Names the statement that failed and drops what must not be told.
@@ -133,8 +181,6 @@ impl Error {
         }
     }
 
-    const STANDBY: &'static str = "let database.url lead to the primary, which can be written to";
-
     /// What to do about it, for people.
     pub fn remedy(&self) -> &'static str {
         match self.sqlstate() {
@@ -142,17 +188,21 @@ impl Error {
                 "check the role in database.url, its password, and the server's pg_hba.conf"
             }
             Some("3D000") => "check the name of the database at the end of database.url",
-            Some("08P01") => {
-                "if database.url leads to a connection pool, let it pool sessions and pass `options` on, \
-                 or go past it"
-            }
-            Some("25006") => Self::STANDBY,
+            Some("08P01") => POOLED,
+            Some(READ_ONLY) => "let database.url lead to the primary, which can be written to",
             Some("42501") => "run deploy/grants.sql in this database as a superuser",
-            Some("53300") => "raise max_connections: one daemon needs up to 6",
+            Some("53300") => "raise max_connections: one daemon opens up to 7",
             Some("55P03") => "something holds a lock for long: try again, or look into pg_locks",
             Some(_) => "look into PostgreSQL's log",
             None => "check the host and port in database.url, and that PostgreSQL runs there",
         }
+    }
+
+    /// Another session was in the way: the same will succeed when it is gone. No failure of the
+    /// database.
+    pub fn is_contention(&self) -> bool {
+        // 55P03 lock_not_available, 40001 serialization_failure, 40P01 deadlock_detected
+        matches!(self.sqlstate(), Some("55P03" | "40001" | "40P01"))
     }
 
     /// There is no way to the database now, so trying the same with less makes no sense.
@@ -162,7 +212,7 @@ impl Error {
             // 08 connection, 53 resources (too many connections, disk full), 57P operator (shutting
             // down, starting up), 25006 a stand-by, 28 authorisation.
             Cause::Refused { sqlstate, .. } => {
-                ["08", "53", "57P", "25006", "28"].iter().any(|class| sqlstate.starts_with(class))
+                ["08", "53", "57P", READ_ONLY, "28"].iter().any(|class| sqlstate.starts_with(class))
             }
             Cause::Unexpected(_) => false,
         }
@@ -173,12 +223,28 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.statement)?;
         match &self.cause {
-            Cause::Refused { sqlstate, constraint: None } => write!(f, "SQLSTATE {sqlstate}"),
+            Cause::Refused { sqlstate, constraint: None } => {
+                write!(f, "SQLSTATE {sqlstate}{}", in_words(sqlstate))
+            }
             Cause::Refused { sqlstate, constraint: Some(constraint) } => {
                 write!(f, "SQLSTATE {sqlstate}, constraint {constraint}")
             }
             Cause::Unreachable(what) | Cause::Unexpected(what) => f.write_str(what),
         }
+    }
+}
+
+/// What an operator meets most often, in words.
+fn in_words(sqlstate: &str) -> &'static str {
+    match sqlstate {
+        READ_ONLY => " (the database is a stand-by or read-only)",
+        "28000" | "28P01" => " (the database does not accept our role or password)",
+        "3D000" => " (there is no such database)",
+        "53300" => " (the database has too many connections)",
+        "55P03" => " (another session holds a lock)",
+        "57P01" | "57P02" | "57P03" => " (the database is starting or stopping)",
+        "57014" => " (it took too long)",
+        _ => "",
     }
 }
 

@@ -72,31 +72,29 @@ async fn plain(database: &Database, sql: &'static str, scale: Scale) -> Result<f
     Ok(done as f64 / took.as_secs_f64())
 }
 
-/// Rows per second of the daemon, from its first erased row on to its last.
+/// Rows per second of the daemon: paused until it is ready, then let go.
 async fn erased(database: &Database, mode: &str, scale: Scale) -> Result<f64> {
+    let pause = "UPDATE ephemerd.control SET paused_until = 'infinity'";
+    sqlx::query(pause).execute(database.superuser()).await?;
     let config =
         DaemonConfig::for_database(database)?.set("erase.mode", mode).set("erase.backlog", "erase");
-    let daemon = Daemon::spawn(program(), &config)?;
-    let deadline = Instant::now() + PATIENCE;
-    let mut first = None;
-    let rate = loop {
-        if Instant::now() > deadline {
+    let daemon = Daemon::start(program(), &config).await?;
+    let started = Instant::now();
+    sqlx::raw_sql("UPDATE ephemerd.control SET paused_until = NULL; NOTIFY ephemerd, '0'")
+        .execute(database.superuser())
+        .await?;
+    let due = scale.due as f64;
+    loop {
+        if started.elapsed() > PATIENCE {
             return Err(LabError::new("the daemon did not come to its end"));
         }
-        let erased = match daemon.figures().await {
-            Ok(figures) => figures.get("ephemerd_erased_total", &[]).unwrap_or(0.0),
-            Err(_) => 0.0,
-        };
-        let now = Instant::now();
-        match first {
-            None if erased > 0.0 => first = Some((now, erased)),
-            Some((since, before)) if erased >= scale.due as f64 => {
-                break (erased - before) / now.duration_since(since).as_secs_f64();
-            }
-            _ => {}
+        let erased = daemon.figures().await?.get("ephemerd_erased_total", &[]);
+        if erased.is_some_and(|erased| erased >= due) {
+            break;
         }
         sleep(POLL).await;
-    };
+    }
+    let rate = due / started.elapsed().as_secs_f64();
     daemon.terminate().await?;
     let words: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM prosodyarchive WHERE value LIKE '%urn:xmpp:ephemeral:0%'",

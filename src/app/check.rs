@@ -2,14 +2,14 @@
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::daemon;
+use super::{archive_kind, daemon};
 use crate::{
-    archive::prosody,
+    archive::{self, Probed},
     component,
     config::Config,
     database::{self, Result},
     ledger,
-    model::{Clock as _, Finding, Level, SystemClock},
+    model::{Clock as _, Finding, SystemClock},
 };
 
 /// Looks at everything. Erases and changes nothing.
@@ -19,14 +19,14 @@ pub async fn check(config: &Config) -> Vec<Finding> {
     let probed = database::probe(&settings, || SystemClock.now()).await;
     findings.extend(probed.findings);
     if let Some(mut connection) = probed.connection {
-        findings.extend(schemas(&mut connection, &config.archive.hosts).await);
+        findings.extend(schemas(&mut connection, config).await);
         let _ = connection.close().await;
     }
     findings.extend(component::probe(&daemon::component(config)).await);
     findings
 }
 
-async fn schemas(connection: &mut PgConnection, hosts: &[String]) -> Vec<Finding> {
+async fn schemas(connection: &mut PgConnection, config: &Config) -> Vec<Finding> {
     let failed = |what: &str, error: &database::Error| {
         Finding::problem(format!("{what} cannot be looked at: {error}."), error.remedy())
     };
@@ -34,17 +34,19 @@ async fn schemas(connection: &mut PgConnection, hosts: &[String]) -> Vec<Finding
         Ok(findings) => findings,
         Err(error) => vec![failed("Schema ephemerd", &error)],
     };
-    match archive(connection, hosts).await {
+    match archives(connection, config).await {
         Ok(found) => findings.extend(found),
         Err(error) => findings.push(failed("The archive", &error)),
     }
     findings
 }
 
-async fn archive(connection: &mut PgConnection, hosts: &[String]) -> Result<Vec<Finding>> {
-    let mut findings = prosody::probe(connection).await?;
-    if findings.iter().all(|finding| finding.level != Level::Problem) {
-        findings.extend(prosody::probe_hosts(connection, hosts).await?);
+async fn archives(connection: &mut PgConnection, config: &Config) -> Result<Vec<Finding>> {
+    let hosts = &config.archive.hosts;
+    let Probed { archive, mut findings } =
+        archive::probe(connection, archive_kind(config), hosts).await?;
+    if let Some(archive) = archive {
+        findings.extend(archive.probe_hosts(connection, hosts).await?);
     }
     Ok(findings)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::{Error, connect, patient};
+use super::{Error, connect};
 use crate::{
     config::Config,
     ledger::{self, Held, Pause},
@@ -46,10 +46,9 @@ pub async fn backlog(config: &Config) -> Result<Vec<Held>, Error> {
 
 /// Lets the backlog go, now and later. Returns how many entries went from being held.
 pub async fn accept_backlog(config: &Config, told: impl FnMut(i64)) -> Result<i64, Error> {
-    close(connect(config).await?).await;
-    let pool = patient(config).pool();
-    let released = backlog::accept(&pool, told).await;
-    pool.close().await;
+    let mut connection = connect(config).await?;
+    let released = backlog::accept(&mut connection, told).await;
+    close(connection).await;
     Ok(released?)
 }
 

@@ -10,21 +10,23 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Error, bring_up_to_date, probe_archive, sweep::sweep_settings};
+use super::{Error, bring_up_to_date, erase_mode, open_archive, pooled, sweep::sweep_settings};
 use crate::{
+    archive::Archive,
     component,
-    config::{BacklogRule, Config, EraseMode},
+    config::{BacklogRule, Config},
     database::{Named, Settings},
     http,
     lifecycle::{ExitReason, Lifecycle, TaskError},
     metrics::Metrics,
-    model::{Clock, Mode, SystemClock},
+    model::{Clock, Level, SystemClock},
     ops::Readiness,
     work::{
         backlog,
         erase::{self, Eraser},
         gauges,
         inspect::{self, Inspector, Standing},
+        leader::{self, Leader},
         sweep::Sweeper,
         wake::{self, Wake},
     },
@@ -46,7 +48,8 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Arc::new(Metrics::new());
     metrics.config_last_reload_successful.set(1);
-    let pool = Settings::new(config.database.options()).pool();
+    let database = Settings::new(config.database.options());
+    let pool = database.pool();
     let starting = Readiness::starting(config.archive.max_lag, clock.now());
     let (readiness, readable) = watch::channel(starting);
 
@@ -60,14 +63,22 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
     };
     lifecycle.spawn("http", http::serve(listener, state, lifecycle.soft()));
 
-    let connection = component::run(component(&config), Arc::clone(&metrics), lifecycle.soft());
+    let (leads, leading) = watch::channel(false);
+    let key = leader::key(&config.component.jid, &config.component.server.to_string());
+    let leader = Leader::new(database, key, leads, Arc::clone(&metrics));
+    lifecycle.spawn("leader", endless(leader.run(lifecycle.soft())));
+    let connection =
+        connect_while_leading(component(&config), Arc::clone(&metrics), leading, lifecycle.soft());
     lifecycle.spawn("component", endless(connection));
 
     let workers = Workers { config, pool, metrics, clock, readiness, stop: lifecycle.soft() };
     let fatal = Arc::new(Mutex::new(None));
     let told = Arc::clone(&fatal);
+    let hard = lifecycle.hard();
     lifecycle.spawn("workers", async move {
-        workers.run(options).await.map_err(|error| {
+        // Dropped at the hard stop: the database takes back what was not committed.
+        let outcome = hard.run_until_cancelled(workers.run(options)).await.unwrap_or(Ok(()));
+        outcome.map_err(|error| {
             let text = error.to_string();
             *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
             TaskError::from(text)
@@ -82,6 +93,29 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
 async fn endless(task: impl Future<Output = ()>) -> Result<(), TaskError> {
     task.await;
     Ok(())
+}
+
+/// Keeps the component connected for as long as this daemon leads, again and again until stopped.
+async fn connect_while_leading(
+    settings: component::Settings,
+    metrics: Arc<Metrics>,
+    mut leading: watch::Receiver<bool>,
+    stop: CancellationToken,
+) {
+    loop {
+        let led = stop.run_until_cancelled(leading.wait_for(|leads| *leads)).await;
+        if !matches!(led, Some(Ok(_))) {
+            return;
+        }
+        drop(led);
+        let given_up = stop.child_token();
+        let connected = component::run(settings.clone(), Arc::clone(&metrics), given_up.clone());
+        let until_given_up = async {
+            let _ = leading.wait_for(|leads| !*leads).await;
+            given_up.cancel();
+        };
+        tokio::join!(connected, stop.run_until_cancelled(until_given_up));
+    }
 }
 
 /// What the configuration says to the component.
@@ -106,26 +140,29 @@ struct Workers {
 
 impl Workers {
     async fn run(self, options: RunOptions) -> Result<(), Error> {
-        if !self.wait_for_database(options).await? {
+        let Some(archive) = self.wait_for_database(options).await? else {
             return Ok(());
-        }
+        };
         let bell = Arc::new(Wake::default());
         let (standing, stands) = watch::channel(Standing { caught_up: None, reachable: true });
         let (sweeping, sweeps) = watch::channel(false);
         let eraser = Eraser::new(
             self.pool.clone(),
+            archive.clone(),
             self.erase_settings(),
             Arc::clone(&self.metrics),
             Arc::clone(&bell),
         );
         let inspector = Inspector::new(
             self.pool.clone(),
+            archive.clone(),
             self.inspect_settings(),
             Arc::clone(&self.metrics),
             standing,
         );
         let sweeper = Sweeper::new(
             self.pool.clone(),
+            archive,
             sweep_settings(&self.config),
             Arc::clone(&self.metrics),
         );
@@ -151,15 +188,15 @@ impl Workers {
         Ok(())
     }
 
-    /// Waits until the database is there and as it must be. False when stopped meanwhile.
-    async fn wait_for_database(&self, options: RunOptions) -> Result<bool, Error> {
+    /// Waits until the database is there and as it must be. `None` when stopped meanwhile.
+    async fn wait_for_database(&self, options: RunOptions) -> Result<Option<Archive>, Error> {
         let mut wait = Duration::from_millis(250);
         let mut told = false;
         loop {
-            let attempt = prepare(self.pool.clone(), options);
+            let attempt = prepare(self.pool.clone(), &self.config, options);
             let error = match self.stop.run_until_cancelled(attempt).await {
-                None => return Ok(false),
-                Some(Ok(())) => return Ok(true),
+                None => return Ok(None),
+                Some(Ok(archive)) => return Ok(Some(archive)),
                 Some(Err(Error::Database(error))) => error,
                 Some(Err(error)) => return Err(error),
             };
@@ -177,11 +214,7 @@ impl Workers {
         let erase = &self.config.erase;
         erase::Settings {
             hosts: self.config.archive.hosts.clone(),
-            mode: match erase.mode {
-                // Prosody refuses a cursor whose row is gone: the row must stay for a while.
-                EraseMode::Auto | EraseMode::Placeholder => Mode::Placeholder,
-                EraseMode::Delete => Mode::Delete,
-            },
+            mode: erase_mode(&self.config),
             placeholder_for: erase.placeholder_for,
             batch: erase.batch,
             rows_per_second: erase.rows_per_second.unwrap_or(0),
@@ -198,11 +231,16 @@ impl Workers {
     }
 }
 
+async fn release(pool: &PgPool) -> crate::database::Result<i64> {
+    let mut connection = pool.acquire().await.named("release_connect")?;
+    backlog::release(&mut connection, |_| {}).await
+}
+
 /// What an earlier start held back is no longer to be held.
 async fn release_backlog(pool: PgPool, metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut told = false;
     loop {
-        match stop.run_until_cancelled(backlog::release(&pool, |_| {})).await {
+        match stop.run_until_cancelled(release(&pool)).await {
             None => return,
             Some(Ok(0)) => break,
             Some(Ok(count)) => {
@@ -249,11 +287,18 @@ async fn tell_readiness(
 }
 
 /// The database as it must be, or why not.
-async fn prepare(pool: PgPool, options: RunOptions) -> Result<(), Error> {
+async fn prepare(pool: PgPool, config: &Config, options: RunOptions) -> Result<Archive, Error> {
     // Detached: migrating changes the session's settings.
-    let mut connection = pool.acquire().await.named("connect")?.detach();
+    let mut connection = pool.acquire().await.named("connect").map_err(pooled)?.detach();
     bring_up_to_date(&mut connection, options.migrate).await?;
-    let usable = probe_archive(&mut connection).await;
+    let opened = open_archive(&mut connection, config).await;
     let _ = connection.close().await;
-    usable
+    let (archive, findings) = opened?;
+    for finding in &findings {
+        match finding.level {
+            Level::Good => info!("{}", finding.what),
+            Level::Warning | Level::Problem => warn!(help = finding.remedy, "{}", finding.what),
+        }
+    }
+    Ok(archive)
 }

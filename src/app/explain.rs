@@ -1,11 +1,12 @@
 //! What becomes of one message, and why.
 
+use chrono::SubsecRound as _;
 use sqlx::Connection as _;
 
-use super::{Error, connect, probe_archive};
+use super::{Error, connect, erase_mode, open_archive};
 use crate::{
-    config::{Config, EraseMode},
-    model::{Clock as _, Stamp, Store, SystemClock, Timestamp},
+    config::{ArchiveKind, Config},
+    model::{Clock as _, Mode, Stamp, Store, SystemClock, Timestamp},
     ops::{Explainer, Explanation, Found, Given},
 };
 
@@ -16,10 +17,12 @@ pub fn explain_given(
     archived_at: Option<Timestamp>,
 ) -> Explanation {
     let now = SystemClock.now();
-    let seconds = archived_at.unwrap_or(now).timestamp();
-    let at = Timestamp::from_timestamp(seconds, 0).unwrap_or(now);
-    // Prosody stamps whole seconds.
-    let stamp = Stamp { at, whole_seconds: true };
+    let at = archived_at.unwrap_or(now);
+    let stamp = match config.archive.kind {
+        // Prosody stamps whole seconds.
+        ArchiveKind::Prosody => Stamp { at: at.trunc_subsecs(0), whole_seconds: true },
+        ArchiveKind::Ejabberd => Stamp { at, whole_seconds: false },
+    };
     explainer(config).explain(Given { xml, store, host, stamp }, now)
 }
 
@@ -31,8 +34,8 @@ pub async fn explain_live(
 ) -> Result<Found, Error> {
     let mut connection = connect(config).await?;
     let found = async {
-        probe_archive(&mut connection).await?;
-        Ok(explainer(config).find(&mut connection, owner, archive_id).await?)
+        let (archive, _) = open_archive(&mut connection, config).await?;
+        Ok(explainer(config).find(&mut connection, &archive, owner, archive_id).await?)
     };
     let found = found.await;
     let _ = connection.close().await;
@@ -43,7 +46,7 @@ fn explainer(config: &Config) -> Explainer {
     Explainer {
         rules: config.rules(),
         hosts: config.archive.hosts.clone(),
-        keeps_placeholders: config.erase.mode != EraseMode::Delete,
+        keeps_placeholders: erase_mode(config) == Mode::Placeholder,
         placeholder_for: config.erase.placeholder_for,
     }
 }

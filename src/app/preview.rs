@@ -2,10 +2,9 @@
 
 use sqlx::Connection as _;
 
-use super::{Error, connect, probe_archive};
+use super::{Error, connect, open_archive, session};
 use crate::{
     config::Config,
-    database,
     ledger::{self, Outlooks},
     ops::{self, Scan, ScanProgress},
 };
@@ -20,13 +19,13 @@ pub async fn preview(config: &Config) -> Result<Outlooks, Error> {
 
 /// What would go when, read from the archive without our schema.
 pub async fn scan(config: &Config, told: impl FnMut(ScanProgress)) -> Result<Scan, Error> {
-    let settings = database::Settings::new(config.database.options()).patient();
-    let mut connection = settings.connect().await?;
-    let usable = probe_archive(&mut connection).await;
+    let mut connection = session(config).await?;
+    let scan = async {
+        let (archive, _) = open_archive(&mut connection, config).await?;
+        let rules = config.rules();
+        Ok(ops::scan(&mut connection, &archive, &config.archive.hosts, &rules, told).await?)
+    };
+    let scan = scan.await;
     let _ = connection.close().await;
-    usable?;
-    let pool = settings.pool();
-    let scan = ops::scan(&pool, &config.archive.hosts, &config.rules(), told).await;
-    pool.close().await;
-    Ok(scan?)
+    scan
 }

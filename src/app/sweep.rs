@@ -6,13 +6,13 @@ use sqlx::Connection as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, connect, probe_archive};
+use super::{Error, connect, open_archive};
 use crate::{
     config::{BacklogRule, Config},
     database,
     ledger::{Found, Sweep},
     metrics::Metrics,
-    work::sweep::{self, Progress, Sweeper},
+    work::sweep::{self, Sweeper},
 };
 
 /// So often we look how far another daemon has come that is at it.
@@ -38,15 +38,15 @@ pub struct Swept {
 pub async fn sweep(
     config: &Config,
     stop: CancellationToken,
-    told: impl FnMut(&Sweep),
+    told: impl FnMut(f64, Found),
 ) -> Result<Swept, Error> {
     let mut connection = connect(config).await?;
-    let usable = probe_archive(&mut connection).await;
+    let opened = open_archive(&mut connection, config).await;
     let _ = connection.close().await;
-    usable?;
+    let (archive, _) = opened?;
     let pool = database::Settings::new(config.database.options()).pool();
     let settings = sweep_settings(config);
-    let sweeper = Sweeper::new(pool.clone(), settings, Arc::new(Metrics::new()));
+    let sweeper = Sweeper::new(pool.clone(), archive, settings, Arc::new(Metrics::new()));
     let swept = steps(&sweeper, &stop, told).await;
     pool.close().await;
     Ok(swept?)
@@ -55,18 +55,16 @@ pub async fn sweep(
 async fn steps(
     sweeper: &Sweeper,
     stop: &CancellationToken,
-    mut told: impl FnMut(&Sweep),
+    mut told: impl FnMut(f64, Found),
 ) -> database::Result<Swept> {
-    let resumed_at = sweeper.request_or_resume().await?.map(|sweep| sweep.share());
+    let resumed_at = sweeper.request_or_resume().await?.map(|sweeps| share(&sweeps));
     let mut failures = 0;
     loop {
         let started = Instant::now();
         let pause = match sweeper.step().await {
             Ok(step) => {
                 failures = 0;
-                step.map_or(LOOK_EVERY, |progress: Progress| {
-                    sweeper.pace(progress, started.elapsed())
-                })
+                step.map_or(LOOK_EVERY, |progress| sweeper.pace(progress, started.elapsed()))
             }
             Err(error) if error.is_unreachable() || failures == MOST_FAILURES => return Err(error),
             Err(_) => {
@@ -74,19 +72,34 @@ async fn steps(
                 LOOK_EVERY
             }
         };
-        let sweep = sweeper.standing().await?;
-        let (found, share) =
-            sweep.as_ref().map_or((Found::default(), 0.0), |sweep| (sweep.found, sweep.share()));
+        let sweeps = sweeper.standing().await?;
+        let found = sweeps.iter().fold(Found::default(), |sum, sweep| sum.plus(sweep.found));
+        let share = share(&sweeps);
         let swept = |completed| Swept { completed, resumed_at, share, found };
-        match &sweep {
-            Some(sweep) if sweep.requested || sweep.started_at.is_some() => told(sweep),
-            _ => return Ok(swept(true)),
+        if !sweeps.iter().any(is_open) {
+            return Ok(swept(true));
         }
+        told(share, found);
         if stop.is_cancelled() {
             return Ok(swept(false));
         }
         stop.run_until_cancelled(tokio::time::sleep(pause)).await;
     }
+}
+
+/// It is asked for or under way.
+fn is_open(sweep: &Sweep) -> bool {
+    sweep.requested || sweep.started_at.is_some()
+}
+
+/// How far they have come together, each table counting alike.
+fn share(sweeps: &[Sweep]) -> f64 {
+    let of = |sweep: &Sweep| match sweep.started_at {
+        _ if sweep.requested => 0.0,
+        Some(_) => sweep.share(),
+        None => 1.0,
+    };
+    sweeps.iter().map(of).sum::<f64>() / sweeps.len().max(1) as f64
 }
 
 /// What the configuration says to the sweeper.

@@ -32,7 +32,7 @@ pub(super) fn length(length: chrono::TimeDelta) -> String {
     let seconds = length.num_seconds().max(0).unsigned_abs();
     let smallest = match seconds {
         ..3_600 => 1,
-        ..86_400 => 60,
+        3_600..86_400 => 60,
         _ => 3_600,
     };
     Span(Duration::from_secs(seconds / smallest * smallest)).to_string()

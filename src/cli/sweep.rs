@@ -31,7 +31,7 @@ pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Fai
     let stop = CancellationToken::new();
     stop_at_signals(&stop)?;
     let mut progress = Progress::new("swept");
-    let swept = app::sweep(config, stop, |sweep| progress.share(sweep.share(), sweep.found.rows));
+    let swept = app::sweep(config, stop, |share, found| progress.share(share, found.rows));
     let swept = swept.await?;
     progress.finish();
     print(&if args.json { for_programs(swept) } else { for_people(swept) })?;

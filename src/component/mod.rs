@@ -29,6 +29,9 @@ use crate::model::Finding;
 use failure::Failure;
 use stream::Stream;
 
+/// At most, before a new attempt while another connection holds our name.
+const CONFLICT_WAIT: Duration = Duration::from_secs(5);
+
 /// What the component must know.
 #[derive(Clone)]
 pub struct Settings {
@@ -156,8 +159,13 @@ impl Retries {
             *self = Self::new(self.timing);
         }
         let wait = self.waits.next().unwrap_or(retry_most).min(retry_most);
-        // Somebody must first correct the secret, and the server logs each attempt.
-        let wait = if failure == Failure::WrongSecret { retry_most } else { wait };
+        let wait = match failure {
+            // Somebody must first correct the secret, and the server logs each attempt.
+            Failure::WrongSecret => retry_most,
+            // Another daemon led until a moment ago and is about to let go.
+            Failure::Conflict => wait.min(CONFLICT_WAIT),
+            _ => wait,
+        };
         self.tell(&failure, wait);
         self.last = Some(failure);
         wait

@@ -99,9 +99,14 @@ mod tests {
         (stream, theirs)
     }
 
+    /// No test waits longer; the clock is paused.
+    async fn within<T>(waiting: impl Future<Output = T>) -> T {
+        timeout(Duration::from_secs(3600), waiting).await.expect("it ends")
+    }
+
     async fn received(server: &mut DuplexStream) -> String {
         let mut bytes = vec![0; 2048];
-        let length = server.read(&mut bytes).await.unwrap();
+        let length = within(server.read(&mut bytes)).await.unwrap();
         String::from_utf8_lossy(&bytes[..length]).into_owned()
     }
 
@@ -110,7 +115,7 @@ mod tests {
         let (mut stream, mut server) = accepted().await;
         received(&mut server).await;
         let since = Instant::now();
-        assert_eq!(hold(&mut stream, &settings()).await, Failure::Silent);
+        assert_eq!(within(hold(&mut stream, &settings())).await, Failure::Silent);
         assert_eq!(since.elapsed(), Duration::from_secs(60 + 20));
         let asked = received(&mut server).await;
         assert_eq!(asked.matches("<ping").count(), 1, "{asked}");
@@ -127,7 +132,7 @@ mod tests {
             }
         };
         let settings = settings();
-        let (failure, ()) = tokio::join!(hold(&mut stream, &settings), talk);
+        let (failure, ()) = tokio::join!(within(hold(&mut stream, &settings)), talk);
         assert_eq!(failure, Failure::Silent);
         assert_eq!(since.elapsed(), Duration::from_secs(2 * 59 + 2 * 79 + 80));
     }
@@ -146,7 +151,7 @@ mod tests {
         };
         let settings = settings();
         let failure = tokio::select! {
-            failure = hold(&mut stream, &settings) => failure,
+            failure = within(hold(&mut stream, &settings)) => failure,
             () = flood => panic!("the flood never ends"),
         };
         assert_eq!(failure, Failure::Stalled);

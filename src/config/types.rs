@@ -131,6 +131,8 @@ choice!(
     ArchiveKind {
         /// Prosody with SQL storage on PostgreSQL.
         Prosody = "prosody",
+        /// ejabberd with SQL storage on PostgreSQL.
+        Ejabberd = "ejabberd",
     }
 );
 choice!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _, postgres::PgListener};
 use tokio::time::timeout;
 
-use super::{Error, Named, Result, Settings};
+use super::{Error, Named, POOLED, Result, Session, Settings, session};
 use crate::model::{Finding, Timestamp};
 
 /// The oldest PostgreSQL that this is tested with.
@@ -61,11 +61,7 @@ fn failed(error: &Error) -> Finding {
 }
 
 fn pooled(what: &str) -> Finding {
-    Finding::problem(
-        format!("Sessions do not belong to us alone: {what}."),
-        "a connection pool hands them around: let it pool sessions (pool_mode = session), or let \
-         database.url go past it",
-    )
+    Finding::problem(format!("Sessions do not belong to us alone: {what}."), POOLED)
 }
 
 /// What breaks where a pool hands sessions around. Plain statements only: prepared ones would break
@@ -73,12 +69,9 @@ fn pooled(what: &str) -> Finding {
 async fn sessions(settings: &Settings, ours: &mut PgConnection) -> Result<Vec<Finding>> {
     const NAME: &str = "check_sessions";
     let mut findings = Vec::new();
-    let lock_timeout = ours.fetch_one("SHOW lock_timeout").await.named(NAME)?;
-    if lock_timeout.get::<String, _>(0) != settings.lock_timeout {
-        findings.push(Finding::problem(
-            "The settings of our sessions do not arrive, lock_timeout for one.",
-            "a connection pool drops the start-up parameter `options`: let database.url go past it",
-        ));
+    if session(ours).await? == Session::Pooled {
+        let what = "The settings of our sessions do not arrive, lock_timeout for one.";
+        findings.push(Finding::problem(what, POOLED));
     }
     let mut other = settings.connect().await?;
     // A setting and a lock of one session; then another session works, and takes what is free.
@@ -154,7 +147,7 @@ async fn looked_at(
     if standby {
         findings.push(Finding::problem(
             "The database is a stand-by or read-only: nothing can be recorded or erased there.",
-            Error::STANDBY,
+            Error::stand_by(NAME).remedy(),
         ));
     } else {
         findings.push(Finding::good("The database can be written to."));

@@ -65,7 +65,8 @@ pub async fn claim(connection: &mut PgConnection, what: Claim<'_>) -> Result<Opt
     let rows = sqlx::query!(
         r#"-- claim
         SELECT id AS "id!", store AS "store!", host AS "host!", owner AS "owner!",
-               archive_id AS "archive_id!", row_number, stamped_at AS "stamped_at!", copy_of,
+               archive_id AS "archive_id!", row_number, stamped_at AS "stamped_at!",
+               digest AS "digest!", copy_of,
                runs_from AS "runs_from!", due_at AS "due_at!", reason AS "reason!",
                phase AS "phase!", backlog AS "backlog!", next_at AS "next_at!",
                clock_timestamp() AS "now!"
@@ -97,6 +98,7 @@ pub async fn claim(connection: &mut PgConnection, what: Claim<'_>) -> Result<Opt
                 archive_id: row.archive_id,
                 row_number: row.row_number,
                 stamped_at: row.stamped_at,
+                digest: row.digest,
                 copy_of: row.copy_of,
                 runs_from: row.runs_from,
                 due_at: row.due_at,

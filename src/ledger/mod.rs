@@ -27,7 +27,7 @@ pub use sweeps::{
     Found, Sweep, complete_sweep, lock_sweep, move_sweep, request_sweep, start_sweep, sweep, sweeps,
 };
 pub use tally::{Tally, tally};
-pub use walk::{entries_between, entries_of, queue_entries};
+pub use walk::{entries_between, entries_of, entries_under, queue_entries};
 
 use sqlx::{
     PgConnection,

@@ -21,6 +21,8 @@ pub struct Expiry {
     pub row_number: i64,
     /// The server's own stamp.
     pub stamped_at: Timestamp,
+    /// A digest of the row's words where the server's ids are not unique, else empty.
+    pub digest: Vec<u8>,
     /// A queue row: the archive id that it is a copy of.
     pub copy_of: Option<String>,
     /// The timer's start.
@@ -58,17 +60,19 @@ pub async fn record(
         r#"-- record
         WITH recorded AS (
             INSERT INTO ephemerd.expiries (store, host, owner, archive_id, row_number, stamped_at,
-                                           copy_of, runs_from, due_at, reason, phase, backlog)
+                                           copy_of, runs_from, due_at, reason, phase, backlog,
+                                           digest)
             SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
                                  $6::timestamptz[], $7::text[], $8::timestamptz[],
-                                 $9::timestamptz[], $10::text[], $11::text[], $12::bool[])
+                                 $9::timestamptz[], $10::text[], $11::text[], $12::bool[],
+                                 $13::bytea[])
             ON CONFLICT DO NOTHING
-            RETURNING id, store, host, owner, archive_id)
+            RETURNING id, store, host, owner, archive_id, digest)
         SELECT k.position AS "position!", recorded.id
           FROM recorded
-          JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[])
-               WITH ORDINALITY AS k(store, host, owner, archive_id, position)
-         USING (store, host, owner, archive_id)
+          JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[], $13::bytea[])
+               WITH ORDINALITY AS k(store, host, owner, archive_id, digest, position)
+         USING (store, host, owner, archive_id, digest)
          ORDER BY k.position"#,
         &columns.stores,
         &columns.hosts,
@@ -82,6 +86,7 @@ pub async fn record(
         &columns.reasons,
         &columns.phases,
         &columns.backlogs,
+        &columns.digests,
     )
     .fetch_all(&mut *connection)
     .await
@@ -124,8 +129,8 @@ pub async fn change(connection: &mut PgConnection, entries: &[Entry]) -> Result<
     notify(connection, expiries.iter().map(|expiry| expiry.due_at).min()).await
 }
 
-/// The name of an archived row: store, host, owner, archive id.
-pub type Name<'a> = (Store, &'a str, &'a str, &'a str);
+/// The name of an archived row: store, host, owner, archive id, digest.
+pub type Name<'a> = (Store, &'a str, &'a str, &'a str, &'a [u8]);
 
 /// Which of these archive rows the offline queue still holds a copy of, by position.
 pub async fn undelivered(connection: &mut PgConnection, names: &[Name<'_>]) -> Result<Vec<usize>> {
@@ -180,6 +185,7 @@ struct Columns {
     reasons: Vec<String>,
     phases: Vec<String>,
     backlogs: Vec<bool>,
+    digests: Vec<Vec<u8>>,
 }
 
 impl Columns {
@@ -200,6 +206,7 @@ impl Columns {
             reasons: column(expiries, |it| it.reason.to_string()),
             phases: column(expiries, |it| it.phase.to_string()),
             backlogs: column(expiries, |it| it.backlog),
+            digests: column(expiries, |it| it.digest.clone()),
         }
     }
 }

@@ -12,6 +12,8 @@ pub struct Sweep {
     pub requested: bool,
     /// When the one under way began.
     pub started_at: Option<Timestamp>,
+    /// It began after this row.
+    pub after: i64,
     /// It has come to this row.
     pub position: i64,
     /// It goes up to this row, and then through the ledger's entries beyond.
@@ -43,10 +45,28 @@ pub struct Found {
     pub unreadable: i64,
 }
 
+impl Found {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            rows: self.rows + other.rows,
+            added: self.added + other.added,
+            changed: self.changed + other.changed,
+            dropped: self.dropped + other.dropped,
+            adopted: self.adopted + other.adopted,
+            unreadable: self.unreadable + other.unreadable,
+        }
+    }
+}
+
 impl Sweep {
     /// How far the one under way has come, from 0 to 1.
     pub fn share(&self) -> f64 {
-        if self.upto <= 0 { 1.0 } else { (self.position as f64 / self.upto as f64).min(1.0) }
+        match (self.position.saturating_sub(self.after), self.upto.saturating_sub(self.after)) {
+            (_, ..=0) => 1.0,
+            (done, all) => (done as f64 / all as f64).clamp(0.0, 1.0),
+        }
     }
 }
 
@@ -55,6 +75,7 @@ struct StoredSweep {
     archive: String,
     requested: bool,
     started_at: Option<Timestamp>,
+    after: i64,
     position: i64,
     upto: i64,
     rules: Vec<u8>,
@@ -81,6 +102,7 @@ impl StoredSweep {
         let sweep = Sweep {
             requested: self.requested,
             started_at: self.started_at,
+            after: self.after,
             position: self.position,
             upto: self.upto,
             rules: self.rules,
@@ -111,7 +133,8 @@ pub async fn sweeps(connection: &mut PgConnection) -> Result<Vec<(String, Sweep)
     let rows = sqlx::query_as!(
         StoredSweep,
         r#"-- sweeps
-        SELECT archive, requested_at IS NOT NULL AS "requested!", started_at, position, upto, rules,
+        SELECT archive, requested_at IS NOT NULL AS "requested!", started_at, after, position, upto,
+               rules,
                rows_read, added, changed, dropped, adopted, unreadable, completed_at, completed_rules
           FROM ephemerd.sweeps ORDER BY archive"#,
     )
@@ -132,7 +155,8 @@ pub async fn lock_sweep(connection: &mut PgConnection, archive: &str) -> Result<
     let row = sqlx::query_as!(
         StoredSweep,
         r#"-- lock_sweep
-        SELECT archive, requested_at IS NOT NULL AS "requested!", started_at, position, upto, rules,
+        SELECT archive, requested_at IS NOT NULL AS "requested!", started_at, after, position, upto,
+               rules,
                rows_read, added, changed, dropped, adopted, unreadable, completed_at, completed_rules
           FROM ephemerd.sweeps WHERE archive = $1
            FOR UPDATE SKIP LOCKED"#,
@@ -144,21 +168,22 @@ pub async fn lock_sweep(connection: &mut PgConnection, archive: &str) -> Result<
     Ok(row.map(|row| row.read().1))
 }
 
-/// Begins a sweep from the first row to `upto`, which judges by `rules`.
+/// Begins a sweep of the rows after `after` and up to `upto`, which judges by `rules`.
 pub async fn start_sweep(
     connection: &mut PgConnection,
     archive: &str,
-    upto: i64,
+    (after, upto): (i64, i64),
     rules: &[u8],
 ) -> Result<()> {
     sqlx::query!(
         "-- start_sweep
          UPDATE ephemerd.sweeps
-            SET requested_at = NULL, started_at = clock_timestamp(), position = 0, upto = $2,
-                rules = $3, rows_read = 0, added = 0, changed = 0, dropped = 0, adopted = 0,
+            SET requested_at = NULL, started_at = clock_timestamp(), position = 0, after = $2,
+                upto = $3, rules = $4, rows_read = 0, added = 0, changed = 0, dropped = 0, adopted = 0,
                 unreadable = 0
           WHERE archive = $1",
         archive,
+        after,
         upto,
         rules,
     )

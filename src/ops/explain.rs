@@ -5,9 +5,9 @@ use std::time::Duration;
 use sqlx::PgConnection;
 
 use crate::{
-    archive::{Row, prosody},
+    archive::{Archive, Row},
     database::{Named, Result},
-    ledger::{self, Expiry, Name, Pause},
+    ledger::{self, Expiry, Pause},
     model::{Facts, Judgement, Placement, Rules, Stamp, Store, Timestamp},
     policy,
     stanza::{self, Unreadable},
@@ -108,28 +108,27 @@ impl Explainer {
         Explanation { store, archived_at, facts, judgement, placeholder_until, listed }
     }
 
-    /// Explains the live rows with this id, and what the ledger says of them.
+    /// Explains the live rows that this owner (host and local part) has under this id, and what the ledger says of them.
     pub async fn find(
         &self,
         connection: &mut PgConnection,
-        (host, owner): (&str, &str),
+        archive: &Archive,
+        owner: (&str, &str),
         archive_id: &str,
     ) -> Result<Found> {
         let now: Timestamp = sqlx::query_scalar("-- explain_now\nSELECT clock_timestamp()")
             .fetch_one(&mut *connection)
             .await
             .named("explain_now")?;
-        let rows = prosody::find(connection, host, owner, archive_id).await?;
-        let mut entries: Vec<Expiry> = Vec::new();
-        let names: Vec<Name<'_>> =
-            Store::ALL.into_iter().map(|store| (store, host, owner, archive_id)).collect();
-        for (_, entry) in ledger::entries_of(connection, &names).await? {
-            entries.push(entry.expiry);
-        }
-        let undelivered = !ledger::undelivered(connection, &names[..1]).await?.is_empty();
+        let rows = archive.find(connection, owner, archive_id).await?;
+        let entries = ledger::entries_under(connection, owner, archive_id).await?;
+        let mut entries: Vec<Expiry> = entries.into_iter().map(|entry| entry.expiry).collect();
+        let name = (Store::Archive, owner.0, owner.1, archive_id, &[][..]);
+        let undelivered = !ledger::undelivered(connection, &[name]).await?.is_empty();
         let mut live = Vec::new();
         for row in rows {
-            let at = entries.iter().position(|entry| entry.store == row.key.store);
+            let is_its = |it: &Expiry| it.store == row.key.store && it.digest == row.key.digest;
+            let at = entries.iter().position(is_its);
             let entry = at.map(|at| entries.swap_remove(at));
             live.push(self.live(&row, entry, undelivered, now));
         }

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 
 use crate::{
-    archive::{Row, prosody},
-    database::{Named, Result},
+    archive::{Archive, Row, Table},
+    database::Result,
     ledger::{Outlook, Outlooks},
-    model::{Facts, Placement, Reason, Rules, Store, Timestamp, Verdict},
+    model::{Facts, Judgement, LATEST, Placement, Reason, Rules, Store, Timestamp},
     policy, stanza,
 };
 
@@ -42,43 +42,59 @@ pub struct Scan {
 
 /// What the scan judges by.
 struct Scanner<'a> {
+    archive: &'a Archive,
     hosts: &'a [String],
     rules: &'a Rules,
     now: Timestamp,
     found: BTreeMap<(Store, Reason), Outlook>,
     unreadable: i64,
     /// Archive rows that were counted again, as undelivered.
-    undelivered: HashSet<i64>,
+    undelivered: HashSet<((String, String, String), Vec<u8>)>,
 }
 
 /// Reads the whole archive and judges by these rules, without our schema. `told` hears how far it has
 /// come.
 pub async fn scan(
-    pool: &PgPool,
+    connection: &mut PgConnection,
+    archive: &Archive,
     hosts: &[String],
     rules: &Rules,
     mut told: impl FnMut(ScanProgress),
 ) -> Result<Scan> {
-    let mut connection = pool.acquire().await.named("scan_connect")?;
-    let horizon = prosody::horizon(&mut connection).await?;
-    let (now, upto) = (horizon.now, horizon.newest);
-    let (found, undelivered) = (BTreeMap::new(), HashSet::new());
-    let mut scanner = Scanner { hosts, rules, now, found, unreadable: 0, undelivered };
-    let (mut at, mut rows) = (0, 0);
-    while let Some((end, count)) = prosody::span_end(&mut connection, at, upto, SPAN_ROWS).await? {
-        scanner.span(&mut connection, (at, end)).await?;
-        (at, rows) = (end, rows + count);
-        told(ScanProgress { share: at as f64 / upto.max(1) as f64, rows });
+    let tables = archive.tables();
+    let mut scanner = Scanner::new(archive, hosts, rules);
+    let mut rows = 0;
+    for (done, table) in tables.iter().enumerate() {
+        let horizon = table.horizon(connection).await?;
+        scanner.now = horizon.now;
+        let upto = horizon.newest;
+        let first = table.span_end(connection, (0, upto), 1).await?.map_or(0, |(first, _)| first);
+        let mut at = 0;
+        while let Some((end, count)) = table.span_end(connection, (at, upto), SPAN_ROWS).await? {
+            scanner.span(connection, table, (at, end)).await?;
+            (at, rows) = (end, rows + count);
+            let share = (at - first) as f64 / (upto - first).max(1) as f64;
+            told(ScanProgress { share: (done as f64 + share) / tables.len() as f64, rows });
+        }
     }
     let outlooks = scanner.found.into_iter().filter(|(_, it)| *it != Outlook::default()).collect();
     Ok(Scan { rows, outlooks, unreadable: scanner.unreadable })
 }
 
-impl Scanner<'_> {
-    async fn span(&mut self, connection: &mut PgConnection, span: (i64, i64)) -> Result<()> {
-        let (mut after, end) = span;
+impl<'a> Scanner<'a> {
+    fn new(archive: &'a Archive, hosts: &'a [String], rules: &'a Rules) -> Self {
+        let (found, now) = (BTreeMap::new(), Timestamp::UNIX_EPOCH);
+        Self { archive, hosts, rules, now, found, unreadable: 0, undelivered: HashSet::new() }
+    }
+
+    async fn span(
+        &mut self,
+        connection: &mut PgConnection,
+        table: &Table,
+        (mut after, end): (i64, i64),
+    ) -> Result<()> {
         loop {
-            let page = prosody::candidates(connection, self.hosts, (after, end), LIMITS).await?;
+            let page = table.candidates(connection, self.hosts, (after, end), LIMITS).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = last.key.row_number;
             for row in &page {
@@ -92,19 +108,22 @@ impl Scanner<'_> {
             self.unreadable += 1;
             return Ok(());
         };
+        let store = row.key.store;
         if facts.expired_until.is_some() {
-            self.outlook((row.key.store, Reason::Timer)).placeholders += 1;
+            let is_ours = self.archive.deletes_from(store);
+            self.outlook((store, Reason::Timer)).placeholders += i64::from(is_ours);
             return Ok(());
         }
-        if row.key.store == Store::Queue {
+        if store == Store::Queue {
             self.hold_back(connection, row, &facts).await?;
         }
-        let verdict = self.judge(row, &facts, false);
-        self.count(row.key.store, verdict, 1);
+        let expiry = self.judge(row, &facts, false);
+        self.count(store, expiry, 1);
         Ok(())
     }
 
     /// Nobody has had what the queue holds: its archive row goes with it, not when its own timer says.
+    /// Whether that row was counted before or will be later makes no difference to the sum.
     async fn hold_back(
         &mut self,
         connection: &mut PgConnection,
@@ -112,29 +131,40 @@ impl Scanner<'_> {
         facts: &Facts,
     ) -> Result<()> {
         let Some(id) = &facts.last_stanza_id else { return Ok(()) };
+        if self.judge(copy, facts, false).is_none() {
+            return Ok(());
+        }
         let (host, owner) = (copy.key.host.as_str(), copy.key.owner.as_str());
-        for row in prosody::archive_rows(connection, &[(host, owner, &id.id)]).await? {
+        let rows = self.archive.archive_rows(connection, &[(host, owner, &id.id)]).await?;
+        for row in rows {
             let Some(facts) = read(&row) else { continue };
-            let is_new =
-                facts.expired_until.is_none() && self.undelivered.insert(row.key.row_number);
-            if is_new {
+            let key = &row.key;
+            let name = (key.owner.clone(), key.archive_id.clone(), key.host.clone());
+            let is_new = self.undelivered.insert((name, key.digest.clone()));
+            if is_new && facts.expired_until.is_none() {
                 let (alone, held) =
                     (self.judge(&row, &facts, false), self.judge(&row, &facts, true));
-                self.count(row.key.store, alone, -1);
-                self.count(row.key.store, held, 1);
+                self.count(key.store, alone, -1);
+                self.count(key.store, held, 1);
             }
         }
         Ok(())
     }
 
-    fn judge(&self, row: &Row, facts: &Facts, undelivered: bool) -> Option<Verdict> {
-        let runs_from = policy::runs_from(row.stamp, self.now);
-        let placement = Placement { store: row.key.store, runs_from, undelivered };
-        policy::decide(facts, &placement, self.rules)
+    /// When and why the ledger would say that it goes.
+    fn judge(&self, row: &Row, facts: &Facts, undelivered: bool) -> Option<(Timestamp, Reason)> {
+        let (store, runs_from) = (row.key.store, policy::runs_from(row.stamp, self.now));
+        let placement = Placement { store, runs_from, undelivered };
+        match policy::judge(facts, &placement, self.rules) {
+            Judgement::Goes(verdict) => Some((verdict.due_at, verdict.reason)),
+            Judgement::Stays(because) => {
+                policy::waits(store, &because, facts).then_some((LATEST, Reason::Undelivered))
+            }
+        }
     }
 
-    fn count(&mut self, store: Store, verdict: Option<Verdict>, by: i64) {
-        let Some(Verdict { due_at, reason, .. }) = verdict else { return };
+    fn count(&mut self, store: Store, expiry: Option<(Timestamp, Reason)>, by: i64) {
+        let Some((due_at, reason)) = expiry else { return };
         let now = self.now;
         let outlook = self.outlook((store, reason));
         outlook.total += by;

@@ -5,22 +5,24 @@ use super::{
     chars::{attribute_value, is_space},
 };
 
-/// A name as written: `prefix:local`, or `local` with an empty prefix.
+/// A name as written: `prefix:local`, or `local` with an empty prefix. Two are compared by what
+/// differs most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Name<'a> {
-    pub(super) prefix: &'a str,
     pub(super) local: &'a str,
+    pub(super) prefix: &'a str,
 }
 
 impl<'a> Name<'a> {
     /// Reads a qualified name (Namespaces in XML 1.0 §4).
     pub(super) fn parse(text: &'a str) -> Result<Self, Flaw> {
-        let (prefix, local) = match text.split_once(':') {
-            Some((prefix, local)) if is_ncname(prefix) => (prefix, local),
-            Some(_) => return Err(Flaw::BadName),
+        let (prefix, local) = match text.bytes().position(|b| b == b':') {
+            Some(0) => return Err(Flaw::BadName),
+            Some(colon) => (text.split_at(colon).0, text.split_at(colon + 1).1),
             None => ("", text),
         };
-        if is_ncname(local) { Ok(Self { prefix, local }) } else { Err(Flaw::BadName) }
+        let is_valid = is_ncname(local) && (prefix.is_empty() || is_ncname(prefix));
+        if is_valid { Ok(Self { prefix, local }) } else { Err(Flaw::BadName) }
     }
 }
 
@@ -46,28 +48,39 @@ pub(super) fn split<'a>(text: &'a str, into: &mut Vec<Attribute<'a>>) -> Result<
     into.clear();
     let mut rest = text;
     loop {
-        let start = rest.trim_start_matches(is_space);
+        let start = trim_start(rest);
         if start.is_empty() {
             break;
         }
         if start.len() == rest.len() {
             return Err(Flaw::Malformed);
         }
-        let (name, after) = start.split_once('=').ok_or(Flaw::Malformed)?;
-        let name = Name::parse(name.trim_end_matches(is_space))?;
-        let after = after.trim_start_matches(is_space);
-        let (value, after) = after
-            .strip_prefix('\'')
-            .and_then(|inner| inner.split_once('\''))
-            .or_else(|| after.strip_prefix('"').and_then(|inner| inner.split_once('"')))
-            .ok_or(Flaw::Malformed)?;
-        into.push(Attribute { name, value: attribute_value(value)? });
+        let equals = start.bytes().position(|b| b == b'=').ok_or(Flaw::Malformed)?;
+        let name = Name::parse(start.split_at(equals).0.trim_end_matches(is_space))?;
+        let (value, after) = quoted(trim_start(start.split_at(equals + 1).1))?;
+        into.push(Attribute { name, value });
         rest = after;
     }
     if has_twins(into.iter().map(|it| it.name)) {
         return Err(Flaw::DuplicateAttribute);
     }
     Ok(())
+}
+
+fn trim_start(text: &str) -> &str {
+    let start = text.bytes().position(|b| !is_space(b.into()));
+    text.split_at(start.unwrap_or(text.len())).1
+}
+
+/// A value between quotes, and what follows it.
+fn quoted(text: &str) -> Result<(Cow<'_, str>, &str), Flaw> {
+    let (quote, inner) = match text.as_bytes().first() {
+        Some(&quote @ (b'\'' | b'"')) => (quote, text.split_at(1).1),
+        _ => return Err(Flaw::Malformed),
+    };
+    let end = inner.bytes().position(|b| b == quote).ok_or(Flaw::Malformed)?;
+    let (raw, after) = inner.split_at(end);
+    Ok((attribute_value(raw)?, after.split_at(1).1))
 }
 
 /// Whether two items are equal; linear in their number, for a tag may hold a million attributes.

@@ -17,11 +17,16 @@ pub(super) const fn is_allowed(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{fffd}' | '\u{10000}'..)
 }
 
-/// Where the first character stands that XML forbids: two passes that the compiler can make fast.
+/// Where the first character stands that XML forbids.
 pub(super) fn first_forbidden(xml: &str) -> Option<usize> {
-    let controls = xml.bytes().position(|b| b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r'));
-    let highest = ['\u{fffe}', '\u{ffff}'].iter().filter_map(|&c| xml.find(c)).min();
-    controls.into_iter().chain(highest).min()
+    const HIGHEST: u8 = 0xef; // begins the characters from U+F000 to U+FFFF
+    let is_control = |b: u8| b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r');
+    // Without an early exit the compiler makes this many bytes at a time.
+    let suspect = xml.bytes().fold(false, |seen, b| seen | is_control(b) | (b == HIGHEST));
+    if !suspect {
+        return None;
+    }
+    xml.char_indices().find(|&(_, c)| !is_allowed(c)).map(|(at, _)| at)
 }
 
 /// What a reference stands for; `name` is what is between `&` and `;`.
@@ -52,13 +57,12 @@ pub(super) fn referenced(name: &str) -> Result<char, Flaw> {
 
 /// An attribute's value: references resolved, white space normalised (XML 1.0 §2.11 and §3.3.3).
 pub(super) fn attribute_value(raw: &str) -> Result<Cow<'_, str>, Flaw> {
-    let special = |b: u8| matches!(b, b'&' | b'<' | b'\t' | b'\n' | b'\r');
-    let Some(first) = raw.bytes().position(special) else {
+    let is_special = |b: u8| matches!(b, b'&' | b'<' | b'\t' | b'\n' | b'\r');
+    if !raw.bytes().fold(false, |seen, b| seen | is_special(b)) {
         return Ok(Cow::Borrowed(raw));
-    };
-    let (plain, mut rest) = raw.split_at(first);
+    }
     let mut value = String::with_capacity(raw.len());
-    value.push_str(plain);
+    let mut rest = raw;
     while let Some(c) = rest.chars().next() {
         let mut after = rest.split_at(c.len_utf8()).1;
         value.push(match c {

@@ -40,27 +40,40 @@ pub(super) enum Child {
 
 /// What an element means where it is a direct child of `<message/>`.
 pub(super) fn child(namespace: &str, name: &str) -> Child {
-    match (namespace, name) {
-        (JABBER_CLIENT, "body") => Child::Body,
-        (EPHEMERAL, "ephemeral") => Child::Ephemeral,
-        (EPHEMERAL, "i-want-out") => Child::WantsOut,
-        (HINTS, "no-permanent-store" | "no-permanent-storage") => Child::NoPermanentStore,
-        (HINTS, "no-store" | "no-storage") => Child::NoStore,
-        (HINTS, "store") => Child::Store,
-        (STANZA_ID, "stanza-id") => Child::StanzaId,
-        (DELAY, "delay") => Child::Delay,
-        (EPHEMERD, "expired") => Child::Expired,
-        (PUBSUB_EVENT, "event") => Child::Event,
+    match namespace {
+        JABBER_CLIENT => match name {
+            "body" => Child::Body,
+            "thread" => Child::Quiet,
+            _ => Child::Content,
+        },
+        EPHEMERAL => match name {
+            "ephemeral" => Child::Ephemeral,
+            "i-want-out" => Child::WantsOut,
+            _ => Child::Content,
+        },
+        HINTS => match name {
+            "no-permanent-store" | "no-permanent-storage" => Child::NoPermanentStore,
+            "no-store" | "no-storage" => Child::NoStore,
+            "store" => Child::Store,
+            "no-copy" => Child::Quiet,
+            _ => Child::Content,
+        },
+        STANZA_ID => match name {
+            "stanza-id" => Child::StanzaId,
+            "origin-id" => Child::Quiet,
+            _ => Child::Content,
+        },
+        DELAY if name == "delay" => Child::Delay,
+        EPHEMERD if name == "expired" => Child::Expired,
+        PUBSUB_EVENT if name == "event" => Child::Event,
         _ if is_quiet(namespace, name) => Child::Quiet,
         _ => Child::Content,
     }
 }
 
+/// Elements of other protocols that carry no content.
 fn is_quiet(namespace: &str, name: &str) -> bool {
     match namespace {
-        JABBER_CLIENT => name == "thread",
-        HINTS => name == "no-copy",
-        STANZA_ID => name == "origin-id",
         "urn:xmpp:receipts" => matches!(name, "request" | "received"),
         "urn:xmpp:chat-markers:0" => {
             matches!(name, "markable" | "received" | "displayed" | "acknowledged")

@@ -17,7 +17,7 @@ mod timer;
 mod unreadable;
 mod xml;
 
-pub use blank::{blank_queued, placeholder};
+pub use blank::{blank_queued, parties, placeholder};
 pub use unreadable::{Flaw, Unreadable};
 
 use crate::model::Facts;

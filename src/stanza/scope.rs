@@ -26,17 +26,27 @@ impl<'a> Scope<'a> {
     /// Takes in the declarations of an element at `depth`, and checks the namespaces of its other
     /// attributes.
     pub(super) fn enter(&mut self, depth: usize, attributes: &[Attribute<'a>]) -> Result<(), Flaw> {
+        let mut is_prefixed = false;
         for Attribute { name, value } in attributes {
-            match (name.prefix, name.local) {
-                ("", "xmlns") if [XML, XMLNS].contains(&value.as_ref()) => {
-                    return Err(Flaw::BadNamespace);
+            if name.prefix.is_empty() {
+                if name.local == "xmlns" {
+                    self.declare_default(depth, value.clone())?;
                 }
-                ("", "xmlns") => self.defaults.push((depth, value.clone())),
-                ("xmlns", prefix) => self.declare(depth, prefix, value.clone())?,
-                _ => {}
+            } else if name.prefix == "xmlns" {
+                self.declare(depth, name.local, value.clone())?;
+            } else {
+                is_prefixed = true;
             }
         }
-        self.check(attributes)
+        if is_prefixed { self.check(attributes) } else { Ok(()) }
+    }
+
+    fn declare_default(&mut self, depth: usize, to: Cow<'a, str>) -> Result<(), Flaw> {
+        if [XML, XMLNS].contains(&to.as_ref()) {
+            return Err(Flaw::BadNamespace);
+        }
+        self.defaults.push((depth, to));
+        Ok(())
     }
 
     fn declare(&mut self, depth: usize, prefix: &'a str, to: Cow<'a, str>) -> Result<(), Flaw> {
@@ -55,17 +65,12 @@ impl<'a> Scope<'a> {
 
     /// Every prefix is declared, and no attribute stands twice under two prefixes of one namespace.
     fn check(&self, attributes: &[Attribute<'a>]) -> Result<(), Flaw> {
-        let prefixed = || {
-            let names = attributes.iter().map(|it| it.name);
-            names.filter(|it| !matches!(it.prefix, "" | "xml" | "xmlns"))
-        };
-        if prefixed().next().is_none() {
-            return Ok(());
-        }
-        for name in prefixed() {
+        let names = attributes.iter().map(|it| it.name);
+        let prefixed = names.filter(|it| !matches!(it.prefix, "" | "xml" | "xmlns"));
+        for name in prefixed.clone() {
             self.of(name)?;
         }
-        if has_twins(prefixed().map(|it| (self.of(it).ok(), it.local))) {
+        if has_twins(prefixed.map(|it| (it.local, self.of(it).ok()))) {
             return Err(Flaw::DuplicateAttribute);
         }
         Ok(())

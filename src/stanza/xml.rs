@@ -3,7 +3,7 @@ use quick_xml::{Reader, errors::Error, errors::SyntaxError, events::Event as Tok
 use super::{
     Flaw, MAX_BYTES, Unreadable,
     attributes::{self, Attribute, Name},
-    chars::{first_forbidden, is_blank, referenced},
+    chars::{first_forbidden, is_blank, is_space, referenced},
     scope::Scope,
 };
 
@@ -45,14 +45,14 @@ impl<'a> Xml<'a> {
         if let Some(at_byte) = first_forbidden(text) {
             return Err(Unreadable { flaw: Flaw::ForbiddenCharacter, at_byte });
         }
-        if !text.trim_start_matches(super::chars::is_space).starts_with('<') {
+        if !text.trim_start_matches(is_space).starts_with('<') {
             return Err(Unreadable { flaw: Flaw::NotXml, at_byte: 0 });
         }
         Ok(Self {
             text,
             tokens: Reader::from_str(text),
             scope: Scope::default(),
-            attributes: Vec::new(),
+            attributes: Vec::with_capacity(8),
             depth: 0,
             empty: false,
             root_seen: false,
@@ -97,7 +97,7 @@ impl<'a> Xml<'a> {
                 Token::Empty(_) => return self.start(true).map(Some),
                 Token::End(_) => return Ok(Some(self.end())),
                 Token::Text(text) => {
-                    if text.contains("]]>") {
+                    if text.contains('>') && text.contains("]]>") {
                         return Err(Flaw::Malformed);
                     }
                     if !is_blank(&text) {
@@ -112,7 +112,7 @@ impl<'a> Xml<'a> {
                 }
                 Token::GeneralRef(name) => {
                     let c = referenced(&name)?;
-                    if self.depth == 0 || !super::chars::is_space(c) {
+                    if self.depth == 0 || !is_space(c) {
                         return self.words().map(Some);
                     }
                 }
@@ -132,7 +132,7 @@ impl<'a> Xml<'a> {
         let tag = self.text.get(self.at_byte..self.position()).unwrap_or_default();
         let inner = tag.strip_prefix('<').and_then(|it| it.strip_suffix('>'));
         let inner = if empty { inner.and_then(|it| it.strip_suffix('/')) } else { inner };
-        let name = inner.and_then(|it| it.split(super::chars::is_space).next());
+        let name = inner.and_then(|it| it.split(is_space).next());
         let (Some(inner), Some(name)) = (inner, name) else { return Err(Flaw::Malformed) };
 
         self.root_seen = true;

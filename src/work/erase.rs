@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::batch::{Batch, Failure};
-use super::wake::Wake;
+use super::{TRANSACTION_LIMIT, wake::Wake};
 use crate::{
-    database::{Error, Named, Result},
+    archive::Archive,
+    database::{Error, Named, Result, in_time},
     ledger,
     metrics::{FailureCause, Metrics},
     model::{Mode, Timestamp},
@@ -24,8 +25,12 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// What becomes due within this time goes together.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
 
-/// So often claims look at everything again, dead entries and all.
-const FROM_ZERO_EVERY: Duration = Duration::from_secs(60);
+/// So often claims look at everything again, dead entries and all: what a daemon that was killed had
+/// claimed waits so long at the most.
+const FROM_ZERO_EVERY: Duration = Duration::from_secs(10);
+
+/// Where a claim starts that misses nothing.
+const EVERYTHING: (Timestamp, i64) = (Timestamp::UNIX_EPOCH, 0);
 
 /// What the worker needs to know.
 #[derive(Debug, Clone)]
@@ -47,6 +52,7 @@ pub struct Settings {
 /// The worker of one daemon.
 pub struct Eraser {
     pool: PgPool,
+    archive: Archive,
     settings: Settings,
     metrics: Arc<Metrics>,
     wake: Arc<Wake>,
@@ -66,12 +72,27 @@ enum Next {
 
 impl Eraser {
     /// A worker that starts with [`Eraser::run`].
-    pub fn new(pool: PgPool, settings: Settings, metrics: Arc<Metrics>, wake: Arc<Wake>) -> Self {
+    pub fn new(
+        pool: PgPool,
+        archive: Archive,
+        settings: Settings,
+        metrics: Arc<Metrics>,
+        wake: Arc<Wake>,
+    ) -> Self {
         metrics.dry_run.set(i64::from(settings.dry_run));
         let rows = settings.most_rows();
-        let from = (Timestamp::UNIX_EPOCH, 0);
         let from_zero_at = Instant::now();
-        Self { pool, settings, metrics, wake, rows, from, from_zero_at, failures: 0 }
+        Self {
+            pool,
+            archive,
+            settings,
+            metrics,
+            wake,
+            rows,
+            from: EVERYTHING,
+            from_zero_at,
+            failures: 0,
+        }
     }
 
     /// Works until stopped. A transaction that has begun is brought to its end.
@@ -99,14 +120,16 @@ impl Eraser {
     }
 
     fn failed(&mut self, error: &Error) -> Duration {
-        self.metrics.database_errors.inc();
+        if !error.is_contention() {
+            self.metrics.database_errors.inc();
+        }
         self.failures = self.failures.saturating_add(1);
         if self.failures == 1 {
             warn!(%error, "erasing failed, trying again");
         } else {
             debug!(%error, failures = self.failures, "erasing failed again");
         }
-        Duration::from_millis(500) * self.failures.min(20)
+        Duration::from_millis(500) * self.failures.min(10)
     }
 
     /// One transaction, or the time until the next is worth one.
@@ -127,7 +150,7 @@ impl Eraser {
         }
     }
 
-    /// What was recorded meanwhile may be due before what was seen last; once a minute, everything.
+    /// What was recorded meanwhile may be due before what was seen last; now and then, everything.
     fn lower_the_bound(&mut self) {
         let recorded = self.wake.take();
         if self.settings.dry_run {
@@ -137,13 +160,14 @@ impl Eraser {
             self.from = self.from.min((earliest, 0));
         }
         if self.from_zero_at.elapsed() >= FROM_ZERO_EVERY {
-            self.from = (Timestamp::UNIX_EPOCH, 0);
+            self.from = EVERYTHING;
             self.from_zero_at = Instant::now();
         }
     }
 
     async fn batch(&self) -> std::result::Result<Option<Batch>, Failure> {
-        batch::run(&self.pool, &self.settings, self.from, self.rows).await
+        let batch = batch::run(&self.pool, &self.archive, &self.settings, self.from, self.rows);
+        in_time("erase", TRANSACTION_LIMIT, batch).await
     }
 
     fn pace(&self, rows: usize, took: Duration) -> Next {
@@ -155,14 +179,22 @@ impl Eraser {
     }
 
     async fn until_next_due(&self) -> Result<Next> {
-        let mut connection = self.pool.acquire().await.named("next_due_connect")?;
-        let hosts = &self.settings.hosts;
-        let next = ledger::next_due(&mut connection, hosts, self.from).await?;
-        let seconds = next.unwrap_or(f64::MAX).clamp(0.0, LONGEST_SLEEP.as_secs_f64());
+        let next = in_time("next_due", TRANSACTION_LIMIT, async {
+            let mut connection = self.pool.acquire().await.named("next_due_connect")?;
+            ledger::next_due(&mut connection, &self.settings.hosts, self.from).await
+        });
+        let longest = if self.settings.dry_run || self.from == EVERYTHING {
+            LONGEST_SLEEP
+        } else {
+            FROM_ZERO_EVERY.saturating_sub(self.from_zero_at.elapsed())
+        };
+        let seconds = next.await?.unwrap_or(f64::MAX).clamp(0.0, longest.as_secs_f64());
         Ok(Next::Sleep(Duration::from_secs_f64(seconds)))
     }
 
-    /// A failing batch is halved until the culprit stands alone, and then it is put off alone.
+    /// A failing batch is halved until the culprit stands alone, and then it is put off alone. If
+    /// it was in another session's way, that may hold the whole table: so not one after the other
+    /// without a pause.
     async fn narrow(&mut self, error: &Error, claimed: &[i64]) -> Result<Next> {
         if claimed.is_empty() {
             return Err(error.clone());
@@ -172,9 +204,16 @@ impl Eraser {
             self.rows = u32::try_from(claimed.len() / 2).unwrap_or(1).max(1);
             return Ok(Next::Batch);
         }
+        in_time("put_off", TRANSACTION_LIMIT, async {
+            let mut connection = self.pool.acquire().await.named("put_off_connect")?;
+            ledger::put_off(&mut connection, claimed).await
+        })
+        .await?;
+        if error.is_contention() {
+            self.metrics.erase_failures.of(FailureCause::Locked).inc();
+            return Err(error.clone());
+        }
         warn!(%error, "a row cannot be erased, put off");
-        let mut connection = self.pool.acquire().await.named("put_off_connect")?;
-        ledger::put_off(&mut connection, claimed).await?;
         self.metrics.erase_failures.of(FailureCause::Refused).inc();
         Ok(Next::Batch)
     }

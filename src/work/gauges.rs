@@ -6,8 +6,9 @@ use sqlx::PgPool;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::TRANSACTION_LIMIT;
 use crate::{
-    database::{Named, Result},
+    database::{Named, Result, in_time},
     ledger,
     metrics::Metrics,
 };
@@ -22,7 +23,8 @@ const IDLE_PARTS: u32 = 100;
 pub async fn run(pool: PgPool, hosts: Vec<String>, metrics: Arc<Metrics>, stop: CancellationToken) {
     loop {
         let started = Instant::now();
-        if refresh(&pool, &hosts, &metrics).await.is_err() {
+        let refreshed = in_time("tally", TRANSACTION_LIMIT, refresh(&pool, &hosts, &metrics));
+        if refreshed.await.is_err() {
             metrics.database_errors.inc();
         }
         let pause = EVERY.max(started.elapsed() * IDLE_PARTS);

@@ -5,6 +5,8 @@
 //! transactions of that time have ended and five seconds went by (a number is drawn from the sequence
 //! before its transaction has an id).
 
+mod pass;
+
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use sqlx::{PgConnection, PgPool};
@@ -12,23 +14,19 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use self::pass::{Pass, Tail};
 use super::{
-    reconcile::{Context, Reconciled, reconcile, release},
+    TRANSACTION_LIMIT,
+    reconcile::{Backlog, Context, Reconciled, end_page, reconcile, release},
     row_key,
 };
 use crate::{
-    archive::{Horizon, MAX_STANZA_BYTES, Row, RowKey, prosody},
-    database::{Named, Result},
+    archive::{Archive, MAX_STANZA_BYTES, Order, Row, RowKey, Table},
+    database::{Named, Result, in_time},
     ledger::{self, Cursor, Entry},
     metrics::Metrics,
     model::{Outcome, Reason, Rules, Store, Timestamp},
 };
-
-/// The cursor's name.
-pub(super) const ARCHIVE: &str = "prosodyarchive";
-
-/// A number drawn from the sequence reaches its row within this time, or its transaction is visible.
-const SETTLING: Duration = Duration::from_secs(5);
 
 /// Archive rows that one statement searches.
 pub(super) const SPAN_ROWS: i64 = 5_000;
@@ -64,32 +62,14 @@ pub struct Standing {
 /// The tail of one archive.
 pub struct Inspector {
     pool: PgPool,
+    archive: Archive,
+    tails: Vec<Tail>,
     settings: Settings,
     metrics: Arc<Metrics>,
     standing: watch::Sender<Standing>,
     started: Instant,
-    mark: Option<Mark>,
-    pass: Option<Pass>,
     /// Queue entries are looked at in rounds: this is the last one seen.
     queue_seen: i64,
-}
-
-/// An earlier poll: how far rows and transactions had come.
-#[derive(Debug, Clone, Copy)]
-struct Mark {
-    newest: i64,
-    xmax: i64,
-    taken: Instant,
-}
-
-/// One reading from the cursor to the archive's end; a long one takes several transactions.
-#[derive(Debug, Clone, Copy)]
-struct Pass {
-    at: i64,
-    until: i64,
-    /// Everything up to here is final: the cursor may follow.
-    safe: i64,
-    horizon: Horizon,
 }
 
 /// How a step of the tail ended.
@@ -101,35 +81,46 @@ enum Step {
     More,
     /// Another daemon is at it.
     Elsewhere,
+    /// Another session holds a lock: nothing was read.
+    Waits,
 }
 
 impl Inspector {
     /// A tail that starts with [`Inspector::run`].
     pub fn new(
         pool: PgPool,
+        archive: Archive,
         settings: Settings,
         metrics: Arc<Metrics>,
         standing: watch::Sender<Standing>,
     ) -> Self {
         let started = Instant::now();
-        Self { pool, settings, metrics, standing, started, mark: None, pass: None, queue_seen: 0 }
+        let tails = archive.tables().into_iter().map(Tail::new).collect();
+        Self { pool, archive, tails, settings, metrics, standing, started, queue_seen: 0 }
     }
 
     /// Polls until stopped.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut failures: u32 = 0;
         while !stop.is_cancelled() {
-            let step = self.step().await;
+            let step = match in_time("inspect", TRANSACTION_LIMIT, self.step()).await {
+                Err(error) if error.is_contention() => {
+                    debug!(%error, "inspection waits for another session");
+                    self.give_up_passes();
+                    Ok(Step::Waits)
+                }
+                step => step,
+            };
             self.tell(&step);
             let pause = match step {
                 Ok(Step::More) => Duration::ZERO,
-                Ok(Step::CaughtUp | Step::Elsewhere) => {
+                Ok(Step::CaughtUp | Step::Elsewhere | Step::Waits) => {
                     failures = 0;
                     self.settings.poll
                 }
                 Err(error) => {
                     self.metrics.database_errors.inc();
-                    self.pass = None;
+                    self.give_up_passes();
                     failures = failures.saturating_add(1);
                     if failures == 1 {
                         warn!(%error, "inspection failed, trying again");
@@ -159,67 +150,90 @@ impl Inspector {
         self.metrics.inspection_lag_seconds.set(now.duration_since(since).as_secs_f64());
     }
 
-    /// One transaction of the tail.
+    /// What was read and not committed is read again.
+    fn give_up_passes(&mut self) {
+        for tail in &mut self.tails {
+            tail.pass = None;
+        }
+    }
+
+    /// One transaction of each table's tail; the first table that has more is read on alone.
     async fn step(&mut self) -> Result<Step> {
+        let mut together = Step::CaughtUp;
+        for at in 0..self.tails.len() {
+            match self.step_of(at).await? {
+                Step::CaughtUp => {}
+                Step::More => return Ok(Step::More),
+                other => together = other,
+            }
+        }
+        Ok(together)
+    }
+
+    /// Cut off at any point, it leaves the tails as they were.
+    async fn step_of(&mut self, at: usize) -> Result<Step> {
+        let Some(tail) = self.tails.get_mut(at) else { return Ok(Step::CaughtUp) };
+        let table = tail.table.clone();
+        let name = table.name();
         let mut transaction = self.pool.begin().await.named("inspect_begin")?;
-        let Some(cursor) = ledger::lock_cursor(&mut transaction, ARCHIVE).await? else {
-            let first = first_start(&mut transaction).await?;
+        let Some(cursor) = ledger::lock_cursor(&mut transaction, name).await? else {
+            let first = first_start(&mut transaction, &table).await?;
             transaction.commit().await.named("inspect_commit")?;
             return Ok(if first { Step::More } else { Step::Elsewhere });
         };
-        let pass = match self.pass.take() {
-            Some(pass) => Pass { at: pass.at.max(cursor.position), ..pass },
-            None => self.start_pass(prosody::horizon(&mut transaction).await?, cursor),
+        let pass = match tail.pass.take() {
+            Some(pass) => pass,
+            None => {
+                let horizon = table.horizon(&mut transaction).await?;
+                let restored = tail.is_restored(horizon, cursor);
+                if restored {
+                    let newest = horizon.newest;
+                    warn!(newest, "the archive was restored from a backup: inspecting it anew");
+                    let back = tail.restart(horizon, cursor);
+                    ledger::move_cursor(&mut transaction, name, back).await?;
+                }
+                if restored || tail.wants_sweep(horizon) {
+                    ledger::request_sweep(&mut transaction, name).await?;
+                }
+                if restored {
+                    transaction.commit().await.named("inspect_commit")?;
+                    return Ok(Step::More);
+                }
+                tail.start_pass(horizon, cursor)
+            }
         };
-        let (pass, tallied) = self.read_on(&mut transaction, pass, cursor).await?;
-        self.notice_deliveries(&mut transaction, pass.horizon.now).await?;
-        let moved = Cursor {
-            position: cursor.position.max(pass.at.min(pass.safe)),
-            frontier: cursor.frontier.max(pass.at),
-            ..cursor
-        };
+        let (pass, tallied) = self.read_on(&mut transaction, &table, pass, cursor).await?;
+        if table.stores().contains(&Store::Queue) {
+            self.notice_deliveries(&mut transaction, pass.horizon.now).await?;
+        }
+        let moved = pass.moved(cursor);
         if moved != cursor {
-            ledger::move_cursor(&mut transaction, ARCHIVE, moved).await?;
+            ledger::move_cursor(&mut transaction, name, moved).await?;
         }
         transaction.commit().await.named("inspect_commit")?;
         tallied.count(&self.metrics);
         self.metrics.last_inspection_timestamp_seconds.set(seconds(pass.horizon.now));
+        let Some(tail) = self.tails.get_mut(at) else { return Ok(Step::CaughtUp) };
         if pass.at < pass.until {
-            self.pass = Some(pass);
+            tail.pass = Some(pass);
             return Ok(Step::More);
         }
-        self.end_pass(pass);
+        tail.end_pass(pass);
         Ok(Step::CaughtUp)
-    }
-
-    fn start_pass(&self, horizon: Horizon, cursor: Cursor) -> Pass {
-        let settled = self.mark.filter(|mark| mark.is_settled(horizon));
-        Pass {
-            at: cursor.position,
-            until: horizon.newest,
-            safe: settled.map_or(cursor.position, |mark| mark.newest),
-            horizon,
-        }
-    }
-
-    fn end_pass(&mut self, pass: Pass) {
-        let keep = self.mark.is_some_and(|mark| pass.safe < mark.newest);
-        if !keep {
-            let Horizon { newest, xmax, .. } = pass.horizon;
-            self.mark = Some(Mark { newest, xmax, taken: Instant::now() });
-        }
     }
 
     /// Reads and records until the pass ends or the transaction is long enough.
     async fn read_on(
         &self,
         connection: &mut PgConnection,
+        table: &Table,
         mut pass: Pass,
         cursor: Cursor,
     ) -> Result<(Pass, Tallied)> {
         let mut tallied = Tallied::default();
         for _ in 0..SPANS {
-            let end = prosody::span_end(connection, pass.at, pass.until, SPAN_ROWS).await?;
+            let rest = (pass.at, pass.until);
+            let end = table.span_end(connection, rest, SPAN_ROWS).await?;
             let Some((end, _)) = end else {
                 pass.at = pass.until;
                 break;
@@ -227,18 +241,20 @@ impl Inspector {
             let span = (pass.at, end);
             let limits = (CANDIDATES, CANDIDATE_BYTES);
             let hosts = &self.settings.hosts;
-            let rows = prosody::candidates(connection, hosts, span, limits).await?;
-            pass.at = match rows.last() {
+            let mut rows = table.candidates(connection, hosts, span, limits).await?;
+            let end = match rows.last() {
                 Some(last) if is_cut(&rows) => last.key.row_number,
                 _ => end,
             };
+            pass.at = if end < pass.until { end_page(&mut rows, span.0, end) } else { end };
             let context = Context {
                 rules: &self.settings.rules,
                 now: pass.horizon.now,
-                backlog_upto: 0,
+                backlog: Backlog::default(),
                 restores: false,
             };
-            tallied.add(reconcile(connection, &rows, context).await?, cursor);
+            let reconciled = reconcile(connection, &self.archive, &rows, context).await?;
+            tallied.add(reconciled, cursor);
         }
         Ok((pass, tallied))
     }
@@ -262,7 +278,7 @@ impl Inspector {
         let keys: Vec<RowKey> = queued.iter().map(|it| row_key(&it.expiry)).collect();
         let keys: Vec<&RowKey> = keys.iter().collect();
         let standing: HashSet<usize> =
-            prosody::still_there(connection, &keys).await?.into_iter().collect();
+            self.archive.still_there(connection, &keys).await?.into_iter().collect();
         let gone: Vec<&Entry> = queued
             .iter()
             .enumerate()
@@ -279,29 +295,32 @@ impl Inspector {
             .map(|entry| &entry.expiry)
             .filter_map(|it| Some((&*it.host, &*it.owner, it.copy_of.as_deref()?)))
             .collect();
-        let context =
-            Context { rules: &self.settings.rules, now, backlog_upto: 0, restores: false };
-        release(connection, &copies, context).await
+        let context = Context {
+            rules: &self.settings.rules,
+            now,
+            backlog: Backlog::default(),
+            restores: false,
+        };
+        release(connection, &self.archive, &copies, context).await
     }
 }
 
 /// The cursor goes to the newest row, so that live messages never wait for history.
-async fn first_start(connection: &mut PgConnection) -> Result<bool> {
-    let horizon = prosody::horizon(connection).await?;
-    let first = ledger::start_cursor(connection, ARCHIVE, horizon.newest).await?;
+async fn first_start(connection: &mut PgConnection, table: &Table) -> Result<bool> {
+    let horizon = table.horizon(connection).await?;
+    let newest = match table.order() {
+        // The cursor never passes the database's clock, whatever the server's clock says.
+        Order::Stamps => horizon.newest.min(horizon.now.timestamp_micros()),
+        Order::Sequence | Order::Whole => horizon.newest,
+    };
+    let first = ledger::start_cursor(connection, table.name(), newest).await?;
     if first {
+        let table = table.name();
         // Also where one was done before: rows may have come since, and lie behind the cursor.
-        ledger::request_sweep(connection, ARCHIVE).await?;
-        info!(sort_id = horizon.newest, "first start: inspection begins after this row");
+        ledger::request_sweep(connection, table).await?;
+        info!(table, row_number = newest, "first start: inspection begins after this row");
     }
     Ok(first)
-}
-
-impl Mark {
-    /// Everything that could still come below this mark has come and is visible.
-    fn is_settled(&self, horizon: Horizon) -> bool {
-        horizon.xmin >= self.xmax && self.taken.elapsed() >= SETTLING
-    }
 }
 
 /// The statement's limits cut this page: there may be more in the span.

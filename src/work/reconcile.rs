@@ -8,10 +8,10 @@ use std::collections::{HashMap, HashSet};
 use sqlx::PgConnection;
 
 use crate::{
-    archive::{Row, RowKey, prosody},
+    archive::{ARCHIVE_ROWS_AT_ONCE, Archive, Row, RowKey},
     database::Result,
     ledger::{self, Entry, Expiry, Name, Phase},
-    model::{Facts, Outcome, Placement, Reason, Rules, Store, Timestamp},
+    model::{Facts, Judgement, LATEST, Outcome, Placement, Reason, Rules, Store, Timestamp},
     policy, stanza,
 };
 
@@ -22,10 +22,26 @@ pub(super) struct Context<'a> {
     pub(super) rules: &'a Rules,
     /// The database's clock.
     pub(super) now: Timestamp,
-    /// Rows up to this number are backlog, held until accepted.
-    pub(super) backlog_upto: i64,
+    /// Which rows are held until accepted.
+    pub(super) backlog: Backlog,
     /// Words that a restore brought back below a placeholder's entry go again.
     pub(super) restores: bool,
+}
+
+/// Rows up to these numbers are backlog: they were there before the first start.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Backlog {
+    /// Of archives and rooms.
+    pub(super) archived: i64,
+    /// Of offline queues, which may number their rows by themselves.
+    pub(super) queued: i64,
+}
+
+impl Backlog {
+    fn holds(self, key: &RowKey) -> bool {
+        let upto = if key.store == Store::Queue { self.queued } else { self.archived };
+        key.row_number <= upto
+    }
 }
 
 /// What was found and done.
@@ -41,8 +57,8 @@ pub(super) struct Reconciled {
     pub(super) adopted: usize,
     /// Timers that could not be read, by the row's number.
     pub(super) invalid_timers: Vec<(i64, u32)>,
-    /// The rows that an entry stands for, by number.
-    pub(super) known: HashSet<i64>,
+    /// The rows that an entry stands for.
+    known: HashSet<(i64, Vec<u8>)>,
 }
 
 /// A row and what its stanza says; `None` where it cannot be read.
@@ -54,16 +70,17 @@ struct Read<'a> {
 /// Brings the entries of these rows in line with what the rows say.
 pub(super) async fn reconcile(
     connection: &mut PgConnection,
+    archive: &Archive,
     rows: &[Row],
     context: Context<'_>,
 ) -> Result<Reconciled> {
     let mut reconciled = Reconciled::default();
-    let copies = reconcile_rows(connection, rows, context, &mut reconciled).await?;
+    let copies = reconcile_rows(connection, archive, rows, context, &mut reconciled).await?;
     // A new copy in an offline queue holds its archive row back: nobody has had the message.
     let copies: Vec<Id<'_>> = copies.iter().map(|it| (&*it.0, &*it.1, &*it.2)).collect();
-    for ids in copies.chunks(prosody::ARCHIVE_ROWS_AT_ONCE) {
-        let held = prosody::archive_rows(connection, ids).await?;
-        reconcile_rows(connection, &held, context, &mut reconciled).await?;
+    for ids in copies.chunks(ARCHIVE_ROWS_AT_ONCE) {
+        let held = archive.archive_rows(connection, ids).await?;
+        reconcile_rows(connection, archive, &held, context, &mut reconciled).await?;
     }
     Ok(reconciled)
 }
@@ -74,11 +91,12 @@ type Id<'a> = (&'a str, &'a str, &'a str);
 /// Starts the timers of archive rows whose copies have left the offline queue: at `context.now`.
 pub(super) async fn release(
     connection: &mut PgConnection,
+    archive: &Archive,
     ids: &[Id<'_>],
     context: Context<'_>,
 ) -> Result<()> {
-    for ids in ids.chunks(prosody::ARCHIVE_ROWS_AT_ONCE) {
-        let rows = prosody::archive_rows(connection, ids).await?;
+    for ids in ids.chunks(ARCHIVE_ROWS_AT_ONCE) {
+        let rows = archive.archive_rows(connection, ids).await?;
         let names: Vec<Name<'_>> = rows.iter().map(|row| name(&row.key)).collect();
         let mut changes = Vec::new();
         for (position, mut entry) in ledger::entries_of(connection, &names).await? {
@@ -86,7 +104,7 @@ pub(super) async fn release(
             let Some(row) = rows.get(position).filter(|_| held) else { continue };
             entry.expiry.runs_from = context.now;
             let read = Read::of(row);
-            if let Some(expiry) = read.expiry(Some(&entry), false, context) {
+            if let Some(expiry) = read.expiry(archive, Some(&entry), false, context) {
                 changes.push(Entry { id: entry.id, expiry });
             }
         }
@@ -98,6 +116,7 @@ pub(super) async fn release(
 /// Does one page. Returns the (host, owner, archive id) that newly recorded queue rows are copies of.
 async fn reconcile_rows(
     connection: &mut PgConnection,
+    archive: &Archive,
     rows: &[Row],
     context: Context<'_>,
     reconciled: &mut Reconciled,
@@ -114,11 +133,13 @@ async fn reconcile_rows(
     for (position, read) in reads.iter().enumerate() {
         reconciled.note_timers(read);
         let entry = entries.get(&position);
-        let expiry = read.expiry(entry, undelivered.contains(&position), context);
+        let expiry = read.expiry(archive, entry, undelivered.contains(&position), context);
+        if expiry.is_some() || (entry.is_some() && read.facts.is_none()) {
+            reconciled.known.insert(identity(&read.row.key));
+        }
         match (expiry, entry) {
             (Some(expiry), None) => missing.push((expiry, read.row)),
             (Some(expiry), Some(entry)) => {
-                reconciled.known.insert(read.row.key.row_number);
                 if entry.expiry.phase == Phase::Pending && expiry.phase == Phase::Placeholder {
                     outdated.push(entry.id);
                     missing.push((expiry, read.row));
@@ -134,14 +155,11 @@ async fn reconcile_rows(
             (None, entry) => {
                 outdated.extend(entry.filter(|it| read.says_nothing(it)).map(|it| it.id));
                 let (number, store) = (read.row.key.row_number, read.row.key.store);
-                if entry.is_some() && read.facts.is_none() {
-                    reconciled.known.insert(number);
-                }
                 reconciled.outcomes.push((number, store, read.outcome()));
             }
         }
     }
-    for (id, expiry, row) in still_with_words(connection, restored).await? {
+    for (id, expiry, row) in still_with_words(connection, archive, restored).await? {
         outdated.push(id);
         missing.push((expiry, row));
     }
@@ -150,12 +168,13 @@ async fn reconcile_rows(
     }
     ledger::change(connection, &changes).await?;
     reconciled.changed += changes.len();
-    record(connection, missing, reconciled).await
+    record(connection, archive, missing, reconciled).await
 }
 
 /// Looks again at rows with words whose entries are placeholders: the eraser may have been there since.
 async fn still_with_words<'a>(
     connection: &mut PgConnection,
+    archive: &Archive,
     restored: Vec<(i64, Expiry, &'a Row)>,
 ) -> Result<Vec<(i64, Expiry, &'a Row)>> {
     if restored.is_empty() {
@@ -163,7 +182,7 @@ async fn still_with_words<'a>(
     }
     let keys: Vec<&RowKey> = restored.iter().map(|(_, _, row)| &row.key).collect();
     let with_words: HashSet<usize> =
-        prosody::with_words(connection, &keys).await?.into_iter().collect();
+        archive.with_words(connection, &keys).await?.into_iter().collect();
     let kept = restored.into_iter().enumerate().filter(|(at, _)| with_words.contains(at));
     Ok(kept.map(|(_, it)| it).collect())
 }
@@ -171,6 +190,7 @@ async fn still_with_words<'a>(
 /// Records, then looks again: what was erased between reading and recording is dropped.
 async fn record(
     connection: &mut PgConnection,
+    archive: &Archive,
     missing: Vec<(Expiry, &Row)>,
     reconciled: &mut Reconciled,
 ) -> Result<Vec<(String, String, String)>> {
@@ -185,14 +205,13 @@ async fn record(
         .collect();
     let keys: Vec<&RowKey> = new.iter().map(|(_, _, row)| &row.key).collect();
     let standing: HashSet<usize> =
-        prosody::still_there(connection, &keys).await?.into_iter().collect();
+        archive.still_there(connection, &keys).await?.into_iter().collect();
     let (mut vanished, mut copies) = (Vec::new(), Vec::new());
-    for (position, (id, expiry, row)) in new.into_iter().enumerate() {
+    for (position, (id, expiry, _)) in new.into_iter().enumerate() {
         if !standing.contains(&position) {
             vanished.push(id);
             continue;
         }
-        reconciled.known.insert(row.key.row_number);
         match expiry.phase {
             Phase::Pending => reconciled.recorded.push((expiry.store, expiry.reason)),
             Phase::Placeholder => reconciled.adopted += 1,
@@ -208,7 +227,11 @@ async fn record(
 }
 
 fn name(key: &RowKey) -> Name<'_> {
-    (key.store, &key.host, &key.owner, &key.archive_id)
+    (key.store, &key.host, &key.owner, &key.archive_id, &key.digest)
+}
+
+fn identity(key: &RowKey) -> (i64, Vec<u8>) {
+    (key.row_number, key.digest.clone())
 }
 
 impl<'a> Read<'a> {
@@ -228,6 +251,7 @@ impl<'a> Read<'a> {
     /// What the ledger should say of this row. A timer that runs keeps its start.
     fn expiry(
         &self,
+        archive: &Archive,
         entry: Option<&Entry>,
         undelivered: bool,
         context: Context<'_>,
@@ -242,11 +266,18 @@ impl<'a> Read<'a> {
         );
         let (due_at, reason, phase) = match facts.expired_until {
             // What a placeholder once was is not known any more; no label tells it.
+            Some(_) if !archive.deletes_from(key.store) => return None,
             Some(until) => (until, Reason::Timer, Phase::Placeholder),
             None => {
                 let placement = Placement { store: key.store, runs_from, undelivered };
-                let verdict = policy::decide(facts, &placement, context.rules)?;
-                (verdict.due_at, verdict.reason, Phase::Pending)
+                let (due_at, reason) = match policy::judge(facts, &placement, context.rules) {
+                    Judgement::Goes(verdict) => (verdict.due_at, verdict.reason),
+                    Judgement::Stays(because) if policy::waits(key.store, &because, facts) => {
+                        (LATEST, Reason::Undelivered)
+                    }
+                    Judgement::Stays(_) => return None,
+                };
+                (due_at, reason, Phase::Pending)
             }
         };
         let is_copy = key.store == Store::Queue && phase == Phase::Pending;
@@ -258,6 +289,7 @@ impl<'a> Read<'a> {
             archive_id: key.archive_id.clone(),
             row_number: key.row_number,
             stamped_at: key.stamped_at,
+            digest: key.digest.clone(),
             copy_of: stanza_id.map(|it| it.id.clone()),
             runs_from,
             due_at,
@@ -265,13 +297,27 @@ impl<'a> Read<'a> {
             phase,
             backlog: match entry {
                 Some(entry) => entry.expiry.backlog,
-                None => phase == Phase::Pending && key.row_number <= context.backlog_upto,
+                None => phase == Phase::Pending && context.backlog.holds(key),
             },
         })
     }
 }
 
+/// Ends a page at `end`. An archive row at the very end is left to the next page, which may begin with
+/// its copy in the offline queue: the row must not go before that copy is known.
+pub(super) fn end_page(rows: &mut Vec<Row>, from: i64, end: i64) -> i64 {
+    let at_the_end = |row: &mut Row| {
+        row.key.store == Store::Archive && row.key.row_number == end && end - 1 > from
+    };
+    if rows.pop_if(at_the_end).is_some() { end - 1 } else { end }
+}
+
 impl Reconciled {
+    /// The entry stands for one of the rows.
+    pub(super) fn knows(&self, entry: &Entry) -> bool {
+        self.known.contains(&(entry.expiry.row_number, entry.expiry.digest.clone()))
+    }
+
     fn note_timers(&mut self, read: &Read<'_>) {
         let invalid = read.facts.as_ref().map_or(0, |facts| facts.timers.invalid);
         if invalid > 0 {

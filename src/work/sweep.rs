@@ -9,16 +9,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    inspect::{ARCHIVE, CANDIDATE_BYTES, CANDIDATES, SPAN_ROWS, is_cut},
-    reconcile::{Context, reconcile},
+    TRANSACTION_LIMIT,
+    inspect::{CANDIDATE_BYTES, CANDIDATES, SPAN_ROWS, is_cut},
+    reconcile::{Backlog, Context, end_page, reconcile},
     row_key,
 };
 use crate::{
-    archive::{RowKey, prosody},
-    database::{Named, Result},
+    archive::{Archive, RowKey, Table},
+    database::{Named, Result, in_time},
     ledger::{self, Entry, Found, Sweep},
     metrics::{Metrics, Repair},
-    model::{Outcome, Rules, Timestamp},
+    model::{Outcome, Rules, Store, Timestamp},
     policy,
 };
 
@@ -46,9 +47,9 @@ pub struct Settings {
 /// What one transaction of a sweep did; added up, what a sweep did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// The sweep came to its end with this transaction.
+    /// The sweep came to its end with this transaction, that of the last table.
     pub completed: bool,
-    /// It has come to this row of the archive.
+    /// It has come to this row of the table.
     pub position: i64,
     /// It goes up to this row.
     pub upto: i64,
@@ -59,14 +60,15 @@ pub struct Progress {
 /// The sweep of one archive.
 pub struct Sweeper {
     pool: PgPool,
+    archive: Archive,
     settings: Settings,
     metrics: Arc<Metrics>,
 }
 
 impl Sweeper {
     /// A sweep that starts with [`Sweeper::run`], or step by step.
-    pub fn new(pool: PgPool, settings: Settings, metrics: Arc<Metrics>) -> Self {
-        Self { pool, settings, metrics }
+    pub fn new(pool: PgPool, archive: Archive, settings: Settings, metrics: Arc<Metrics>) -> Self {
+        Self { pool, archive, settings, metrics }
     }
 
     /// Sweeps whenever it is time, until stopped. `sweeping` says whether one is under way.
@@ -78,7 +80,7 @@ impl Sweeper {
             if !asked {
                 asked = self.request_if_rules_changed().await.is_ok();
             }
-            let pause = match self.step().await {
+            let pause = match in_time("sweep", TRANSACTION_LIMIT, self.step()).await {
                 Ok(Some(progress)) => {
                     failures = 0;
                     sweeping.send_replace(!progress.completed);
@@ -86,6 +88,10 @@ impl Sweeper {
                 }
                 Ok(None) => {
                     sweeping.send_replace(false);
+                    LOOK_EVERY
+                }
+                Err(error) if error.is_contention() => {
+                    debug!(%error, "the sweep waits for another session");
                     LOOK_EVERY
                 }
                 Err(error) => {
@@ -110,13 +116,16 @@ impl Sweeper {
     /// that two daemons that differ do not sweep for ever.
     async fn request_if_rules_changed(&self) -> Result<()> {
         let mut connection = self.pool.acquire().await.named("sweep_connect")?;
-        match ledger::sweep(&mut connection, ARCHIVE).await? {
-            Some(sweep) if sweep.requested || self.judged_alike(&sweep) => Ok(()),
-            _ => {
-                info!("a sweep is due: hosts, timers or hints are new");
-                self.request().await
+        for table in self.archive.tables() {
+            match ledger::sweep(&mut connection, table.name()).await? {
+                Some(sweep) if sweep.requested || self.judged_alike(&sweep) => {}
+                _ => {
+                    info!("a sweep is due: hosts, timers or hints are new");
+                    return self.request().await;
+                }
             }
         }
+        Ok(())
     }
 
     /// The sweep under way, or the last one where there is none, judges as we do.
@@ -128,52 +137,70 @@ impl Sweeper {
     /// Asks for a sweep from the start.
     pub async fn request(&self) -> Result<()> {
         let mut connection = self.pool.acquire().await.named("sweep_connect")?;
-        ledger::request_sweep(&mut connection, ARCHIVE).await
-    }
-
-    /// Asks for a sweep, unless one is under way that judges as we do: that one, as it stands, is
-    /// returned, and the next steps go on with it.
-    pub async fn request_or_resume(&self) -> Result<Option<Sweep>> {
-        match self.standing().await? {
-            Some(sweep)
-                if sweep.started_at.is_some() && !sweep.requested && self.judged_alike(&sweep) =>
-            {
-                Ok(Some(sweep))
-            }
-            _ => self.request().await.map(|()| None),
+        for table in self.archive.tables() {
+            ledger::request_sweep(&mut connection, table.name()).await?;
         }
+        Ok(())
     }
 
-    /// How the sweep stands, whoever is at it.
-    pub async fn standing(&self) -> Result<Option<Sweep>> {
+    /// Asks for a sweep, unless one is under way that judges as we do: the next steps go on with that
+    /// one, which is returned as it stands.
+    pub async fn request_or_resume(&self) -> Result<Option<Vec<Sweep>>> {
+        let sweeps = self.standing().await?;
+        let goes_on = |it: &Sweep| it.started_at.is_some() && !it.requested;
+        let alike = |it: &Sweep| it.requested || self.judged_alike(it);
+        if sweeps.iter().any(goes_on) && sweeps.iter().all(alike) {
+            return Ok(Some(sweeps));
+        }
+        self.request().await.map(|()| None)
+    }
+
+    /// How the sweep of each table stands, whoever is at it.
+    pub async fn standing(&self) -> Result<Vec<Sweep>> {
         let mut connection = self.pool.acquire().await.named("sweep_connect")?;
-        ledger::sweep(&mut connection, ARCHIVE).await
+        let tables = self.archive.tables();
+        let sweeps = ledger::sweeps(&mut connection).await?;
+        let ours = |name: &str| tables.iter().any(|table| table.name() == name);
+        Ok(sweeps.into_iter().filter(|(name, _)| ours(name)).map(|(_, sweep)| sweep).collect())
     }
 
     /// One transaction. `None` where there is nothing to do, or another daemon is at it.
     pub async fn step(&self) -> Result<Option<Progress>> {
+        let tables = self.archive.tables();
+        for (at, table) in tables.iter().enumerate() {
+            if let Some(progress) = self.step_of(table).await? {
+                let completed = progress.completed && at + 1 == tables.len();
+                return Ok(Some(Progress { completed, ..progress }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn step_of(&self, table: &Table) -> Result<Option<Progress>> {
+        let name = table.name();
         let mut transaction = self.pool.begin().await.named("sweep_begin")?;
-        let Some(mut sweep) = ledger::lock_sweep(&mut transaction, ARCHIVE).await? else {
+        let Some(mut sweep) = ledger::lock_sweep(&mut transaction, name).await? else {
             return Ok(None);
         };
-        let horizon = prosody::horizon(&mut transaction).await?;
+        let horizon = table.horizon(&mut transaction).await?;
         if sweep.requested || (sweep.started_at.is_none() && self.is_due(&sweep, horizon.now)) {
-            let rules = self.fingerprint();
-            ledger::start_sweep(&mut transaction, ARCHIVE, horizon.newest, &rules).await?;
-            info!(upto_sort_id = horizon.newest, "a sweep begins");
+            let first = table.span_end(&mut transaction, (0, horizon.newest), 1).await?;
+            let span = (first.map_or(0, |(first, _)| first.saturating_sub(1)), horizon.newest);
+            ledger::start_sweep(&mut transaction, name, span, &self.fingerprint()).await?;
+            info!(table = name, upto = horizon.newest, "a sweep begins");
             sweep = Sweep { position: 0, upto: horizon.newest, ..sweep };
         } else if sweep.started_at.is_none() {
             return Ok(None);
         }
         let progress = if sweep.position < sweep.upto {
-            self.sweep_archive(&mut transaction, &sweep, horizon.now).await?
+            self.sweep_archive(&mut transaction, table, &sweep, horizon.now).await?
         } else {
-            self.sweep_ledger(&mut transaction, &sweep).await?
+            self.sweep_ledger(&mut transaction, table, &sweep).await?
         };
         let Progress { position, found, .. } = progress;
-        ledger::move_sweep(&mut transaction, ARCHIVE, position, found).await?;
+        ledger::move_sweep(&mut transaction, name, position, found).await?;
         if progress.completed {
-            ledger::complete_sweep(&mut transaction, ARCHIVE).await?;
+            ledger::complete_sweep(&mut transaction, name).await?;
         }
         transaction.commit().await.named("sweep_commit")?;
         self.count(progress, horizon.now);
@@ -196,40 +223,45 @@ impl Sweeper {
     async fn sweep_archive(
         &self,
         connection: &mut PgConnection,
+        table: &Table,
         sweep: &Sweep,
         now: Timestamp,
     ) -> Result<Progress> {
         let (from, upto) = (sweep.position, sweep.upto);
-        let span = prosody::span_end(connection, from, upto, SPAN_ROWS).await?;
+        let span = table.span_end(connection, (from, upto), SPAN_ROWS).await?;
         let (end, count) = span.unwrap_or((upto, 0));
         let limits = (CANDIDATES, CANDIDATE_BYTES);
         let hosts = &self.settings.hosts;
-        let rows = prosody::candidates(connection, hosts, (from, end), limits).await?;
-        let (at, count) = match rows.last() {
+        let mut rows = table.candidates(connection, hosts, (from, end), limits).await?;
+        let (end, count) = match rows.last() {
             Some(last) if is_cut(&rows) => {
                 let at = last.key.row_number;
-                let read = prosody::span_end(connection, from, at, SPAN_ROWS).await?;
+                let read = table.span_end(connection, (from, at), SPAN_ROWS).await?;
                 (at, read.map_or(0, |(_, count)| count))
             }
             // The last span ends where the sweep does, not at the last row that stands.
             _ if count < SPAN_ROWS => (upto, count),
             _ => (end, count),
         };
-        let backlog_upto = self.backlog_upto(connection).await?;
-        let context = Context { rules: &self.settings.rules, now, backlog_upto, restores: true };
-        let reconciled = reconcile(connection, &rows, context).await?;
+        let at = if end < upto { end_page(&mut rows, from, end) } else { end };
+        // What is left to the next page counts there.
+        let count = if at < end { count - 1 } else { count };
+        let backlog = self.backlog(connection).await?;
+        let context = Context { rules: &self.settings.rules, now, backlog, restores: true };
+        let reconciled = reconcile(connection, &self.archive, &rows, context).await?;
         for (_, reason) in &reconciled.recorded {
             self.metrics.expiries_recorded.of(*reason).inc();
         }
         let mut dropped = 0;
         let mut after = from;
         loop {
-            let entries = ledger::entries_between(connection, (after, at), ENTRIES).await?;
+            let span = (after, at);
+            let entries =
+                ledger::entries_between(connection, table.stores(), span, ENTRIES).await?;
             let Some(last) = entries.last() else { break };
             after = last.expiry.row_number;
             let full = i64::try_from(entries.len()).is_ok_and(|n| n >= ENTRIES);
-            let stale =
-                entries.into_iter().filter(|it| !reconciled.known.contains(&it.expiry.row_number));
+            let stale = entries.into_iter().filter(|it| !reconciled.knows(it));
             dropped += self.drop_stale(connection, stale.collect()).await?;
             if !full {
                 break;
@@ -249,9 +281,14 @@ impl Sweeper {
     }
 
     /// Entries beyond the archive's end: of rows that a restore took away, or that are new.
-    async fn sweep_ledger(&self, connection: &mut PgConnection, sweep: &Sweep) -> Result<Progress> {
+    async fn sweep_ledger(
+        &self,
+        connection: &mut PgConnection,
+        table: &Table,
+        sweep: &Sweep,
+    ) -> Result<Progress> {
         let span = (sweep.position, i64::MAX);
-        let entries = ledger::entries_between(connection, span, ENTRIES).await?;
+        let entries = ledger::entries_between(connection, table.stores(), span, ENTRIES).await?;
         let completed = i64::try_from(entries.len()).is_ok_and(|n| n < ENTRIES);
         let position = entries.last().map_or(sweep.position, |it| it.expiry.row_number);
         let dropped = self.drop_gone(connection, entries).await?;
@@ -282,7 +319,7 @@ impl Sweeper {
         let keys: Vec<RowKey> = entries.iter().map(|it| row_key(&it.expiry)).collect();
         let keys: Vec<&RowKey> = keys.iter().collect();
         let standing: HashSet<usize> =
-            prosody::still_there(connection, &keys).await?.into_iter().collect();
+            self.archive.still_there(connection, &keys).await?.into_iter().collect();
         let gone = entries.iter().enumerate().filter(|(at, _)| !standing.contains(at));
         let ids: Vec<i64> = gone.map(|(_, entry)| entry.id).collect();
         if !ids.is_empty() {
@@ -291,12 +328,22 @@ impl Sweeper {
         Ok(ids.len())
     }
 
-    async fn backlog_upto(&self, connection: &mut PgConnection) -> Result<i64> {
+    async fn backlog(&self, connection: &mut PgConnection) -> Result<Backlog> {
+        let mut backlog = Backlog::default();
         if !self.settings.hold_backlog || ledger::control(connection).await?.backlog_accepted {
-            return Ok(0);
+            return Ok(backlog);
         }
-        let cursor = ledger::cursor(connection, ARCHIVE).await?;
-        Ok(cursor.map_or(i64::MAX, |cursor| cursor.first_position))
+        for table in self.archive.tables() {
+            let cursor = ledger::cursor(connection, table.name()).await?;
+            let upto = cursor.map_or(i64::MAX, |cursor| cursor.first_position);
+            if table.stores().contains(&Store::Queue) {
+                backlog.queued = upto;
+            }
+            if table.stores().contains(&Store::Archive) {
+                backlog.archived = upto;
+            }
+        }
+        Ok(backlog)
     }
 
     fn count(&self, progress: Progress, now: Timestamp) {

@@ -6,11 +6,22 @@ use std::{
 };
 
 use sqlx::{PgPool, postgres::PgListener};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{database::Error, ledger::CHANNEL, metrics::Metrics, model::Timestamp};
+use crate::{
+    database::{Error, Named, in_time},
+    ledger::CHANNEL,
+    metrics::Metrics,
+    model::Timestamp,
+};
+
+/// So often we make sure that the connection is still there: one that was cut says nothing.
+const ASK_EVERY: Duration = Duration::from_secs(10);
+
+/// For the answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// A bell with a note: the earliest due time that was recorded since somebody last looked.
 #[derive(Debug, Default)]
@@ -72,9 +83,17 @@ async fn listen_once(pool: &PgPool, wake: &Wake, told: &mut bool) -> Result<(), 
     }
     // What was said while nobody listened is not known: look at everything.
     wake.ring(Timestamp::UNIX_EPOCH);
-    while let Some(notification) = listener.try_recv().await.map_err(named)? {
+    loop {
+        let Ok(received) = timeout(ASK_EVERY, listener.try_recv()).await else {
+            in_time("listen", ANSWER_WITHIN, ask(&mut listener)).await?;
+            continue;
+        };
+        let Some(notification) = received.map_err(named)? else { return Ok(()) };
         let micros = notification.payload().parse().unwrap_or(0);
         wake.ring(Timestamp::from_timestamp_micros(micros).unwrap_or(Timestamp::UNIX_EPOCH));
     }
-    Ok(())
+}
+
+async fn ask(listener: &mut PgListener) -> Result<(), Error> {
+    sqlx::raw_sql("-- listening").execute(listener).await.map(drop).named("listen")
 }

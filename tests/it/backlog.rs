@@ -5,7 +5,7 @@ use std::time::Duration;
 use ephemerd_lab::rows::{ArchiveRow, Bulk, insert};
 use ephemerd_lab::{DaemonConfig, Lab, Result};
 
-use crate::support::{ephemeral, now, number, printed, start, told, wait_for_number};
+use crate::support::{marked, now, number, printed, start, told, wait_for_number};
 
 const MARKED: &str =
     "SELECT count(*) FROM prosodyarchive WHERE value LIKE '%urn:xmpp:ephemeral:0%'";
@@ -21,8 +21,8 @@ async fn history() -> Result<(Lab, DaemonConfig)> {
     insert(
         pool,
         &[
-            ArchiveRow::room("den", "room-1", now - 100, &ephemeral("room", 1)),
-            ArchiveRow::archive("peter", "not-yet", now - 100, &ephemeral("not yet", 86_400)),
+            ArchiveRow::room("den", "room-1", now - 100, &marked("room", 1)),
+            ArchiveRow::archive("peter", "not-yet", now - 100, &marked("not yet", 86_400)),
         ],
     )
     .await?;

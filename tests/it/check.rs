@@ -5,7 +5,7 @@ use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::{DaemonConfig, Lab, PgBouncer, Postgres, Result};
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::support::{ephemeral, now, printed, run, told};
+use crate::support::{marked, now, printed, run, told};
 
 /// What `check` prints, whose exit code is 1.
 async fn failing(config: &DaemonConfig) -> Result<String> {
@@ -24,8 +24,8 @@ async fn lab() -> Result<(Lab, DaemonConfig)> {
     let lab = Lab::database_only().await?;
     let pool = lab.database.superuser();
     let rows = [
-        ArchiveRow::archive("peter", "1", now(pool).await?, &ephemeral("word", 60)),
-        ArchiveRow::room("den", "2", now(pool).await?, &ephemeral("word", 60)),
+        ArchiveRow::archive("peter", "1", now(pool).await?, &marked("word", 60)),
+        ArchiveRow::room("den", "2", now(pool).await?, &marked("word", 60)),
     ];
     insert(pool, &rows).await?;
     let config = DaemonConfig::for_database(&lab.database)?;
@@ -78,7 +78,7 @@ async fn the_way_to_the_database() -> Result<()> {
                     check the host and port in database.url, and that PostgreSQL runs there\n";
     assert!(away.contains(expected), "{away}");
     let wrong = failing(&config.clone().set_file("database.password_file", "wrong")).await?;
-    let expected = "problem  The database cannot be used: connect: SQLSTATE 28P01.\n         \
+    let expected = "problem  The database cannot be used: connect: SQLSTATE 28P01 (the database does not accept our role or password).\n         \
                     check the role in database.url, its password, and the server's pg_hba.conf\n";
     assert!(wrong.contains(expected), "{wrong}");
     let postgres = Postgres::shared().await?;
@@ -249,7 +249,7 @@ async fn hosts_that_differ() -> Result<()> {
         "{text}"
     );
     let pool = lab.database.superuser();
-    let row = ArchiveRow::archive("peter", "3", now(pool).await?, &ephemeral("word", 60));
+    let row = ArchiveRow::archive("peter", "3", now(pool).await?, &marked("word", 60));
     insert(pool, &[ArchiveRow { host: "other.localhost".to_owned(), ..row }]).await?;
     let config = config.set("archive.hosts", vec!["localhost", "conference.localhost", "typo"]);
     let text = failing(&config).await?;
@@ -264,35 +264,36 @@ async fn hosts_that_differ() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn pools_that_break_sessions() -> Result<()> {
     let (lab, config) = lab().await?;
-    let config = config.unset("database.password_file");
-    let through = |pool: &PgBouncer| config.clone().set("database.url", pool.url());
+    let through =
+        |pool: &PgBouncer| config.clone().set("database.url", pool.url_without_password());
+    let remedy = "\n         a connection pooler stands between: let database.url lead to PostgreSQL itself; ";
 
-    let pool = PgBouncer::start(&lab.database, "session", "extra_float_digits").await?;
+    let pool = PgBouncer::start(&lab.database, "pool_mode = session").await?;
     let text = failing(&through(&pool)).await?;
-    assert!(
-        text.contains("problem  The database cannot be used: connect: SQLSTATE 08P01.\n"),
-        "{text}"
-    );
-    assert!(text.contains("let it pool sessions and pass `options` on"), "{text}");
+    let refused = "problem  The database cannot be used: connect: SQLSTATE 08P01.";
+    assert!(text.contains(&format!("{refused}{remedy}")), "{text}");
 
-    let ignored = "extra_float_digits,options";
-    let pool = PgBouncer::start(&lab.database, "session", ignored).await?;
+    let ignored = "ignore_startup_parameters = extra_float_digits, options";
+    let in_sessions = format!("pool_mode = session\n{ignored}");
+    let pool = PgBouncer::start(&lab.database, &in_sessions).await?;
     let text = failing(&through(&pool)).await?;
-    assert!(text.contains("problem  The settings of our sessions do not arrive"), "{text}");
+    let lost = "problem  The settings of our sessions do not arrive, lock_timeout for one.";
+    assert!(text.contains(&format!("{lost}{remedy}")), "{text}");
     assert!(!text.contains("Sessions do not belong to us alone"), "{text}");
 
     let name = lab.database.name();
     let settings = format!("ALTER ROLE ephemerd IN DATABASE {name} SET lock_timeout = '100ms'");
     sql(lab.database.superuser(), &settings).await?;
-    let pool = PgBouncer::start(&lab.database, "session", ignored).await?;
+    let pool = PgBouncer::start(&lab.database, &in_sessions).await?;
     let text = failing(&through(&pool)).await?;
     let good = "good     Sessions keep their settings and locks, and hear notifications.\n";
     assert!(text.contains(good), "{text}");
 
-    let pool = PgBouncer::start(&lab.database, "transaction", ignored).await?;
+    let pool = PgBouncer::start(&lab.database, ignored).await?;
     let text = failing(&through(&pool)).await?;
-    assert!(text.contains("problem  Sessions do not belong to us alone: "), "{text}");
-    assert!(text.contains("let it pool sessions (pool_mode = session)"), "{text}");
+    let shared =
+        "problem  Sessions do not belong to us alone: what one session sets, another one has.";
+    assert!(text.contains(&format!("{shared}{remedy}")), "{text}");
     Ok(())
 }
 

@@ -304,7 +304,8 @@ async fn it_stops_at_once_whatever_it_waits_for() {
 macro_rules! probed {
     ($server:ident, $serve:expr) => {{
         let settings = $server.settings();
-        let (findings, ()) = tokio::join!(probe(&settings), $serve);
+        let probed = async { tokio::join!(probe(&settings), $serve) };
+        let (findings, ()) = timeout(DEADLINE, probed).await.expect("a probe ends");
         let [finding]: [Finding; 1] = findings.try_into().unwrap();
         finding
     }};

@@ -103,7 +103,7 @@ async fn long_and_many_children_survive() {
     let long_name = format!("<{0}></{0}>", "n".repeat(300_000));
     all_survive(&[
         ("400 KB of text", none(), "x".repeat(400_000), "bad-request"),
-        ("12 MB of text", none(), "x".repeat(12 * MIB), "policy-violation"),
+        ("2 MB of text", none(), "x".repeat(2 * MIB), "policy-violation"),
         ("400 KB of references", none(), "&#x26;".repeat(66_000), "bad-request"),
         ("2 MB of CDATA", none(), format!("<![CDATA[{}]]>", "]<".repeat(MIB)), "policy-violation"),
         ("100,000 children", none(), "<a/>".repeat(100_000), "bad-request"),
@@ -161,7 +161,7 @@ async fn fill(peer: &mut Peer, length: usize, what: &str) {
     for _ in 0..length / part.len() {
         peer.send(&part).await;
         let grown = resident().saturating_sub(before);
-        assert!(grown < 8 * MIB, "{grown} bytes more after {what:?}");
+        assert!(grown < 6 * MIB, "{grown} bytes more after {what:?}");
     }
 }
 
@@ -175,13 +175,13 @@ async fn stanzas_without_end() {
         ("<", "long-name-", "/>"),
     ] {
         peer.send(format!("<iq type='get' id='1' from='a@b/c' to='{JID}'>{start}")).await;
-        fill(&mut peer, 24 * MIB, what).await;
+        fill(&mut peer, 12 * MIB, what).await;
         let answer = peer.ask(format!("{end}</iq>")).await;
         assert_answer(&answer, "policy-violation", what);
     }
     assert_eq!(running.metrics.component_reconnects.get(), 0);
     peer.send("<message>").await;
-    fill(&mut peer, 24 * MIB, "<deeper>").await;
+    fill(&mut peer, 12 * MIB, "<deeper>").await;
 }
 
 /// In a process of its own, because tests beside it have memory of their own.

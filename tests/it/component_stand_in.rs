@@ -1,12 +1,12 @@
 //! A server's component port, played by hand: the tests decide when it says what.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ephemerd::component::{Settings, Timing, run};
 use ephemerd::metrics::Metrics;
 use minidom::Element;
 use sha1::{Digest, Sha1};
-use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;

@@ -4,7 +4,7 @@ use ephemerd_lab::daemon::command_with_input;
 use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::{DaemonConfig, Lab, Result};
 
-use crate::support::{ephemeral, now, number, printed, program, run, start, told, wait_for_number};
+use crate::support::{marked, now, number, printed, program, run, start, told, wait_for_number};
 
 /// A configuration whose database nobody answers for.
 fn without_database() -> DaemonConfig {
@@ -29,7 +29,7 @@ const AT: [&str; 2] = ["--archived-at", "2026-01-31T12:00:00Z"];
 /// A stanza is explained without a database, verdict or not, readable or not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stanza_is_explained_in_a_sentence() -> Result<()> {
-    let timer = ephemeral("word", 60);
+    let timer = marked("word", 60);
     let two = timer
         .replace("</message>", "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='90'/></message>");
     let cases = [
@@ -45,7 +45,7 @@ async fn a_stanza_is_explained_in_a_sentence() -> Result<()> {
              found: 2 timers, the shortest 60 s, content\n",
         ),
         (
-            ephemeral("word", 0),
+            marked("word", 0),
             "stays: a timer of zero means off; neither a timer nor a hint asks for it to go\n\
              found: 1 timer of zero, content\n",
         ),
@@ -100,10 +100,10 @@ async fn a_live_row_is_explained_with_its_entry() -> Result<()> {
     let config = DaemonConfig::for_database(&lab.database)?.set("archive.poll", "50ms");
     let daemon = start(&config).await?;
     let now = now(pool).await?;
-    let waiting = ephemeral("waiting", 60);
+    let waiting = marked("waiting", 60);
     let rows = [
-        ArchiveRow::archive("peter", "soon", now, &ephemeral("soon", 3_600)),
-        ArchiveRow::archive("peter", "gone", now - 60, &ephemeral("gone", 1)),
+        ArchiveRow::archive("peter", "soon", now, &marked("soon", 3_600)),
+        ArchiveRow::archive("peter", "gone", now - 60, &marked("gone", 1)),
         ArchiveRow::archive("rosa", "waiting", now, &waiting),
         ArchiveRow::queue("rosa", "queued", now, &waiting, "waiting"),
         ArchiveRow::room("den", "room", now, "<message><body>stays</body></message>"),

@@ -12,15 +12,23 @@ mod component;
 #[cfg(test)]
 mod component_hostile;
 #[cfg(test)]
+mod component_prosody;
+#[cfg(test)]
 mod component_stand_in;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
 mod docs;
 #[cfg(test)]
+mod ejabberd;
+#[cfg(test)]
 mod explain;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod hostile_accounts;
+#[cfg(test)]
+mod hostile_rows;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
@@ -28,11 +36,33 @@ mod import_law;
 #[cfg(test)]
 mod killed;
 #[cfg(test)]
+mod leader;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod logs;
+#[cfg(test)]
+mod offline;
+#[cfg(test)]
+mod patience;
+#[cfg(test)]
 mod pause;
+#[cfg(test)]
+mod poolers;
 #[cfg(test)]
 mod preview;
 #[cfg(test)]
+mod reliability;
+#[cfg(test)]
+mod restarts;
+#[cfg(test)]
+mod restored;
+#[cfg(test)]
 mod scraped;
+#[cfg(test)]
+mod sent;
+#[cfg(test)]
+mod sent_watch;
 #[cfg(test)]
 mod status;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::{DaemonConfig, Lab, Result};
 use sqlx::PgPool;
 
-use crate::support::{ephemeral, now, number, printed, run, start, told, wait_for_number};
+use crate::support::{marked, now, number, printed, run, start, told, wait_for_number};
 
 const WORDS: &str = "SELECT count(*) FROM prosodyarchive WHERE value LIKE '%<body>%'";
 const RECORDED: &str = "SELECT count(*) FROM ephemerd.expiries";
@@ -14,7 +14,7 @@ const RECORDED: &str = "SELECT count(*) FROM ephemerd.expiries";
 /// Archives messages that are due at once.
 async fn archive(pool: &PgPool, name: &str, count: u32) -> Result<()> {
     let old = now(pool).await? - 10;
-    let row = |nr| ArchiveRow::archive("peter", &format!("{name}-{nr}"), old, &ephemeral(name, 1));
+    let row = |nr| ArchiveRow::archive("peter", &format!("{name}-{nr}"), old, &marked(name, 1));
     insert(pool, &(0..count).map(row).collect::<Vec<_>>()).await.map(drop)
 }
 

@@ -5,7 +5,7 @@ use ephemerd_lab::{DaemonConfig, Lab, Result};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::support::{ephemeral, now, number, printed, told};
+use crate::support::{marked, now, number, printed, told};
 
 const HOUR: u32 = 3_600;
 const DAY: u32 = 24 * HOUR;
@@ -21,25 +21,20 @@ async fn archive(pool: &PgPool) -> Result<()> {
         .iter()
         .map(|timer| {
             let key = format!("timer-{timer}");
-            ArchiveRow::archive("peter", &key, now - 60, &ephemeral("timer", *timer))
+            ArchiveRow::archive("peter", &key, now - 60, &marked("timer", *timer))
         })
         .collect();
-    let plain = ephemeral("plain", 5).replace("ephemeral:0", "other:0");
-    let waiting = ephemeral("waiting", HOUR);
+    let plain = marked("plain", 5).replace("ephemeral:0", "other:0");
+    let waiting = marked("waiting", HOUR);
     rows.extend([
         ArchiveRow::archive("peter", "hint", now - 60, HINT),
-        ArchiveRow::room("den", "room", now - 60, &ephemeral("room", 2 * HOUR)),
+        ArchiveRow::room("den", "room", now - 60, &marked("room", 2 * HOUR)),
         ArchiveRow::archive("peter", "plain", now - 60, &plain),
-        ArchiveRow::archive(
-            "peter",
-            "broken",
-            now - 60,
-            &ephemeral("broken", 1).replace("</", "<"),
-        ),
+        ArchiveRow::archive("peter", "broken", now - 60, &marked("broken", 1).replace("</", "<")),
         ArchiveRow::archive("rosa", "waiting", now - 60, &waiting),
         ArchiveRow::queue("rosa", "queued", now - 60, &waiting, "waiting"),
     ]);
-    let other = ArchiveRow::archive("peter", "other-host", now - 60, &ephemeral("other", 1));
+    let other = ArchiveRow::archive("peter", "other-host", now - 60, &marked("other", 1));
     rows.push(ArchiveRow { host: "other.localhost".to_owned(), ..other });
     insert(pool, &rows).await.map(drop)
 }

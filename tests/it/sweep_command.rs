@@ -8,7 +8,7 @@ use ephemerd_lab::{Daemon, DaemonConfig, Lab, Result};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::support::{ephemeral, now, number, printed, program, start, told, wait_for_number};
+use crate::support::{marked, now, number, printed, program, start, told, wait_for_number};
 
 const RECORDED: &str = "SELECT count(*) FROM ephemerd.expiries";
 const READ: &str = "SELECT rows_read FROM ephemerd.sweeps";
@@ -70,24 +70,39 @@ async fn on_disk(config: &DaemonConfig) -> Result<Daemon> {
     Ok(daemon)
 }
 
-fn slowly(daemon: &Daemon) -> Child {
-    let mut command = Command::new(program());
-    command.arg("--config").arg(daemon.config_file()).args(["sweep", "--json"]);
-    command.env("EPHEMERD__SWEEP__ROWS_PER_SECOND", "10000").stdout(Stdio::piped());
-    command.spawn().expect("the command starts")
+/// A command that is ended with the test, however that ends.
+struct Running(Option<Child>);
+
+impl Running {
+    fn slow_sweep(daemon: &Daemon) -> Self {
+        let mut command = Command::new(program());
+        command.arg("--config").arg(daemon.config_file()).args(["sweep", "--json"]);
+        command.env("EPHEMERD__SWEEP__ROWS_PER_SECOND", "10000").stdout(Stdio::piped());
+        Self(Some(command.spawn().expect("the command starts")))
+    }
+
+    fn interrupt(mut self) -> (Option<i32>, Value) {
+        let child = self.0.take().expect("it runs");
+        let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(kill.expect("kill runs").success());
+        let output = child.wait_with_output().expect("the command ends");
+        (output.status.code(), serde_json::from_slice(&output.stdout).expect("it prints JSON"))
+    }
 }
 
-fn interrupt(child: Child) -> (Option<i32>, Value) {
-    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(kill.expect("kill runs").success());
-    let output = child.wait_with_output().expect("the command ends");
-    (output.status.code(), serde_json::from_slice(&output.stdout).expect("it prints JSON"))
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 async fn interrupted(pool: &PgPool, on_disk: &Daemon) -> Result<Value> {
-    let child = slowly(on_disk);
+    let sweep = Running::slow_sweep(on_disk);
     wait_for_number(pool, A_PART, 10_000).await?;
-    let (code, told) = interrupt(child);
+    let (code, told) = sweep.interrupt();
     assert_eq!(code, Some(1));
     assert_eq!(told["completed"], false);
     assert_eq!(told["found"]["rows"], number(pool, READ).await?);
@@ -103,7 +118,7 @@ async fn an_interrupted_one_is_gone_on_with() -> Result<()> {
     let stopped = interrupted(pool, &on_disk).await?;
     assert_eq!(stopped["resumed_at"], Value::Null);
     let recorded = number(pool, RECORDED).await?;
-    assert_eq!(recorded * 10, number(pool, READ).await?, "each row that was read is recorded");
+    assert_eq!(recorded, number(pool, READ).await? / 10, "each row that was read is recorded");
 
     let swept = told(&config, &["sweep"]).await?;
     assert_eq!(swept["resumed_at"], stopped["share"]);
@@ -158,8 +173,7 @@ async fn nothing_falls_between_the_sweep_and_the_first_start() -> Result<()> {
     let (lab, config) = lab(100).await?;
     let pool = lab.database.superuser();
     printed(&config, &["sweep"]).await?;
-    let row =
-        ArchiveRow::archive("peter", "between", now(pool).await?, &ephemeral("between", 9_999));
+    let row = ArchiveRow::archive("peter", "between", now(pool).await?, &marked("between", 9_999));
     insert(pool, &[row]).await?;
     let _daemon = start(&config).await?;
     let between = "SELECT count(*) FROM ephemerd.expiries WHERE archive_id = 'between' AND backlog";

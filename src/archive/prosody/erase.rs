@@ -1,21 +1,13 @@
-use std::collections::HashSet;
-
 use sqlx::PgConnection;
 
-use super::read::{Identities, position, still_there};
+use super::read::Identities;
 use crate::{
-    archive::{Erased, MAX_STANZA_BYTES, RowKey},
+    archive::{HEAD_CHARACTERS, MAX_STANZA_BYTES, RowKey, parts_by_bytes, position},
     database::{Named, Result},
 };
 
-/// How many bytes of a stanza's start are read to make its placeholder: its start tag.
-const HEAD_CHARACTERS: i32 = 4096;
-
-/// Queue rows are read whole to be blanked, so many bytes at a time.
-const BYTES_AT_ONCE: i64 = 16 * 1024 * 1024;
-
-/// Deletes the rows that are exactly these and that no other session holds.
-pub async fn delete(connection: &mut PgConnection, keys: &[&RowKey]) -> Result<Erased> {
+/// Deletes the rows that are exactly these and that no other session holds. Returns which, by position.
+pub async fn delete(connection: &mut PgConnection, keys: &[&RowKey]) -> Result<Vec<usize>> {
     let identities = Identities::of(keys.iter().copied());
     let deleted: Vec<i64> = sqlx::query_scalar(
         r#"-- prosody_delete
@@ -41,17 +33,18 @@ pub async fn delete(connection: &mut PgConnection, keys: &[&RowKey]) -> Result<E
     .fetch_all(&mut *connection)
     .await
     .named("prosody_delete")?;
-    outcome(connection, keys, deleted).await
+    Ok(deleted.into_iter().filter_map(position).collect())
 }
 
 /// Replaces the words of the rows that are exactly these and that no other session holds by what
-/// `replace` makes of them. `whole` reads stanzas whole (queue rows); else only their start.
+/// `replace` makes of them. `whole` reads stanzas whole (queue rows); else only their start. Returns which,
+/// by position, with the digest that they have now: none.
 pub async fn blank(
     connection: &mut PgConnection,
     keys: &[&RowKey],
     whole: bool,
     replace: impl Fn(&str) -> String,
-) -> Result<Erased> {
+) -> Result<Vec<(usize, Vec<u8>)>> {
     let identities = Identities::of(keys.iter().copied());
     let locked: Vec<(i64, i64, i32)> = sqlx::query_as(
         r#"-- prosody_lock
@@ -75,25 +68,12 @@ pub async fn blank(
     .await
     .named("prosody_lock")?;
     let characters = if whole { MAX_STANZA_BYTES } else { HEAD_CHARACTERS };
-    for part in parts_by_bytes(&locked) {
+    for part in parts_by_bytes(&locked, |row| row.2) {
         let sort_ids: Vec<i64> = part.iter().map(|(_, sort_id, _)| *sort_id).collect();
         replace_values(connection, &sort_ids, characters, &replace).await?;
     }
-    let done = locked.iter().map(|(position, ..)| *position).collect();
-    outcome(connection, keys, done).await
-}
-
-/// Splits so that each part holds few enough bytes, but always at least one row.
-fn parts_by_bytes(locked: &[(i64, i64, i32)]) -> impl Iterator<Item = &[(i64, i64, i32)]> {
-    let mut held = 0;
-    locked.chunk_by(move |(_, _, bytes), (_, _, next)| {
-        held += i64::from(*bytes);
-        let together = held + i64::from(*next) <= BYTES_AT_ONCE;
-        if !together {
-            held = 0;
-        }
-        together
-    })
+    let done = locked.into_iter().filter_map(|(ordinality, ..)| position(ordinality));
+    Ok(done.map(|position| (position, Vec::new())).collect())
 }
 
 async fn replace_values(
@@ -125,30 +105,4 @@ async fn replace_values(
     .await
     .named("prosody_blank")?;
     Ok(())
-}
-
-/// Tells the rows that were not taken apart: those that stand are locked, the others gone.
-async fn outcome(
-    connection: &mut PgConnection,
-    keys: &[&RowKey],
-    done: Vec<i64>,
-) -> Result<Erased> {
-    let mut taken = vec![false; keys.len()];
-    let done: Vec<usize> = done.into_iter().filter_map(position).collect();
-    for position in &done {
-        if let Some(taken) = taken.get_mut(*position) {
-            *taken = true;
-        }
-    }
-    let (left, left_keys): (Vec<usize>, Vec<&RowKey>) =
-        keys.iter().enumerate().filter(|(i, _)| taken.get(*i) == Some(&false)).unzip();
-    if left.is_empty() {
-        return Ok(Erased { done, ..Erased::default() });
-    }
-    let standing: HashSet<usize> = still_there(connection, &left_keys).await?.into_iter().collect();
-    let (mut gone, mut locked) = (Vec::new(), Vec::new());
-    for (i, position) in left.into_iter().enumerate() {
-        if standing.contains(&i) { locked.push(position) } else { gone.push(position) }
-    }
-    Ok(Erased { done, gone, locked })
 }

@@ -9,8 +9,7 @@ use crate::{
 /// The rows that have this id in the archives and the queue of this owner.
 pub async fn find(
     connection: &mut PgConnection,
-    host: &str,
-    owner: &str,
+    (host, owner): (&str, &str),
     archive_id: &str,
 ) -> Result<Vec<Row>> {
     const NAME: &str = "prosody_find";

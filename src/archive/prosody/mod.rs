@@ -11,11 +11,10 @@ mod read;
 
 pub use erase::{blank, delete};
 pub use find::find;
-pub use hosts::probe_hosts;
+pub use hosts::absent_hosts;
 pub use probe::probe;
 pub use read::{
-    ARCHIVE_ROWS_AT_ONCE, archive_rows, candidates, horizon, span_end, still_there, unlisted_hosts,
-    with_words,
+    archive_rows, candidates, horizon, span_end, still_there, unlisted_hosts, with_words,
 };
 
 use crate::model::{Stamp, Store, Timestamp};

@@ -2,7 +2,7 @@ use sqlx::{FromRow, PgConnection};
 
 use super::{stamp, store_name, store_named};
 use crate::{
-    archive::{Horizon, MAX_STANZA_BYTES, Row, RowKey},
+    archive::{Horizon, MAX_STANZA_BYTES, Row, RowKey, position},
     database::{Error, Named, Result},
     model::{Store, Timestamp},
 };
@@ -94,9 +94,6 @@ pub async fn candidates(
     .named(NAME)?;
     found.into_iter().map(|row| row.read(NAME)).collect()
 }
-
-/// How many rows [`archive_rows`] is asked for at once: each may be [`MAX_STANZA_BYTES`] long.
-pub const ARCHIVE_ROWS_AT_ONCE: usize = 8;
 
 /// The rows of users' archives with these (host, owner, archive id).
 pub async fn archive_rows(
@@ -215,11 +212,6 @@ impl Identities {
     }
 }
 
-/// From SQL's ordinality, which counts from 1, to a position.
-pub(super) fn position(ordinality: i64) -> Option<usize> {
-    usize::try_from(ordinality).ok()?.checked_sub(1)
-}
-
 #[derive(FromRow)]
 pub(super) struct StoredRow {
     sort_id: i64,
@@ -243,6 +235,7 @@ impl StoredRow {
             archive_id: self.key,
             row_number: self.sort_id,
             stamped_at: stamp.at,
+            digest: Vec::new(),
         };
         Ok(Row { key, stamp, xml: self.value })
     }

@@ -5,9 +5,9 @@ use tokio::time::Instant;
 
 use super::{super::row_key, Settings};
 use crate::{
-    archive::{Erased, RowKey, prosody},
+    archive::{Archive, Erased, RowKey},
     database::{Error, Named},
-    ledger::{self, Claim, Claimed, Claims, Phase},
+    ledger::{self, Claim, Claimed, Claims, Expiry, Phase},
     metrics::{FailureCause, Metrics},
     model::{Mode, Store, Timestamp},
     policy, stanza,
@@ -22,14 +22,22 @@ pub(super) struct Batch {
 }
 
 /// What became of one claimed entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Fate {
     /// Its words, or its placeholder's row, are gone.
     Erased(Mode),
+    /// Its words are gone; the row stands as a placeholder with this digest, and goes later.
+    Kept(Vec<u8>),
     /// Somebody else had taken it.
     AlreadyGone,
     /// Another session holds it.
     PutOff,
+}
+
+impl Fate {
+    fn mode(&self) -> Mode {
+        if let Self::Erased(mode) = self { *mode } else { Mode::Placeholder }
+    }
 }
 
 /// A transaction that failed: nothing of it stays.
@@ -48,6 +56,7 @@ impl From<Error> for Failure {
 /// Claims up to `rows` entries from `from` on and erases them. `None` where nothing is due.
 pub(super) async fn run(
     pool: &PgPool,
+    archive: &Archive,
     settings: &Settings,
     from: (Timestamp, i64),
     rows: u32,
@@ -63,7 +72,7 @@ pub(super) async fn run(
     let fates = if settings.dry_run {
         vec![Fate::Erased(Mode::DryRun); claims.entries.len()]
     } else {
-        let fates = erase(&mut transaction, settings, &claims).await.map_err(failed)?;
+        let fates = erase(&mut transaction, archive, settings, &claims).await.map_err(failed)?;
         transaction.commit().await.named("erase_commit").map_err(failed)?;
         fates
     };
@@ -103,6 +112,7 @@ impl Way {
 
 async fn erase(
     connection: &mut PgConnection,
+    archive: &Archive,
     settings: &Settings,
     claims: &Claims,
 ) -> Result<Vec<Fate>, Error> {
@@ -126,14 +136,14 @@ async fn erase(
             .collect();
         let keys: Vec<&RowKey> = keys.iter().collect();
         let erased = match way {
-            Way::Delete => prosody::delete(connection, &keys).await?,
+            Way::Delete => archive.delete(connection, &keys).await?,
             Way::Blank => {
                 let blank = |xml: &str| stanza::placeholder(xml, until);
-                prosody::blank(connection, &keys, false, blank).await?
+                archive.blank(connection, &keys, blank).await?
             }
             Way::BlankQueued => {
                 let blank = |xml: &str| stanza::blank_queued(xml, until);
-                prosody::blank(connection, &keys, true, blank).await?
+                archive.blank_queued(connection, &keys, blank).await?
             }
         };
         note(&mut fates, &group, &erased, way);
@@ -143,17 +153,17 @@ async fn erase(
 }
 
 fn note(fates: &mut [Fate], group: &[usize], erased: &Erased, way: Way) {
-    let told = [
-        (&erased.done, Fate::Erased(way.mode())),
-        (&erased.gone, Fate::AlreadyGone),
-        (&erased.locked, Fate::PutOff),
-    ];
-    for (positions, fate) in told {
-        for position in positions {
-            let slot = group.get(*position).and_then(|at| fates.get_mut(*at));
-            if let Some(slot) = slot {
-                *slot = fate;
-            }
+    let told = |positions: &[usize], fate: Fate| {
+        positions.iter().map(move |position| (*position, fate.clone())).collect::<Vec<_>>()
+    };
+    let done = told(&erased.done, Fate::Erased(way.mode()));
+    let kept = erased.placeholders.iter().map(|(at, digest)| (*at, Fate::Kept(digest.clone())));
+    let gone = told(&erased.gone, Fate::AlreadyGone);
+    let locked = told(&erased.locked, Fate::PutOff);
+    for (position, fate) in done.into_iter().chain(kept).chain(gone).chain(locked) {
+        let slot = group.get(position).and_then(|at| fates.get_mut(*at));
+        if let Some(slot) = slot {
+            *slot = fate;
         }
     }
 }
@@ -166,9 +176,14 @@ async fn settle(
     until: Timestamp,
 ) -> Result<(), Error> {
     let (mut forget, mut keep, mut put_off) = (Vec::new(), Vec::new(), Vec::new());
+    let mut renamed = Vec::new();
     for (Claimed { entry, .. }, fate) in claims.entries.iter().zip(fates) {
         match fate {
-            Fate::Erased(Mode::Placeholder) => keep.push(entry.id),
+            Fate::Kept(digest) if *digest == entry.expiry.digest => keep.push(entry.id),
+            Fate::Kept(digest) => {
+                forget.push(entry.id);
+                renamed.push(placeholder(&entry.expiry, digest, until));
+            }
             Fate::Erased(_) | Fate::AlreadyGone => forget.push(entry.id),
             Fate::PutOff => put_off.push(entry.id),
         }
@@ -176,6 +191,8 @@ async fn settle(
     if !forget.is_empty() {
         ledger::forget(connection, &forget).await?;
     }
+    // Two rows may have become the same: then one entry stands for both.
+    ledger::record(connection, &renamed).await?;
     if !keep.is_empty() {
         ledger::keep_placeholders(connection, &keep, until).await?;
     }
@@ -183,6 +200,18 @@ async fn settle(
         ledger::put_off(connection, &put_off).await?;
     }
     Ok(())
+}
+
+/// The entry of a row that has a new digest since its words are gone.
+fn placeholder(expiry: &Expiry, digest: &[u8], until: Timestamp) -> Expiry {
+    Expiry {
+        digest: digest.to_vec(),
+        phase: Phase::Placeholder,
+        due_at: until,
+        copy_of: None,
+        backlog: false,
+        ..expiry.clone()
+    }
 }
 
 impl Batch {
@@ -205,9 +234,12 @@ impl Batch {
             let expiry = &claimed.entry.expiry;
             match (fate, expiry.phase) {
                 (Fate::Erased(Mode::DryRun), Phase::Placeholder) => {}
-                (Fate::Erased(_), Phase::Placeholder) => metrics.placeholders_deleted.inc(),
-                (Fate::Erased(mode), Phase::Pending) => {
-                    metrics.erased.of(expiry.store, expiry.reason, *mode).inc();
+                (Fate::Erased(_) | Fate::Kept(_), Phase::Placeholder) => {
+                    metrics.placeholders_deleted.inc();
+                }
+                (Fate::Erased(_) | Fate::Kept(_), Phase::Pending) => {
+                    let mode = fate.mode();
+                    metrics.erased.of(expiry.store, expiry.reason, mode).inc();
                     let late = (self.claims.now - expiry.due_at).as_seconds_f64();
                     metrics.erase_delay_seconds.observe(late + took);
                 }

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use crate::database::Database;
+use crate::ejabberd::{self, Ejabberd, EjabberdConfig};
 use crate::postgres::Postgres;
 use crate::prosody::{Prosody, ProsodyConfig, Storage};
 use crate::server::{Endpoints, Server};
@@ -57,6 +58,24 @@ impl Lab {
         }
         database.apply_grants().await?;
         Ok(Lab { server, database })
+    }
+}
+
+impl Lab {
+    /// An ejabberd with SQL storage in the PostgreSQL that all tests share.
+    pub async fn ejabberd(config: &EjabberdConfig) -> Result<Lab<Ejabberd>> {
+        let database = Database::create(Postgres::shared().await?).await?;
+        let server = Ejabberd::start(config, &database).await?;
+        database.apply_grants().await?;
+        Ok(Lab { server, database })
+    }
+
+    /// A database with ejabberd's empty tables, without ejabberd.
+    pub async fn ejabberd_tables(config: &EjabberdConfig) -> Result<Self> {
+        let database = Database::create(Postgres::shared().await?).await?;
+        ejabberd::create_tables(config, &database).await?;
+        database.apply_grants().await?;
+        Ok(Self { server: (), database })
     }
 }
 

@@ -1,8 +1,8 @@
-//! A private PgBouncer of Debian's package, between the daemon and a database.
+//! A private PgBouncer, for what happens behind a pooler.
 
 use std::fs;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -12,56 +12,57 @@ use crate::database::Database;
 use crate::launch::{Launch, give, service_user};
 use crate::postgres::DAEMON_ROLE;
 use crate::process::Process;
-use crate::{Result, eventually, free_address, scratch};
+use crate::{LabError, PATIENCE, Result, eventually, free_address, scratch};
 
-const START_WITHIN: Duration = Duration::from_secs(10);
+const PROGRAM: &str = "/usr/sbin/pgbouncer";
 
-/// A running PgBouncer, ended when dropped. It lets everybody in as the daemon's role.
+/// A PgBouncer of Debian's package before one database, in transaction mode.
 pub struct PgBouncer {
     address: SocketAddr,
     database: String,
     _process: Process,
+    // Dropped last: the program must have ended before its folder goes.
     _folder: TempDir,
 }
 
 impl PgBouncer {
-    /// Starts one before this database. `pool_mode` is `session` or `transaction`, `ignored` what it drops of a client's
-    /// start-up parameters (`ignore_startup_parameters`).
-    pub async fn start(database: &Database, pool_mode: &str, ignored: &str) -> Result<Self> {
-        let (address, server) = (free_address()?, database.postgres().address());
-        let (name, password) = (database.name(), database.postgres().password());
-        let settings = format!(
-            "[databases]\n\
-             {name} = host={} port={} user={DAEMON_ROLE} password={password}\n\
-             [pgbouncer]\n\
-             listen_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\nauth_type = any\n\
-             pool_mode = {pool_mode}\nignore_startup_parameters = {ignored}\n",
-            server.ip(),
-            server.port(),
+    /// Starts it with these lines added to its section `[pgbouncer]`.
+    pub async fn start(database: &Database, settings: &str) -> Result<Self> {
+        if !Path::new(PROGRAM).exists() {
+            return Err(LabError::new("PgBouncer is not installed: apt-get install pgbouncer"));
+        }
+        let (address, folder) = (free_address()?, scratch::folder("pgbouncer")?);
+        let user = service_user("postgres", "postgresql")?;
+        let (postgres, at) = (database.postgres(), folder.path().display());
+        let password = postgres.password();
+        fs::write(folder.path().join("users"), format!("\"{DAEMON_ROLE}\" \"{password}\"\n"))?;
+        let config = format!(
+            "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+             listen_port = {}\nunix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {at}/users\n\
+             pool_mode = transaction\n{settings}\n",
+            postgres.address().port(),
             address.port(),
         );
-        let folder = scratch::folder("pgbouncer")?;
-        let user = service_user("postgres", "pgbouncer")?;
         let file = folder.path().join("pgbouncer.ini");
-        fs::write(&file, settings)?;
-        give(folder.path(), user.as_ref())?;
-        give(&file, user.as_ref())?;
-        let process = Launch::new("PgBouncer", "/usr/sbin/pgbouncer", Signal::SIGTERM)
+        fs::write(&file, config)?;
+        for path in [folder.path(), &file, &folder.path().join("users")] {
+            give(path, user.as_ref())?;
+        }
+        let process = Launch::new("PgBouncer", PROGRAM, Signal::SIGTERM)
             .user(user.as_ref())
-            .args([file.as_os_str()])
+            .args([&file])
             .spawn(&folder.path().join("log"))?;
-        eventually("PgBouncer to listen", START_WITHIN, async || {
-            if process.ended().is_some() {
-                return Err(process.complain("ended at its start"));
-            }
-            Ok(TcpStream::connect(address).await.ok())
+        eventually("PgBouncer's port", PATIENCE, async || match process.ended() {
+            Some(_) => Err(process.complain("ended at its start")),
+            None => Ok(TcpStream::connect(address).await.ok()),
         })
         .await?;
-        Ok(Self { address, database: name.to_owned(), _process: process, _folder: folder })
+        let database = database.name().to_owned();
+        Ok(Self { address, database, _process: process, _folder: folder })
     }
 
-    /// The daemon's URL through it.
-    pub fn url(&self) -> String {
+    /// The daemon's URL through it, without its password.
+    pub fn url_without_password(&self) -> String {
         format!("postgres://{DAEMON_ROLE}@{}/{}", self.address, self.database)
     }
 }

@@ -1,6 +1,7 @@
 //! A private PostgreSQL.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,6 +75,44 @@ impl Postgres {
         let role = format!("CREATE ROLE {SERVER_ROLE} LOGIN PASSWORD '{password}'");
         postgres.execute(&role).await?;
         Ok(postgres)
+    }
+
+    /// A hot stand-by of this server, which can only be read until [`Postgres::promote`].
+    pub async fn standby(&self) -> Result<Self> {
+        let standby = Self {
+            bin: self.bin.clone(),
+            user: self.user.clone(),
+            address: free_address()?,
+            password: self.password.clone(),
+            process: Mutex::new(None),
+            roles: Mutex::new(()),
+            folder: scratch::folder("standby")?,
+        };
+        give(standby.folder.path(), standby.user.as_ref())?;
+        Launch::new("pg_basebackup", self.bin.join("pg_basebackup"), Signal::SIGTERM)
+            .user(self.user.as_ref())
+            .env("PGPASSWORD", &self.password)
+            .args(["--host", "127.0.0.1", "--port", &self.address.port().to_string()])
+            .args([
+                "--username",
+                SUPERUSER,
+                "--checkpoint=fast",
+                "--no-sync",
+                "--write-recovery-conf",
+            ])
+            .args(["--pgdata".as_ref(), standby.data().as_os_str()])
+            .run()
+            .await?;
+        let settings =
+            fs::OpenOptions::new().append(true).open(standby.data().join("postgresql.auto.conf"));
+        settings?.write_all(standby.settings(&PostgresConfig::default()).as_bytes())?;
+        standby.resume().await?;
+        Ok(standby)
+    }
+
+    /// Makes a stand-by a server that can be written.
+    pub async fn promote(&self) -> Result<()> {
+        self.execute("SELECT pg_promote()").await
     }
 
     /// `127.0.0.1` and its port.
@@ -227,7 +266,8 @@ impl Postgres {
             format!("unix_socket_directories = '{}'", self.folder.path().display()),
             format!("fsync = {fsync}"),
             format!("full_page_writes = {fsync}"),
-            "max_connections = 300".to_owned(),
+            // As many tests run at once as the machine has cores, each with pools of several programs.
+            "max_connections = 1000".to_owned(),
             "max_wal_size = '4GB'".to_owned(),
             // In our folder, so that nothing stays in /dev/shm when we are killed.
             "dynamic_shared_memory_type = 'mmap'".to_owned(),

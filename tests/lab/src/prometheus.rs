@@ -34,7 +34,8 @@ pub struct Series {
 }
 
 impl Prometheus {
-    /// Starts it with a scrape of `target` each second, and with these files of rules.
+    /// Starts it with a scrape of `target` each second, and with these files of rules. The first scrape comes after some 5 s:
+    /// Prometheus takes in its targets that often.
     pub async fn start(target: SocketAddr, rules: &[&Path]) -> Result<Self> {
         let folder = scratch::folder("prometheus")?;
         let address = free_address()?;

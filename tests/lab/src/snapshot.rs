@@ -40,6 +40,20 @@ pub const PROSODY_ARCHIVES: Table = Table {
 pub const PROSODY_QUEUE: Table =
     Table { rows: "store = 'offline'", is_queue: true, ..PROSODY_ARCHIVES };
 
+/// ejabberd's archives of users and rooms.
+pub const EJABBERD_ARCHIVES: Table = Table {
+    name: "archive",
+    key: "id",
+    rows: "true",
+    xml: &["xml"],
+    text: &["txt"],
+    is_queue: false,
+};
+
+/// ejabberd's offline queues.
+pub const EJABBERD_QUEUE: Table =
+    Table { name: "spool", key: "seq", text: &[], is_queue: true, ..EJABBERD_ARCHIVES };
+
 /// All rows of one table as they stood at one time, every column of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {

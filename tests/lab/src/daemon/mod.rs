@@ -16,6 +16,7 @@ use crate::figures::Figures;
 use crate::http::{self, Response};
 use crate::launch::{Launch, Output};
 use crate::process::Process;
+use crate::usage::Usage;
 use crate::wait::PATIENCE;
 use crate::{LabError, Result, eventually, free_address, scratch};
 
@@ -67,6 +68,11 @@ impl Daemon {
     /// Its process id.
     pub fn pid(&self) -> i32 {
         self.process.pid()
+    }
+
+    /// What it has used so far.
+    pub fn usage(&self) -> Result<Usage> {
+        Usage::of(self.pid())
     }
 
     /// Its configuration file.

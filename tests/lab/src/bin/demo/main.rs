@@ -29,29 +29,36 @@ struct Args {
     keep: bool,
 }
 
+/// What runs at the end of the play.
+struct Stage {
+    lab: Lab<Prosody>,
+    daemon: Daemon,
+    _scene: Scene,
+    all_is_right: bool,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
     let mut view = View::new();
-    let ended = tokio::select! {
-        ended = run(&args, &mut view) => ended,
+    let played = tokio::select! {
+        played = play(&args, &mut view) => played.map(Some),
         stopped = stop_signal() => stopped.map(|()| None),
     };
-    // All servers have ended by now: dropping their values ends them.
-    match ended {
-        Ok(Some(code)) => code,
+    match played {
+        Ok(Some(stage)) => finish(&args, &view, stage).await,
         Ok(None) => {
-            view.line("Stopped; everything has ended.");
+            view.line("\nStopped; everything has ended.");
             ExitCode::from(130)
         }
         Err(error) => {
-            view.line(&format!("The demo failed: {error}"));
+            view.bad(&format!("The demo failed: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run(args: &Args, view: &mut View) -> Result<Option<ExitCode>> {
+async fn play(args: &Args, view: &mut View) -> Result<Stage> {
     let binary = std::path::absolute(&args.ephemerd)?;
     view.line("Peter and Rosa talk. Some of their messages carry a timer (XEP-0466); their server");
     view.line("archives everything all the same (XEP-0313), and ephemerd erases what is over.\n");
@@ -64,25 +71,32 @@ async fn run(args: &Args, view: &mut View) -> Result<Option<ExitCode>> {
     let daemon = Daemon::start(&binary, &config).await?;
     view.step("ephemerd", started);
     let mut scene = Scene::play(&lab, &mut Words::with_seed(rand::random())).await?;
-    view.line("\nWhat a query of the archive by each of the two finds, four times a second:\n");
+    view.line("\nWhat each of the two finds in the archives, asked four times a second:\n");
     watch(&mut scene, view).await?;
 
     let verdict = scene.verdict(&lab).await?;
-    let figures = daemon.figures().await?;
-    view.figures(&figures);
+    view.figures(&daemon.figures().await?);
     if verdict.is_good() {
-        view.good("What had to go is gone, and everything else stands byte for byte: checked by fresh clients");
-        view.good("and by SELECTs on the server's own tables.");
+        view.good("What had to go is gone, and everything else stands byte for byte:");
+        view.good("checked by fresh clients and by SELECTs on the server's own tables.");
     } else {
         view.bad(&format!("Something is wrong:\n{verdict}"));
     }
+    Ok(Stage { lab, daemon, _scene: scene, all_is_right: verdict.is_good() })
+}
+
+/// Ends everything, at once or when the user says so. The exit code is the verdict.
+async fn finish(args: &Args, view: &View, stage: Stage) -> ExitCode {
     if args.keep {
-        keep(&lab, &daemon, &binary, view).await?;
+        tell(args, view, &stage);
+        let _ = stop_signal().await;
     } else {
         view.line("\nNext: ./dev demo --keep leaves all this running to look around in;");
         view.line("      docs/configuration.md has every key, deploy/ what an installation needs.");
     }
-    Ok(Some(if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
+    let right = stage.all_is_right;
+    drop(stage);
+    if right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Looks again and again until everything with a timer is gone or should long be.
@@ -98,17 +112,17 @@ async fn watch(scene: &mut Scene, view: &mut View) -> Result<()> {
     }
 }
 
-async fn keep(
-    lab: &Lab<Prosody>,
-    daemon: &Daemon,
-    binary: &std::path::Path,
-    view: &View,
-) -> Result<()> {
-    let at = ephemerd_lab::Server::endpoints(&lab.server);
-    let config = daemon.config_file();
+/// Says where everything is.
+fn tell(args: &Args, view: &View, stage: &Stage) {
+    let Stage { lab, daemon, .. } = stage;
+    let (at, config) = (lab.endpoints(), daemon.config_file());
     view.line("\nEverything keeps running until Ctrl-C here:");
     view.line(&format!("  metrics   http://{}/metrics and /readyz", daemon.http()));
-    view.line(&format!("  ephemerd  {} --config {} --help", binary.display(), config.display()));
+    view.line(&format!(
+        "  ephemerd  {} --config {} --help",
+        args.ephemerd.display(),
+        config.display()
+    ));
     view.line(&format!("  database  psql '{}'", lab.database.superuser_url()));
     view.line(&format!(
         "  XMPP      {} without TLS, peter@localhost and rosa@localhost,",
@@ -116,8 +130,6 @@ async fn keep(
     ));
     view.line(&format!("            password {}, room {}", at.password, at.room(scene::ROOM)));
     view.line(&format!("  logs      {}", lab.server.log().display()));
-    std::future::pending::<()>().await;
-    Ok(())
 }
 
 async fn stop_signal() -> Result<()> {

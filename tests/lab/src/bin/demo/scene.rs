@@ -16,13 +16,13 @@ const GRACE: Duration = Duration::from_secs(4);
 /// What is said: by Peter or by Rosa, in the room or not, beginning so, with this timer in seconds.
 const LINES: [(Speaker, bool, &str, Option<u32>); 8] = [
     (Speaker::Peter, false, "lunch at", None),
-    (Speaker::Rosa, false, "fine and bring the", None),
-    (Speaker::Peter, false, "the door code is", Some(3)),
-    (Speaker::Rosa, false, "the wifi password is", Some(6)),
-    (Speaker::Peter, true, "hello everybody this is", None),
-    (Speaker::Rosa, true, "the surprise party is at", Some(4)),
+    (Speaker::Rosa, false, "bring the", None),
+    (Speaker::Peter, false, "door code", Some(3)),
+    (Speaker::Rosa, false, "wifi password", Some(6)),
+    (Speaker::Peter, true, "hello from", None),
+    (Speaker::Rosa, true, "party at", Some(4)),
     (Speaker::Peter, true, "the gift is a", Some(8)),
-    (Speaker::Rosa, true, "see you all in", None),
+    (Speaker::Rosa, true, "see you in", None),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,15 +20,22 @@ const FIGURES: [Figure; 6] = [
     ("connected to Prosody", "ephemerd_component_connected", &[]),
 ];
 
+/// The table of messages fits into this.
+const COLUMNS: u16 = 80;
+
 pub(crate) struct View {
     is_terminal: bool,
+    /// The table can be drawn over the last one.
+    in_place: bool,
     /// The table as last printed.
     last: String,
 }
 
 impl View {
     pub(crate) fn new() -> Self {
-        Self { is_terminal: std::io::stdout().is_terminal(), last: String::new() }
+        let is_terminal = std::io::stdout().is_terminal();
+        let in_place = is_terminal && Table::new().width().is_some_and(|width| width >= COLUMNS);
+        Self { is_terminal, in_place, last: String::new() }
     }
 
     /// Prints a line. A closed output is no reason to stop before the servers have ended.
@@ -60,7 +67,7 @@ impl View {
     /// Shows how the messages stand.
     pub(crate) fn table(&mut self, scene: &Scene) {
         let mut table =
-            new_table(&["said by", "where", "message", "timer", "Peter finds", "Rosa finds"]);
+            new_table(&["by", "where", "message", "timer", "Peter finds", "Rosa finds"]);
         for line in &scene.lines {
             let place = if line.in_room { "room" } else { "chat" };
             let timer = line.timer_seconds.map_or(String::new(), |seconds| format!("{seconds} s"));
@@ -70,14 +77,14 @@ impl View {
                 Cell::new(&line.body),
                 Cell::new(timer),
             ];
-            row.extend(line.seen.map(|seen| cell(line, seen, self.is_terminal)));
+            row.extend(line.seen.map(|seen| cell(line, seen, self.in_place)));
             table.add_row(row);
         }
         let text = table.to_string();
         if text == self.last {
             return;
         }
-        if self.is_terminal && !self.last.is_empty() {
+        if self.in_place && !self.last.is_empty() {
             // Up to the last table's first line, and clear from there on.
             self.line(&format!("\x1b[{}A\x1b[0J{text}", self.last.lines().count()));
         } else {
@@ -111,17 +118,17 @@ impl View {
     }
 }
 
-fn cell(line: &Line, seen: Seen, is_terminal: bool) -> Cell {
+fn cell(line: &Line, seen: Seen, in_place: bool) -> Cell {
     match (seen, line.timer_seconds) {
-        (Seen::There, Some(seconds)) if is_terminal => {
+        (Seen::There, Some(seconds)) if in_place => {
             let left = f64::from(seconds) - line.said.elapsed().as_secs_f64();
-            Cell::new(format!("there, {:.0} s left", left.max(0.0))).fg(Color::Yellow)
+            Cell::new(format!("{:.0} s left", left.max(0.0))).fg(Color::Yellow)
         }
         (Seen::There, Some(_)) => Cell::new("there"),
         (Seen::There, None) => Cell::new("there").fg(Color::Green),
         (Seen::GoneAfter(after), timer) => {
             let colour = if timer.is_some() { Color::DarkGrey } else { Color::Red };
-            Cell::new(format!("gone after {:.1} s", after.as_secs_f64())).fg(colour)
+            Cell::new(format!("gone, {:.1} s", after.as_secs_f64())).fg(colour)
         }
     }
 }
@@ -129,7 +136,9 @@ fn cell(line: &Line, seen: Seen, is_terminal: bool) -> Cell {
 fn new_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_content_arrangement(ContentArrangement::Dynamic);
+    if table.width().is_some_and(|width| width >= COLUMNS) {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
     table.set_header(header.to_vec());
     table
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ephemerd_lab::{Archive, Checker, Lab, Prosody, Result, Server as _, Snapshot, Words};
+use sqlx::AssertSqlSafe;
 use tokio::time::Instant;
 
 const GONE: &str = "<message><expired xmlns='urn:ephemerd:0'/></message>";
@@ -40,17 +41,35 @@ async fn scene() -> Result<Scene> {
 }
 
 impl Scene {
-    async fn execute(&self, sql: &str, word: &str) -> Result<()> {
-        sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(format!("%{word}%"))
-            .bind(GONE)
-            .execute(self.lab.database.superuser())
-            .await?;
+    /// Runs a statement on the rows of `prosodyarchive` that hold this word.
+    async fn execute(&self, what: &str, word: &str, and: &str) -> Result<()> {
+        let sql = format!("{what} WHERE value LIKE '%{word}%' AND {and}");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(self.lab.database.superuser()).await?;
         Ok(())
     }
 
     async fn faults(&self) -> Result<Vec<String>> {
         Ok(self.checker.judge(&self.lab, &self.before).await?.faults)
+    }
+
+    /// What the snapshots alone say.
+    async fn faults_of_rows(&self) -> Result<Vec<String>> {
+        let going = [self.goes.clone()].into();
+        let now = self.lab.snapshots().await?;
+        let pairs = self.before.iter().zip(&now);
+        Ok(pairs.flat_map(|(before, now)| before.faults(now, &going)).collect())
+    }
+
+    /// Puts back what was there before.
+    async fn restore(&self) -> Result<()> {
+        let pool = self.lab.database.superuser();
+        sqlx::query("DELETE FROM prosodyarchive").execute(pool).await?;
+        for row in self.before.iter().flat_map(Snapshot::rows) {
+            let insert = "INSERT INTO prosodyarchive \
+                SELECT * FROM jsonb_populate_record(NULL::prosodyarchive, $1::jsonb)";
+            sqlx::query(insert).bind(row).execute(pool).await?;
+        }
+        Ok(())
     }
 }
 
@@ -60,94 +79,60 @@ fn assert_fault(faults: &[String], start: &str, word: &str) {
     assert!(found, "no fault {start:?} {word}: {faults:#?}");
 }
 
+const DELETE: &str = "DELETE FROM prosodyarchive";
+const PETERS: &str = "\"user\" = 'peter'";
+const ROSAS: &str = "\"user\" = 'rosa'";
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clean_deletion_and_a_placeholder_are_right() -> Result<()> {
+async fn a_deletion_and_a_placeholder_are_right() -> Result<()> {
     let scene = scene().await?;
     let faults = scene.faults().await?;
     assert_fault(&faults, "MAM: User(\"peter\") shows", &scene.goes);
     assert_fault(&faults, "MAM: User(\"rosa\") shows", &scene.goes);
     assert_fault(&faults, "SQL: public.prosodyarchive holds", &scene.goes);
-    scene
-        .execute(
-            "UPDATE prosodyarchive SET value = $2 WHERE value LIKE $1 AND \"user\" = 'peter'",
-            &scene.goes,
-        )
-        .await?;
+    let blank = format!("UPDATE prosodyarchive SET value = $${GONE}$$");
+    scene.execute(&blank, &scene.goes, PETERS).await?;
     assert!(!scene.faults().await?.is_empty());
-    scene
-        .execute("DELETE FROM prosodyarchive WHERE value LIKE $1 AND $2 <> ''", &scene.goes)
-        .await?;
+    scene.execute(DELETE, &scene.goes, ROSAS).await?;
     assert_eq!(scene.faults().await?, [""; 0]);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_lost_changed_copied_or_broken_is_found() -> Result<()> {
+async fn a_row_that_is_lost_changed_or_broken_is_found() -> Result<()> {
     let scene = scene().await?;
-    let before = scene.before.clone();
-    for (sql, word, fault) in [
+    let twin = "INSERT INTO prosodyarchive \
+        SELECT sort_id + 100, host, \"user\", store, 'twin', \"when\", \"with\", type, value FROM prosodyarchive";
+    for (what, word, and, fault) in [
+        (DELETE, &scene.stays, ROSAS, "is gone"),
+        ("UPDATE prosodyarchive SET \"when\" = 1", &scene.stays, ROSAS, "changed in when"),
         (
-            "DELETE FROM prosodyarchive WHERE value LIKE $1 AND \"user\" = 'rosa' AND $2 <> ''",
+            "UPDATE prosodyarchive SET value = value || ' '",
             &scene.stays,
-            "is gone",
+            PETERS,
+            "changed in value",
         ),
-        (
-            "UPDATE prosodyarchive SET \"when\" = 1 WHERE value LIKE $1 AND $2 <> ''",
-            &scene.stays,
-            "changed in when",
-        ),
-        (
-            "UPDATE prosodyarchive SET key = 'x' WHERE value LIKE $1 AND \"user\" = 'rosa' AND $2 <> ''",
-            &scene.goes,
-            "which is not its text",
-        ),
-        (
-            "UPDATE prosodyarchive SET value = value || '<!-- -->' WHERE value LIKE $1 AND $2 <> ''",
-            &scene.goes,
-            "in part only",
-        ),
-        (
-            "UPDATE prosodyarchive SET value = '<message>' WHERE value LIKE $1 AND $2 <> ''",
-            &scene.goes,
-            "no valid XML",
-        ),
-        (
-            "INSERT INTO prosodyarchive (host, \"user\", store, key, \"when\", \"with\", type, value) VALUES ('localhost', 'rosa', 'archive', $1, 1, '', 'xml', $2)",
-            &scene.goes,
-            "is new",
-        ),
+        ("UPDATE prosodyarchive SET key = 'x'", &scene.goes, ROSAS, "which is not its text"),
+        ("UPDATE prosodyarchive SET value = value || ' '", &scene.goes, ROSAS, "in part only"),
+        ("UPDATE prosodyarchive SET value = '<message>'", &scene.goes, ROSAS, "no valid XML"),
+        (twin, &scene.goes, ROSAS, "is new"),
     ] {
-        let mut transaction = scene.lab.database.superuser().begin().await?;
-        let pattern = format!("%{word}%");
-        sqlx::query(sql).bind(pattern).bind(GONE).execute(&mut *transaction).await?;
-        transaction.commit().await?;
-        let now = scene.lab.snapshots().await?;
-        let faults = before[0].faults(&now[0], &[scene.goes.clone()].into());
+        assert_eq!(scene.faults_of_rows().await?, [""; 0]);
+        scene.execute(what, word, and).await?;
+        let faults = scene.faults_of_rows().await?;
+        assert_eq!(faults.len(), 1, "{faults:?}");
         assert_fault(&faults, "prosodyarchive row", fault);
-        restore(&scene).await?;
-        let now = scene.lab.snapshots().await?;
-        assert_eq!(before[0].faults(&now[0], &[scene.goes.clone()].into()), [""; 0]);
+        scene.restore().await?;
     }
-    // A copy of the words in another table, as if the daemon kept them.
-    scene
-        .execute(
-            "CREATE TABLE ephemerd.diary AS SELECT value FROM prosodyarchive WHERE $1 <> $2",
-            "",
-        )
-        .await?;
-    assert_fault(&scene.faults().await?, "SQL: ephemerd.diary holds", &scene.stays);
     Ok(())
 }
 
-/// Puts back what was there before.
-async fn restore(scene: &Scene) -> Result<()> {
-    sqlx::query("DELETE FROM prosodyarchive").execute(scene.lab.database.superuser()).await?;
-    for row in scene.before.iter().flat_map(Snapshot::rows) {
-        sqlx::query("INSERT INTO prosodyarchive SELECT * FROM jsonb_populate_record(NULL::prosodyarchive, $1::jsonb)")
-            .bind(row)
-            .execute(scene.lab.database.superuser())
-            .await?;
-    }
+#[tokio::test(flavor = "multi_thread")]
+async fn words_kept_in_another_table_are_found() -> Result<()> {
+    let scene = scene().await?;
+    let copy = "CREATE TABLE ephemerd.diary AS SELECT value FROM prosodyarchive";
+    scene.execute(copy, &scene.stays, PETERS).await?;
+    assert_fault(&scene.faults().await?, "SQL: ephemerd.diary holds", &scene.stays);
     Ok(())
 }
 
@@ -158,11 +143,11 @@ async fn what_goes_too_early_or_shows_up_unasked_is_found() -> Result<()> {
     let both = [Archive::user("peter"), Archive::user("rosa")];
     scene.checker.goes(&scene.goes, &both, later, later);
     assert_eq!(scene.faults().await?, [""; 0]);
-    scene
-        .execute("DELETE FROM prosodyarchive WHERE value LIKE $1 AND $2 <> ''", &scene.goes)
-        .await?;
+    scene.execute(DELETE, &scene.goes, PETERS).await?;
     assert_fault(&scene.faults().await?, "MAM: User(\"peter\") lacks", &scene.goes);
 
+    scene.checker.all_due();
+    assert_fault(&scene.faults().await?, "MAM: User(\"rosa\") shows", &scene.goes);
     let mut eve = scene.lab.online("eve").await?;
     eve.chat("rosa@localhost", "unexpected", "").await?;
     eve.sync().await?;

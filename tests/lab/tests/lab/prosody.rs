@@ -1,11 +1,11 @@
-//! The laboratory's own tests against a real Prosody.
+//! A real Prosody and its clients.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ephemerd_lab::prosody::Storage;
 use ephemerd_lab::xmpp::{Client, MamItem, MamQuery};
-use ephemerd_lab::{Database, Lab, Postgres, ProsodyConfig, Result};
+use ephemerd_lab::{Database, Lab, Postgres, PostgresConfig, ProsodyConfig, Result};
 
 const TIMER: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/>";
 
@@ -114,7 +114,7 @@ async fn an_archive_is_read_page_by_page_and_a_lost_cursor_is_an_error() -> Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_end_and_come_back_with_their_data() -> Result<()> {
-    let postgres = Arc::new(Postgres::start(ephemerd_lab::PostgresConfig::default()).await?);
+    let postgres = Arc::new(Postgres::start(PostgresConfig::default()).await?);
     let lab = Lab::prosody_on(Arc::clone(&postgres), &ProsodyConfig::default()).await?;
     let mut peter = lab.online("peter").await?;
     peter.chat("rosa@localhost", "remember", "").await?;
@@ -128,20 +128,6 @@ async fn servers_end_and_come_back_with_their_data() -> Result<()> {
     lab.server.kill().await?;
     lab.server.restart().await?;
     assert_eq!(bodies(&lab.archive("peter", &MamQuery::default()).await?), ["remember"]);
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn dropping_a_lab_leaves_no_process_and_no_folder() -> Result<()> {
-    let postgres = Postgres::start(ephemerd_lab::PostgresConfig::default()).await?;
-    let postgres = Arc::new(postgres);
-    let lab = Lab::prosody_on(Arc::clone(&postgres), &ProsodyConfig::default()).await?;
-    let pids = [lab.server.pid().await.unwrap(), postgres.pid().await.unwrap()];
-    let folders = [lab.server.data(), postgres.log()];
-    let alive = |pid: &i32| std::path::Path::new(&format!("/proc/{pid}")).exists();
-    assert!(pids.iter().all(alive) && folders.iter().all(|it| it.exists()));
-    drop((lab, postgres));
-    assert!(!pids.iter().any(alive) && !folders.iter().any(|it| it.exists()));
     Ok(())
 }
 

@@ -1,12 +1,13 @@
-//! The laboratory's own tests of its Prometheus, which here scrapes itself.
+//! Prometheus, which here scrapes another.
 
 use ephemerd_lab::{PATIENCE, Prometheus, Result, http, prometheus};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_scrapes_and_answers() -> Result<()> {
-    let one = Prometheus::start("127.0.0.1:1".parse().unwrap(), &[]).await?;
-    one.wait_for("up{job=\"ephemerd\"}", PATIENCE, |up| up == 0.0).await?;
+    let nobody = ephemerd_lab::free_address()?;
+    let one = Prometheus::start(nobody, &[]).await?;
     let two = Prometheus::start(one.address(), &[]).await?;
+    one.wait_for("up{job=\"ephemerd\"}", PATIENCE, |up| up == 0.0).await?;
     two.wait_for("up{job=\"ephemerd\"}", PATIENCE, |up| up == 1.0).await?;
     assert!(two.query("no such(").await.is_err());
     let page = http::get(one.address(), "/metrics").await?;

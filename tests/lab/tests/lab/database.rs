@@ -1,4 +1,4 @@
-//! The laboratory's own tests that need only PostgreSQL.
+//! What needs only PostgreSQL.
 
 use ephemerd_lab::rows::{self, ArchiveRow, Bulk};
 use ephemerd_lab::{Lab, Result};
