@@ -50,10 +50,8 @@ async fn each_kind_of_fault_is_repaired_and_counted() -> Result<()> {
     let lab = Lab::database_only().await?;
     let pool = lab.database.superuser();
     let config = DaemonConfig::for_database(&lab.database)?;
-    let first = config
-        .clone()
-        .set("hints.conflict", "no-permanent-store")
-        .set("hints.keep_for", "1h");
+    let first =
+        config.clone().set("hints.conflict", "no-permanent-store").set("hints.keep_for", "1h");
     let daemon = start(&first).await?;
     daemon.wait_for_figure(DONE, &[], PATIENCE, |at| at > 0.0).await?;
     let when = now(pool).await? as i64;
@@ -84,7 +82,8 @@ async fn each_kind_of_fault_is_repaired_and_counted() -> Result<()> {
     // Gone: m3 and m4. Say nothing any more: m5, and the hints, which <store/> beats now.
     assert_eq!(repaired(&daemon).await?, [3.0, 23.0, 4.0, 1.0]);
 
-    let half = "ephemerd.expiries WHERE phase = 'pending' AND due_at = stamped_at + interval '1801 s'";
+    let half =
+        "ephemerd.expiries WHERE phase = 'pending' AND due_at = stamped_at + interval '1801 s'";
     assert_eq!(count(pool, half).await?, 26, "all that stand, at their new time");
     let kept = "ephemerd.expiries WHERE phase = 'placeholder' AND due_at = '2040-01-01Z'";
     assert_eq!(count(pool, kept).await?, 1);
