@@ -8,6 +8,8 @@ mod component;
 #[cfg(test)]
 mod component_hostile;
 #[cfg(test)]
+mod component_prosody;
+#[cfg(test)]
 mod component_stand_in;
 #[cfg(test)]
 mod config;
@@ -21,6 +23,8 @@ mod docs;
 mod ejabberd;
 #[cfg(test)]
 mod ejabberd_rows;
+#[cfg(test)]
+mod first_day;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
@@ -59,6 +63,8 @@ mod sent;
 mod sent_watch;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod sweep;
 #[cfg(test)]
 mod tail;
 #[cfg(test)]
