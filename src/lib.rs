@@ -11,7 +11,7 @@
 //! | layer | modules | |
 //! |---|---|---|
 //! | 0 | [`model`] | the nouns |
-//! | 1 | [`stanza`], [`policy`] | XML → facts; facts and rules → verdict: pure |
+//! | 1 | [`stanza`], [`policy`], [`database`] | XML → facts; facts and rules → verdict: pure; the way into PostgreSQL |
 //! | 2 | [`archive`], [`ledger`] | the server's tables; our tables |
 //! | 3 | [`work`], [`ops`] | inspect, erase, sweep; reports |
 //! | 4 | [`component`], [`http`] | what speaks to others; no SQL here |
