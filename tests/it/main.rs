@@ -18,6 +18,8 @@ mod component_stand_in;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod console;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod ejabberd;
