@@ -20,6 +20,9 @@ const READ_ONLY: &str = "25006";
 /// How many connections one daemon opens at the most, beside the one that tells who leads.
 const MAX_CONNECTIONS: u32 = 6;
 
+/// A connection that is given back, and does not answer for so long, is closed.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(5);
+
 /// What our sessions say of themselves at their start, and what [`session`] looks for.
 const LOCK_TIMEOUT: &str = "100ms";
 
@@ -67,7 +70,14 @@ impl Settings {
         PgPoolOptions::new()
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(self.acquire_timeout)
-            .max_lifetime(Duration::from_secs(1800))
+            .max_lifetime(Duration::from_secs(600))
+            // sqlx waits for ever for one that was cut without a word, and would log what it says.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    let answer = tokio::time::timeout(GIVEN_UP_AFTER, connection.ping()).await;
+                    Ok(answer.is_ok_and(|answer| answer.is_ok()))
+                })
+            })
             .connect_lazy_with(self.options.clone())
     }
 }

@@ -1,7 +1,8 @@
 //! The log: to stderr, for people or as JSON.
 //!
 //! Our own lines follow `log.level`. Those of dependencies never get beyond WARN, whatever the level says:
-//! below it they print statements and stanzas, and with them what no log may hold.
+//! below it they print statements and stanzas, and with them what no log may hold. Those of sqlx are left
+//! out: it quotes the database.
 
 use std::io::{self, IsTerminal as _};
 
@@ -62,6 +63,8 @@ fn targets(level: LogLevel) -> Targets {
     };
     Targets::new()
         .with_target(env!("CARGO_CRATE_NAME"), level)
+        // Its warnings quote the database's messages, and those quote rows: ours tell what failed.
+        .with_target("sqlx", LevelFilter::OFF)
         .with_default(level.min(LevelFilter::WARN))
 }
 
@@ -106,12 +109,13 @@ mod tests {
         let log = LogConfig { level: LogLevel::Trace, format: LogFormat::Human };
         let text = logged(log, |_| {
             tracing::trace!(target: "ephemerd::work", "ours");
-            tracing::info!(target: "sqlx::query", "theirs");
-            tracing::warn!(target: "sqlx::query", "their warning");
+            tracing::info!(target: "hyper", "theirs");
+            tracing::warn!(target: "sqlx::pool", "what the database says");
+            tracing::warn!(target: "hyper", "their warning");
         });
         assert!(text.contains("ours"), "{text}");
         assert!(text.contains("their warning"), "{text}");
-        assert!(!text.contains("theirs"), "{text}");
+        assert!(!text.contains("theirs") && !text.contains("database says"), "{text}");
         assert!(!text.contains('\u{1b}'), "colours only on a terminal");
     }
 
@@ -120,7 +124,7 @@ mod tests {
         let log = LogConfig { level: LogLevel::Error, format: LogFormat::Human };
         let text = logged(log, |telemetry| {
             tracing::info!(target: "ephemerd", "before");
-            tracing::warn!(target: "sqlx", "their warning");
+            tracing::warn!(target: "hyper", "their warning");
             telemetry.set_level(LogLevel::Info).unwrap();
             tracing::info!(target: "ephemerd", "after");
         });

@@ -36,8 +36,13 @@ impl Template {
         let config = PostgresConfig { fsync: true, settings: settings.map(str::to_owned).to_vec() };
         let postgres = Arc::new(Postgres::start(config).await?);
         let lab = Lab::database_only_on(postgres).await?;
-        let bulk =
-            Bulk { rows: scale.rows, marked_every: scale.rows / scale.due, ..Bulk::default() };
+        // The last rows are stamped now: all must be due by the time of the first run.
+        let bulk = Bulk {
+            rows: scale.rows,
+            marked_every: scale.rows / scale.due,
+            timer_seconds: 1,
+            ..Bulk::default()
+        };
         bulk.insert(lab.database.superuser()).await?;
         let config = DaemonConfig::for_database(&lab.database)?
             .set("erase.backlog", "erase")

@@ -53,6 +53,8 @@ pub(super) struct Reconciled {
     pub(super) recorded: Vec<(Store, Reason)>,
     /// Entries that said something else.
     pub(super) changed: usize,
+    /// Entries whose row says nothing any more.
+    pub(super) dropped: usize,
     /// Placeholders that the ledger did not know.
     pub(super) adopted: usize,
     /// Timers that could not be read, by the row's number.
@@ -153,7 +155,9 @@ async fn reconcile_rows(
                 }
             }
             (None, entry) => {
-                outdated.extend(entry.filter(|it| read.says_nothing(it)).map(|it| it.id));
+                let empty = entry.filter(|it| read.says_nothing(it));
+                reconciled.dropped += usize::from(empty.is_some());
+                outdated.extend(empty.map(|it| it.id));
                 let (number, store) = (read.row.key.row_number, read.row.key.store);
                 reconciled.outcomes.push((number, store, read.outcome()));
             }

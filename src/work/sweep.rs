@@ -235,9 +235,9 @@ impl Sweeper {
         let mut rows = table.candidates(connection, hosts, (from, end), limits).await?;
         let (end, count) = match rows.last() {
             Some(last) if is_cut(&rows) => {
-                let at = last.key.row_number;
-                let read = table.span_end(connection, (from, at), SPAN_ROWS).await?;
-                (at, read.map_or(0, |(_, count)| count))
+                let end = last.key.row_number;
+                let span = table.span_end(connection, (from, end), SPAN_ROWS).await?;
+                (end, span.map_or(0, |(_, count)| count))
             }
             // The last span ends where the sweep does, not at the last row that stands.
             _ if count < SPAN_ROWS => (upto, count),
@@ -252,7 +252,7 @@ impl Sweeper {
         for (_, reason) in &reconciled.recorded {
             self.metrics.expiries_recorded.of(*reason).inc();
         }
-        let mut dropped = 0;
+        let mut dropped = reconciled.dropped;
         let mut after = from;
         loop {
             let span = (after, at);

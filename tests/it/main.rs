@@ -18,13 +18,21 @@ mod component_stand_in;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod conformance_cases;
+#[cfg(test)]
 mod console;
 #[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod ejabberd;
 #[cfg(test)]
+mod ejabberd_rows;
+#[cfg(test)]
 mod explain;
+#[cfg(test)]
+mod first_day;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
@@ -69,6 +77,8 @@ mod sent_watch;
 mod status;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod sweep;
 #[cfg(test)]
 mod sweep_command;
 #[cfg(test)]

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ephemerd::database::{self, Named as _};
 use ephemerd_lab::prosody::Storage;
 use ephemerd_lab::xmpp::Client;
 use ephemerd_lab::{
-    Daemon, DaemonConfig, Lab, PATIENCE, Postgres, PostgresConfig, Prosody, ProsodyConfig, Result,
-    Server as _, eventually,
+    Daemon, DaemonConfig, Gate, Lab, PATIENCE, Postgres, PostgresConfig, Prosody, ProsodyConfig,
+    Result, Server as _, eventually,
 };
 use tokio::time::Instant;
 
@@ -115,7 +116,7 @@ async fn the_daemon_may_come_first() -> Result<()> {
     let config = DaemonConfig::for_server(&prosody, &lab.database);
     let daemon = Daemon::spawn(program(), &config)?;
     eventually("its pages", PATIENCE, async || Ok(daemon.get("/healthz").await.ok())).await?;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    tokio::time::sleep(AWAY).await;
     assert_eq!(daemon.get("/readyz").await?.status, 503);
     prosody.resume().await?;
     postgres.resume().await?;
@@ -131,12 +132,50 @@ async fn the_daemon_may_come_first() -> Result<()> {
     assert!(daemon.terminate().await?.success());
     saw(
         "the daemon starts first",
-        "the daemon started 3 s before PostgreSQL and Prosody",
+        "the daemon started 8 s before PostgreSQL and Prosody",
         &format!(
             "alive and not ready; ready {} and answering {} after they were up, and rows go",
             seconds(ready),
             seconds(connected)
         ),
+    );
+    Ok(())
+}
+
+/// A firewall may forget connections: they stay, and nothing comes any more. Each of our waits ends,
+/// and what waited in vain does not take the place of a new connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_stay_silent_are_given_up() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let gate = Gate::to(lab.database.postgres().address()).await?;
+    let url = lab.database.daemon_url();
+    let url =
+        url.replace(&lab.database.postgres().address().to_string(), &gate.address().to_string());
+    let pool = database::Settings::new(url.parse()?).pool();
+    let ask = async |seconds: f64| {
+        database::in_time("ask", Duration::from_secs(3), async {
+            let mut transaction = pool.begin().await.named("begin")?;
+            let sleep = sqlx::query("SELECT pg_sleep($1)").bind(seconds);
+            sleep.execute(&mut *transaction).await.named("sleep").map(drop)
+        })
+        .await
+    };
+    ask(0.0).await.expect("there is a way to the database");
+    // All connections are in the middle of something.
+    let all = async { tokio::join!(ask(2.0), ask(2.0), ask(2.0), ask(2.0), ask(2.0), ask(2.0)) };
+    let silence = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        gate.freeze();
+    };
+    let (all, ()) = tokio::join!(all, silence);
+    assert!(all.0.is_err() && all.5.is_err(), "they are silent");
+    gate.forget();
+    let since = Instant::now();
+    eventually("a new connection", PATIENCE, async || Ok(ask(0.0).await.ok())).await?;
+    saw(
+        "connections fall silent for ever",
+        "all connections of the pool in the middle of a statement, nothing comes any more, new ones pass",
+        &format!("given up; a new connection serves after {}", seconds(since.elapsed())),
     );
     Ok(())
 }

@@ -25,7 +25,7 @@ pub async fn horizon(connection: &mut PgConnection) -> Result<Horizon> {
 /// The rows of these hosts after `after` and up to `upto` that may be marked, in order of `seq`: at most `rows` and, but
 /// for the first, at most `bytes` bytes of stanzas.
 ///
-/// Hints alone leave the queue alone, and what we blanked is not ours to delete: neither is looked for.
+/// What we blanked is ejabberd's to remove, at login: it is not looked for.
 pub async fn candidates(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -44,7 +44,7 @@ pub async fn candidates(
                                 CASE WHEN octet_length(a.xml) <= $6 THEN {digest} END AS digest
                            FROM spool AS a
                           WHERE a.seq > $1 AND a.seq <= $2 AND {host} = ANY ($3)
-                            AND a.xml LIKE '%urn:xmpp:ephemeral:0%'
+                            AND (a.xml LIKE '%urn:xmpp:ephemeral:0%' OR a.xml LIKE '%urn:xmpp:hints%')
                           ORDER BY a.seq LIMIT $4) AS page) AS sized
           WHERE before < $5
           ORDER BY seq",

@@ -45,6 +45,9 @@ pub trait Server: Send + Sync {
     /// Where it is found.
     fn endpoints(&self) -> &Endpoints;
 
+    /// Ends it cleanly and starts it again, on the same ports, with the same data.
+    fn restart(&self) -> impl Future<Output = Result<()>>;
+
     /// Makes an account, or leaves it as it is.
     fn register(&self, user: &str) -> impl Future<Output = Result<()>> + Send;
 }

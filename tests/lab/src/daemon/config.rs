@@ -44,6 +44,11 @@ impl DaemonConfig {
         Ok(config)
     }
 
+    /// For ejabberd's tables without an ejabberd.
+    pub fn for_ejabberd_tables(database: &Database) -> Result<Self> {
+        Ok(Self::for_database(database)?.set("archive.kind", "ejabberd"))
+    }
+
     /// Nothing at all.
     pub fn empty() -> Self {
         Self { sections: BTreeMap::new(), files: BTreeMap::new(), env: Vec::new() }

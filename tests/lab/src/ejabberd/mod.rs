@@ -1,6 +1,7 @@
 //! A private ejabberd.
 
 mod config;
+pub mod rows;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -136,12 +137,6 @@ impl Ejabberd {
         let Some(process) = self.process.lock().await.take() else { return Ok(()) };
         process.kill().await.map(drop)
     }
-
-    /// `stop`, then `resume`.
-    pub async fn restart(&self) -> Result<()> {
-        self.stop().await?;
-        self.resume().await
-    }
 }
 
 impl Server for Ejabberd {
@@ -150,6 +145,11 @@ impl Server for Ejabberd {
 
     fn endpoints(&self) -> &Endpoints {
         &self.endpoints
+    }
+
+    async fn restart(&self) -> Result<()> {
+        self.stop().await?;
+        self.resume().await
     }
 
     async fn register(&self, user: &str) -> Result<()> {

@@ -128,12 +128,6 @@ impl Prosody {
         process.kill().await.map(drop)
     }
 
-    /// `stop`, then `resume`.
-    pub async fn restart(&self) -> Result<()> {
-        self.stop().await?;
-        self.resume().await
-    }
-
     /// Sends a signal, for example SIGSTOP and SIGCONT.
     pub async fn signal(&self, signal: Signal) -> Result<()> {
         let slot = self.process.lock().await;
@@ -159,6 +153,11 @@ impl Server for Prosody {
 
     fn endpoints(&self) -> &Endpoints {
         &self.endpoints
+    }
+
+    async fn restart(&self) -> Result<()> {
+        self.stop().await?;
+        self.resume().await
     }
 
     async fn register(&self, user: &str) -> Result<()> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ephemerd_lab::prosody::Storage;
 use ephemerd_lab::xmpp::{Client, MamItem, MamQuery};
-use ephemerd_lab::{Database, Lab, Postgres, PostgresConfig, ProsodyConfig, Result};
+use ephemerd_lab::{Database, Lab, Postgres, PostgresConfig, ProsodyConfig, Result, Server as _};
 
 const TIMER: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/>";
 
