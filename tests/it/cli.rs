@@ -32,7 +32,14 @@ fn configuration() -> tempfile::NamedTempFile {
 
 #[test]
 fn help_and_version_go_to_stdout() {
-    for args in [&["--help"][..], &["run", "--help"], &["migrate", "--help"], &["config", "-h"]] {
+    let commands = [
+        "run", "check", "migrate", "config", "sweep", "preview", "explain", "backlog", "pause",
+        "resume", "status",
+    ];
+    let each = commands.iter().map(|command| vec![*command, "--help"]);
+    for args in each.chain([vec!["--help"], vec!["config", "-h"], vec!["backlog", "accept", "-h"]])
+    {
+        let args = &args[..];
         let output = ephemerd(args, &[]);
         assert_eq!(output.status.code(), Some(0), "{args:?}");
         assert!(text(&output.stdout).contains("Examples:"), "{args:?}");
@@ -56,7 +63,7 @@ fn a_faulty_configuration_is_3_for_every_command() {
     let file = configuration();
     std::fs::write(&file, CONFIG.replace("jid", "jud")).unwrap();
     let file = file.path().to_str().unwrap();
-    for command in ["run", "migrate", "config"] {
+    for command in ["run", "migrate", "config", "check", "pause", "status", "explain"] {
         let output = ephemerd(&["--config", file, command], &[]);
         assert_eq!(output.status.code(), Some(3), "{command}");
         let fault = text(&output.stderr);

@@ -22,6 +22,8 @@ mod conformance;
 #[cfg(test)]
 mod conformance_cases;
 #[cfg(test)]
+mod console;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod ejabberd;

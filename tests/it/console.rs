@@ -1,0 +1,113 @@
+//! What the documents show of the command line is what it prints.
+
+use std::fs;
+use std::path::Path;
+
+use ephemerd_lab::rows::{ArchiveRow, insert};
+use ephemerd_lab::{Daemon, DaemonConfig, Lab, Prosody, Result};
+use sqlx::PgPool;
+
+use crate::support::{marked, now, run, start, wait_for_number};
+
+/// A command and what it shows, from a document.
+struct Shown {
+    command: Vec<String>,
+    output: Vec<String>,
+}
+
+fn shown(document: &str) -> Vec<Shown> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap();
+    let mut shown: Vec<Shown> = Vec::new();
+    for block in text.split("```console\n").skip(1) {
+        for line in block.split("```").next().unwrap().lines() {
+            match line.strip_prefix("$ ") {
+                Some(command) => {
+                    let command = command.split_whitespace().map(str::to_owned).collect();
+                    shown.push(Shown { command, output: Vec::new() });
+                }
+                None => shown.last_mut().unwrap().output.push(line.to_owned()),
+            }
+        }
+    }
+    shown
+}
+
+/// The line, where `…` stands for anything, and blanks between words for any number of blanks.
+fn matches(pattern: &str, line: &str) -> bool {
+    let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (pattern, line) = (plain(pattern), plain(line));
+    let mut parts = pattern.split('…');
+    let Some(mut rest) = line.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let parts: Vec<_> = parts.collect();
+    for (at, part) in parts.iter().enumerate() {
+        let found = if at + 1 == parts.len() {
+            rest.ends_with(part).then(|| rest.len() - part.len())
+        } else {
+            rest.find(part)
+        };
+        let Some(found) = found else { return false };
+        rest = &rest[found + part.len()..];
+    }
+    !parts.is_empty() || rest.is_empty()
+}
+
+/// An archive with history: three messages and one in a room that are due, and one that is not.
+async fn lab() -> Result<(Lab<Prosody>, DaemonConfig)> {
+    let lab = Lab::prosody().await?;
+    let pool = lab.database.superuser();
+    let rooms = lab.endpoints().rooms.clone();
+    let old = now(pool).await? - 7_200;
+    let row = |key, timer| ArchiveRow::archive("peter", key, old, &marked(key, timer));
+    let room =
+        ArchiveRow { host: rooms, ..ArchiveRow::room("den", "room", old, &marked("room", 60)) };
+    let rows = [row("example", 60), row("two", 60), row("three", 60), row("later", 36_000), room];
+    insert(pool, &rows).await?;
+    let config = lab.daemon_config();
+    Ok((lab, config))
+}
+
+/// What a command waits for, so that what it shows is settled.
+async fn settle(pool: &PgPool, command: &[String]) -> Result<()> {
+    let command: Vec<&str> = command.iter().skip(1).map(String::as_str).collect();
+    match command[..] {
+        ["status"] => {
+            let gone = "SELECT count(*) FROM ephemerd.expiries WHERE phase = 'placeholder'";
+            wait_for_number(pool, gone, 4).await?;
+            let swept = "SELECT count(*) FROM ephemerd.sweeps
+                          WHERE completed_at IS NOT NULL AND requested_at IS NULL AND started_at IS NULL";
+            wait_for_number(pool, swept, 1).await
+        }
+        _ => Ok(()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn operating_shows_what_is_printed() -> Result<()> {
+    let (lab, config) = lab().await?;
+    let mut daemon: Option<Daemon> = None;
+    let commands = shown("docs/operating.md");
+    assert!(commands.len() > 10, "the blocks were found");
+    for Shown { command, output } in commands {
+        if command[0] == "systemctl" {
+            daemon = Some(start(&config).await?);
+            continue;
+        }
+        assert_eq!(command[0], "ephemerd");
+        settle(lab.database.superuser(), &command).await?;
+        let args: Vec<&str> = command.iter().skip(1).map(String::as_str).collect();
+        let printed = run(&config, &args).await?;
+        let lines: Vec<&str> = printed.stdout.lines().collect();
+        let same = lines.len() == output.len()
+            && output.iter().zip(&lines).all(|(shown, line)| matches(shown, line));
+        assert!(same, "{command:?} prints:\n{}\n{}", printed.stdout, printed.stderr);
+        assert_eq!(printed.code, Some(0), "{command:?}");
+    }
+    assert!(daemon.expect("it was started").terminate().await?.success());
+    Ok(())
+}
+
+#[test]
+fn lines_are_compared_strictly() {
+    assert!(matches("a … c", "a b c") && matches("a  b", "a b") && matches("…", "x"));
+    assert!(!matches("a … c", "a b d") && !matches("a b", "a b c") && !matches("a …", "b c"));
+}
