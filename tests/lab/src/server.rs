@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::Result;
 use crate::snapshot::Table;
@@ -36,6 +37,9 @@ impl Endpoints {
 
 /// An XMPP server that the laboratory runs.
 pub trait Server: Send + Sync {
+    /// What people call it.
+    const NAME: &'static str;
+
     /// The archive kind in the daemon's configuration, `archive.kind`.
     const KIND: &'static str;
 
@@ -44,6 +48,9 @@ pub trait Server: Send + Sync {
 
     /// Where it is found.
     fn endpoints(&self) -> &Endpoints;
+
+    /// Its log.
+    fn log(&self) -> PathBuf;
 
     /// Ends it cleanly and starts it again, on the same ports, with the same data.
     fn restart(&self) -> impl Future<Output = Result<()>>;

@@ -81,11 +81,6 @@ impl Ejabberd {
         self.process.lock().await.as_ref().map(Process::pid)
     }
 
-    /// The server's log.
-    pub fn log(&self) -> PathBuf {
-        self.folder.path().join("logs/ejabberd.log")
-    }
-
     /// Its configuration file, which a test may change before `restart`.
     pub fn config_file(&self) -> PathBuf {
         self.folder.path().join("ejabberd.yml")
@@ -140,11 +135,16 @@ impl Ejabberd {
 }
 
 impl Server for Ejabberd {
+    const NAME: &'static str = "ejabberd";
     const KIND: &'static str = "ejabberd";
     const TABLES: &'static [Table] = &[EJABBERD_ARCHIVES, EJABBERD_QUEUE];
 
     fn endpoints(&self) -> &Endpoints {
         &self.endpoints
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("logs/ejabberd.log")
     }
 
     async fn restart(&self) -> Result<()> {

@@ -72,11 +72,6 @@ impl Prosody {
         self.process.lock().await.as_ref().map(Process::pid)
     }
 
-    /// The server's log.
-    pub fn log(&self) -> PathBuf {
-        self.folder.path().join("log")
-    }
-
     /// Its configuration file, which a test may change before `restart`.
     pub fn config_file(&self) -> PathBuf {
         self.folder.path().join("prosody.cfg.lua")
@@ -97,7 +92,7 @@ impl Prosody {
             .user(self.user.as_ref())
             .args(["-F", "--config"])
             .args([self.config_file()])
-            .spawn(&self.log())?;
+            .spawn(&Server::log(self))?;
         let ready = async || {
             if process.ended().is_some() {
                 return Err(process.complain("ended at its start"));
@@ -148,11 +143,16 @@ impl Prosody {
 }
 
 impl Server for Prosody {
+    const NAME: &'static str = "Prosody";
     const KIND: &'static str = "prosody";
     const TABLES: &'static [Table] = &[PROSODY_ARCHIVES, PROSODY_QUEUE];
 
     fn endpoints(&self) -> &Endpoints {
         &self.endpoints
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
     }
 
     async fn restart(&self) -> Result<()> {

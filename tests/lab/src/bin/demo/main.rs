@@ -1,4 +1,4 @@
-//! The demo: two people talk through a real Prosody, some of what they say has a timer, and one sees it go from the archives.
+//! The demo: two people talk through a real Prosody or ejabberd, some of what they say has a timer, and one sees it go from the archives.
 //!
 //! All servers are private and on loopback. Exit code 0 only if what had to go is gone and everything else stands as it was.
 
@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
-use ephemerd_lab::{Daemon, Lab, LabError, Prosody, Result, Words};
+use clap::{Parser, ValueEnum};
+use ephemerd_lab::{Daemon, EjabberdConfig, Lab, LabError, Result, Server, Words};
 use scene::Scene;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
@@ -18,9 +18,19 @@ use view::View;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
-/// Shows ephemerd at work beside a private Prosody.
+/// Which XMPP server plays.
+#[derive(Clone, Copy, ValueEnum)]
+enum Choice {
+    Prosody,
+    Ejabberd,
+}
+
+/// Shows ephemerd at work beside a private XMPP server.
 #[derive(Parser)]
 struct Args {
+    /// The XMPP server.
+    #[arg(long, value_enum, default_value = "prosody")]
+    server: Choice,
     /// The ephemerd program.
     #[arg(long)]
     ephemerd: PathBuf,
@@ -30,8 +40,8 @@ struct Args {
 }
 
 /// What runs at the end of the play.
-struct Stage {
-    lab: Lab<Prosody>,
+struct Stage<S> {
+    lab: Lab<S>,
     daemon: Daemon,
     _scene: Scene,
     all_is_right: bool,
@@ -40,13 +50,20 @@ struct Stage {
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
+    match args.server {
+        Choice::Prosody => demo(&args, Lab::prosody()).await,
+        Choice::Ejabberd => demo(&args, Lab::ejabberd(&EjabberdConfig::default())).await,
+    }
+}
+
+async fn demo<S: Server>(args: &Args, lab: impl Future<Output = Result<Lab<S>>>) -> ExitCode {
     let mut view = View::new();
     let played = tokio::select! {
-        played = play(&args, &mut view) => played.map(Some),
+        played = play(args, lab, &mut view) => played.map(Some),
         stopped = stop_signal() => stopped.map(|()| None),
     };
     match played {
-        Ok(Some(stage)) => finish(&args, &view, stage).await,
+        Ok(Some(stage)) => finish(args, &view, stage).await,
         Ok(None) => {
             view.line("\nStopped; everything has ended.");
             ExitCode::from(130)
@@ -58,14 +75,18 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn play(args: &Args, view: &mut View) -> Result<Stage> {
+async fn play<S: Server>(
+    args: &Args,
+    lab: impl Future<Output = Result<Lab<S>>>,
+    view: &mut View,
+) -> Result<Stage<S>> {
     let binary = std::path::absolute(&args.ephemerd)?;
     view.line("Peter and Rosa talk. Some of their messages carry a timer (XEP-0466); their server");
     view.line("archives everything all the same (XEP-0313), and ephemerd erases what is over.\n");
 
     let started = Instant::now();
-    let lab = Lab::prosody().await?;
-    view.step("PostgreSQL and Prosody, private, on loopback", started);
+    let lab = lab.await?;
+    view.step(&format!("PostgreSQL and {}, private, on loopback", S::NAME), started);
     let started = Instant::now();
     let config = lab.daemon_config().set("archive.poll", "250ms");
     let daemon = Daemon::start(&binary, &config).await?;
@@ -86,7 +107,7 @@ async fn play(args: &Args, view: &mut View) -> Result<Stage> {
 }
 
 /// Ends everything, at once or when the user says so. The exit code is the verdict.
-async fn finish(args: &Args, view: &View, stage: Stage) -> ExitCode {
+async fn finish<S: Server>(args: &Args, view: &View, stage: Stage<S>) -> ExitCode {
     if args.keep {
         tell(args, view, &stage);
         let _ = stop_signal().await;
@@ -113,7 +134,7 @@ async fn watch(scene: &mut Scene, view: &mut View) -> Result<()> {
 }
 
 /// Says where everything is.
-fn tell(args: &Args, view: &View, stage: &Stage) {
+fn tell<S: Server>(args: &Args, view: &View, stage: &Stage<S>) {
     let Stage { lab, daemon, .. } = stage;
     let (at, config) = (lab.endpoints(), daemon.config_file());
     view.line("\nEverything keeps running until Ctrl-C here:");

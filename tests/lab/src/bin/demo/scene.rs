@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ephemerd_lab::xmpp::{Client, MamItem, MamQuery};
-use ephemerd_lab::{Archive, Checker, Lab, Prosody, Result, Snapshot, Verdict, Words};
+use ephemerd_lab::{Archive, Checker, Lab, Result, Server, Snapshot, Verdict, Words};
 use tokio::time::Instant;
 
 /// The room's name.
@@ -70,7 +70,7 @@ pub(crate) struct Scene {
 
 impl Scene {
     /// Both come online, join the room and say their lines.
-    pub(crate) async fn play(lab: &Lab<Prosody>, words: &mut Words) -> Result<Self> {
+    pub(crate) async fn play<S: Server>(lab: &Lab<S>, words: &mut Words) -> Result<Self> {
         let mut clients = [lab.online("peter").await?, lab.online("rosa").await?];
         let room = lab.endpoints().room(ROOM);
         for (client, nick) in clients.iter_mut().zip(["Peter", "Rosa"]) {
@@ -124,7 +124,7 @@ impl Scene {
     }
 
     /// The verdict of fresh clients and of the tables: everything with a timer must be gone now, and must not have gone before its time.
-    pub(crate) async fn verdict(&mut self, lab: &Lab<Prosody>) -> Result<Verdict> {
+    pub(crate) async fn verdict<S: Server>(&mut self, lab: &Lab<S>) -> Result<Verdict> {
         self.checker.all_due();
         let mut verdict = self.checker.judge(lab, &self.before).await?;
         let early = self.lines.iter().filter(|line| line.went_too_early());

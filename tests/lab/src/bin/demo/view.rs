@@ -17,7 +17,7 @@ const FIGURES: [Figure; 6] = [
     ("rows erased in rooms", "ephemerd_erased_total", &[("store", "room")]),
     ("rows still to go", "ephemerd_pending_expiries", &[]),
     ("erasures that failed", "ephemerd_erase_failures_total", &[]),
-    ("connected to Prosody", "ephemerd_component_connected", &[]),
+    ("connected to the server", "ephemerd_component_connected", &[]),
 ];
 
 /// The table of messages fits into this.
