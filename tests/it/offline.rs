@@ -15,6 +15,8 @@ const TIMER: f64 = 3.0;
 const UNDELIVERED: f64 = 10.0;
 const PLACEHOLDER: f64 = 6.0;
 
+/// The messages with a timer: several rows of one queue.
+const MARKED: [&str; 3] = ["one", "two", "three"];
 const EPHEMERAL: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='3'/>";
 const HINT: &str = "<no-permanent-store xmlns='urn:xmpp:hints'/>";
 const LEGACY_HINT: &str = "<no-permanent-storage xmlns='urn:xmpp:hints'/>";
@@ -64,10 +66,9 @@ async fn a_queue_copy_holds_the_archive_row_back() -> Result<()> {
     let pool = lab.database.superuser().clone();
     let watch = Watch::start(&pool);
 
-    let marked = ["one", "two", "three"];
     for user in users {
         say(&mut peter, user, "plain", "").await?;
-        for id in marked {
+        for id in MARKED {
             say(&mut peter, user, id, EPHEMERAL).await?;
         }
         say(&mut peter, user, "hint", HINT).await?;
@@ -91,7 +92,7 @@ async fn a_queue_copy_holds_the_archive_row_back() -> Result<()> {
     assert_eq!(handed_out, ["plain", "one", "two", "three", "hint"], "Lea gets all");
 
     until(&pool, said + UNDELIVERED + TIMER + 1.0 + SLACK).await?;
-    for id in marked {
+    for id in MARKED {
         let sent = watch.of("archive", "peter", id);
         assert!(sent.len() == users.len() && sent.iter().all(|it| it.went(TIMER)), "{sent:?}");
         let hers = watch.one("archive", "lea", id);
@@ -109,10 +110,15 @@ async fn a_queue_copy_holds_the_archive_row_back() -> Result<()> {
     }
     assert_eq!(bodies(&lab, "ron").await?, ["plain"], "the archive has no words any more");
 
-    // Placeholders go at their end, in archive and queue; what is unmarked beside them stays.
     until(&pool, said + UNDELIVERED + TIMER + PLACEHOLDER + 1.0 + 2.0 * SLACK).await?;
+    see_placeholders_gone(&lab, &watch).await
+}
+
+/// Placeholders went at their end, from archive and queue; what is unmarked beside them stays, and is
+/// handed out.
+async fn see_placeholders_gone(lab: &Lab<Prosody>, watch: &Watch) -> Result<()> {
     for (store, user) in [("archive", "ada"), ("offline", "ada"), ("offline", "ron")] {
-        for id in marked {
+        for id in MARKED {
             let row = watch.one(store, user, id);
             let stood = row.gone_at.zip(row.changed_at).map(|(gone, changed)| gone - changed);
             let stood = stood.unwrap_or_default();
@@ -127,10 +133,8 @@ async fn a_queue_copy_holds_the_archive_row_back() -> Result<()> {
         let bodies: Vec<_> = handed_out.iter().map(|it| it.body()).collect();
         assert_eq!(bodies, [Some("plain"), Some("hint")], "{user} gets what stays");
     }
-    let left: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM ephemerd.expiries WHERE store = 'queue'")
-            .fetch_one(&pool)
-            .await?;
+    let left = "SELECT count(*) FROM ephemerd.expiries WHERE store = 'queue'";
+    let left: i64 = sqlx::query_scalar(left).fetch_one(lab.database.superuser()).await?;
     assert_eq!(left, 0, "the ledger has forgotten the queue");
     Ok(())
 }
@@ -234,8 +238,9 @@ async fn a_blanked_queue_takes_as_many_as_before() -> Result<()> {
         say(&mut peter, "bea", &format!("n{nr}"), &[HINT, EPHEMERAL].concat()).await?;
     }
     eventually("the queue is empty", PATIENCE, async || {
-        let rows = (0..LIMIT).map(|nr| watch.one("offline", "bea", &format!("n{nr}")));
-        Ok(rows.into_iter().all(|it| it.gone_at.is_some()).then_some(()))
+        let rows = (0..LIMIT).flat_map(|nr| watch.of("offline", "bea", &format!("n{nr}")));
+        let gone = rows.filter(|it| it.gone_at.is_some()).count();
+        Ok((gone == LIMIT as usize).then_some(()))
     })
     .await?;
     say(&mut peter, "bea", "one-more", HINT).await?;

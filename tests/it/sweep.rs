@@ -187,6 +187,29 @@ async fn a_killed_sweep_goes_on_where_it_was() -> Result<()> {
     Ok(())
 }
 
+/// A sweep that was killed and comes back to other rules judges everything by these.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_sweep_starts_anew_by_other_rules() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let pool = lab.database.superuser();
+    let bulk = Bulk { rows: 10_000, marked_every: 5, ..Bulk::default() };
+    bulk.insert(pool).await?;
+    let config = DaemonConfig::for_database(&lab.database)?;
+    let daemon = start(&config.clone().set("sweep.rows_per_second", 2_000)).await?;
+    wait_for_count(pool, "ephemerd.sweeps WHERE position > 0", 1).await?;
+    daemon.kill().await?;
+    let due_in = |seconds: u32| {
+        format!("ephemerd.expiries WHERE due_at = stamped_at + interval '{seconds} s'")
+    };
+    let recorded = count(pool, &due_in(61)).await?;
+    assert!((1..bulk.marked()).contains(&recorded), "the kill came in the middle: {recorded}");
+    let daemon = start(&config.set("timers.max", "30s")).await?;
+    daemon.wait_for_figure(DONE, &[], PATIENCE, |at| at > 0.0).await?;
+    assert_eq!(count(pool, &due_in(31)).await?, bulk.marked());
+    assert_eq!(repaired(&daemon).await?[1], recorded as f64, "changed");
+    Ok(())
+}
+
 /// `sweep.rows_per_second` counts rows of the archive, however many of them are marked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_keeps_to_its_rate() -> Result<()> {
@@ -250,6 +273,8 @@ async fn a_large_archive_with_unreadable_rows_is_swept() -> Result<()> {
         "{expected} AND EXISTS (SELECT FROM ephemerd.expiries e WHERE e.row_number = sort_id AND e.archive_id = key)"
     );
     assert_eq!(count(pool, &found).await?, wanted, "each stands for its row");
+    let told = format!("ephemerd.sweeps WHERE unreadable = 1001 AND rows_read = {rows}");
+    assert_eq!(count(pool, &told).await?, 1, "what it could not read is counted");
     let after: String = sqlx::query_scalar(digest).fetch_one(pool).await?;
     assert_eq!(before, after, "nothing in the archive has changed");
     let peak = peak_kib(daemon.pid())?;
