@@ -31,6 +31,7 @@ CREATE UNIQUE INDEX expiries_identity ON ephemerd.expiries (owner, archive_id, s
 CREATE INDEX expiries_next ON ephemerd.expiries (next_at, id) WHERE NOT backlog;
 CREATE INDEX expiries_row ON ephemerd.expiries (row_number, id);
 CREATE INDEX expiries_copies ON ephemerd.expiries (owner, copy_of, host) WHERE store = 'queue';
+CREATE INDEX expiries_backlog ON ephemerd.expiries (id) WHERE backlog;
 CREATE INDEX expiries_queue ON ephemerd.expiries (id) WHERE store = 'queue';
 
 -- The ledger lives from inserts and deletes: vacuum by rows changed, not by the table's share.
@@ -57,10 +58,19 @@ CREATE TABLE ephemerd.sweeps (
     archive         text        PRIMARY KEY,
     requested_at    timestamptz DEFAULT now(),   -- from the start, at once
     started_at      timestamptz,                 -- the one under way
+    after           bigint      NOT NULL DEFAULT 0,
     position        bigint      NOT NULL DEFAULT 0,
     upto            bigint      NOT NULL DEFAULT 0,
+    rules           bytea       NOT NULL DEFAULT '', -- the hosts, timers and hints that it judges by
+    -- What it did, whichever daemons took part.
+    rows_read       bigint      NOT NULL DEFAULT 0,
+    added           bigint      NOT NULL DEFAULT 0,
+    changed         bigint      NOT NULL DEFAULT 0,
+    dropped         bigint      NOT NULL DEFAULT 0,
+    adopted         bigint      NOT NULL DEFAULT 0,
+    unreadable      bigint      NOT NULL DEFAULT 0,
     completed_at    timestamptz,
-    completed_rules bytea       NOT NULL DEFAULT '' -- the hosts, timers and hints that it judged by
+    completed_rules bytea       NOT NULL DEFAULT ''
 );
 
 -- What the operator says to all daemons at once: a single row.

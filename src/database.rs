@@ -3,12 +3,16 @@
 //! A database's own error text quotes rows: JIDs, ids, bodies. What leaves here is the SQLSTATE, the
 //! constraint and our statement's name, nothing else.
 
+mod probe;
+
 use std::{fmt, time::Duration};
 
 use sqlx::{
     ConnectOptions as _, Connection as _, PgConnection, PgPool, Row as _,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+
+pub use probe::{Probed, probe};
 
 /// read_only_sql_transaction
 const READ_ONLY: &str = "25006";
@@ -21,6 +25,10 @@ const GIVEN_UP_AFTER: Duration = Duration::from_secs(5);
 
 /// What our sessions say of themselves at their start, and what [`session`] looks for.
 const LOCK_TIMEOUT: &str = "100ms";
+
+/// What to do about a pooler.
+pub const POOLED: &str = "a connection pooler stands between: let database.url lead to PostgreSQL itself; \
+                          ephemerd opens seven connections at the most";
 
 /// How to reach the database. Made from the configuration. Not `Debug`: it holds the password.
 #[derive(Clone)]
@@ -49,6 +57,12 @@ impl Settings {
         // sqlx would log what is slow as a whole; our own lines name the statement.
         let options = options.disable_statement_logging();
         Self { options, acquire_timeout: Duration::from_secs(5) }
+    }
+
+    /// One connection, in bounded time.
+    pub async fn connect(&self) -> Result<PgConnection> {
+        let connecting = async { PgConnection::connect_with(&self.options).await.named("connect") };
+        in_time("connect", self.acquire_timeout, connecting).await
     }
 
     /// A pool that connects when first used: a database that is down only delays us.
@@ -174,6 +188,23 @@ impl Error {
         match &self.cause {
             Cause::Refused { sqlstate, .. } => Some(sqlstate),
             Cause::Unreachable(_) | Cause::Unexpected(_) => None,
+        }
+    }
+
+    /// What to do about it, for people.
+    pub fn remedy(&self) -> &'static str {
+        match self.sqlstate() {
+            Some("28P01" | "28000") => {
+                "check the role in database.url, its password, and the server's pg_hba.conf"
+            }
+            Some("3D000") => "check the name of the database at the end of database.url",
+            Some("08P01") => POOLED,
+            Some(READ_ONLY) => "let database.url lead to the primary, which can be written to",
+            Some("42501") => "run deploy/grants.sql in this database as a superuser",
+            Some("53300") => "raise max_connections: one daemon opens up to 7",
+            Some("55P03") => "something holds a lock for long: try again, or look into pg_locks",
+            Some(_) => "look into PostgreSQL's log",
+            None => "check the host and port in database.url, and that PostgreSQL runs there",
         }
     }
 

@@ -10,23 +10,24 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Error, bring_up_to_date, pooled};
+use super::{Error, bring_up_to_date, erase_mode, open_archive, pooled, sweep::sweep_settings};
 use crate::{
-    archive::{self, Archive},
+    archive::Archive,
     component,
-    config::{ArchiveKind, BacklogRule, Config, EraseMode},
+    config::{BacklogRule, Config},
     database::{Named, Settings},
     http,
     lifecycle::{ExitReason, Lifecycle, TaskError},
     metrics::Metrics,
-    model::{Clock, Finding, Level, Mode, SystemClock},
+    model::{Clock, Level, SystemClock},
     ops::Readiness,
     work::{
+        backlog,
         erase::{self, Eraser},
         gauges,
         inspect::{self, Inspector, Standing},
         leader::{self, Leader},
-        sweep::{self, Sweeper},
+        sweep::Sweeper,
         wake::{self, Wake},
     },
 };
@@ -117,7 +118,8 @@ async fn connect_while_leading(
     }
 }
 
-fn component(config: &Config) -> component::Settings {
+/// What the configuration says to the component.
+pub(super) fn component(config: &Config) -> component::Settings {
     component::Settings {
         jid: config.component.jid.clone(),
         server: config.component.server.clone(),
@@ -161,7 +163,7 @@ impl Workers {
         let sweeper = Sweeper::new(
             self.pool.clone(),
             archive,
-            self.sweep_settings(),
+            sweep_settings(&self.config),
             Arc::clone(&self.metrics),
         );
         let stop = || self.stop.clone();
@@ -172,6 +174,10 @@ impl Workers {
         tasks.spawn(wake::listen(self.pool.clone(), bell, Arc::clone(&self.metrics), stop()));
         let (hosts, metrics) = (self.config.archive.hosts.clone(), Arc::clone(&self.metrics));
         tasks.spawn(gauges::run(self.pool.clone(), hosts, metrics, stop()));
+        if self.config.erase.backlog == BacklogRule::Erase {
+            let metrics = Arc::clone(&self.metrics);
+            tasks.spawn(release_backlog(self.pool.clone(), metrics, stop()));
+        }
         tasks.spawn(tell_readiness(self.readiness, self.clock, stands, sweeps, stop()));
         // Whichever ends first ends all: none may be missing unnoticed.
         while let Some(ended) = tasks.join_next().await {
@@ -208,16 +214,7 @@ impl Workers {
         let erase = &self.config.erase;
         erase::Settings {
             hosts: self.config.archive.hosts.clone(),
-            mode: match erase.mode {
-                EraseMode::Placeholder => Mode::Placeholder,
-                EraseMode::Delete => Mode::Delete,
-                EraseMode::Auto => match self.config.archive.kind {
-                    // Prosody refuses a cursor whose row is gone: the row must stay for a while.
-                    ArchiveKind::Prosody => Mode::Placeholder,
-                    // ejabberd compares ids: nothing breaks.
-                    ArchiveKind::Ejabberd => Mode::Delete,
-                },
-            },
+            mode: erase_mode(&self.config),
             placeholder_for: erase.placeholder_for,
             batch: erase.batch,
             rows_per_second: erase.rows_per_second.unwrap_or(0),
@@ -232,16 +229,34 @@ impl Workers {
             rules: self.config.rules(),
         }
     }
+}
 
-    fn sweep_settings(&self) -> sweep::Settings {
-        sweep::Settings {
-            hosts: self.config.archive.hosts.clone(),
-            rules: self.config.rules(),
-            every: self.config.sweep.every,
-            rows_per_second: self.config.sweep.rows_per_second.unwrap_or(0),
-            hold_backlog: self.config.erase.backlog == BacklogRule::Hold,
+async fn release(pool: &PgPool) -> crate::database::Result<i64> {
+    let mut connection = pool.acquire().await.named("release_connect")?;
+    backlog::release(&mut connection, |_| {}).await
+}
+
+/// What an earlier start held back is no longer to be held.
+async fn release_backlog(pool: PgPool, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let mut told = false;
+    loop {
+        match stop.run_until_cancelled(release(&pool)).await {
+            None => return,
+            Some(Ok(0)) => break,
+            Some(Ok(count)) => {
+                info!(count, "the backlog is no longer held: erase.backlog is \"erase\"");
+                break;
+            }
+            Some(Err(error)) => {
+                metrics.database_errors.inc();
+                if !std::mem::replace(&mut told, true) {
+                    warn!(%error, "the backlog cannot be released, trying again");
+                }
+            }
         }
+        stop.run_until_cancelled(tokio::time::sleep(LONGEST_WAIT)).await;
     }
+    stop.cancelled().await;
 }
 
 /// Tells HTTP how the workers stand, after each look at the archive.
@@ -276,21 +291,14 @@ async fn prepare(pool: PgPool, config: &Config, options: RunOptions) -> Result<A
     // Detached: migrating changes the session's settings.
     let mut connection = pool.acquire().await.named("connect").map_err(pooled)?.detach();
     bring_up_to_date(&mut connection, options.migrate).await?;
-    let kind = match config.archive.kind {
-        ArchiveKind::Prosody => archive::Kind::Prosody,
-        ArchiveKind::Ejabberd => archive::Kind::Ejabberd,
-    };
-    let probed = archive::probe(&mut connection, kind, &config.archive.hosts).await?;
+    let opened = open_archive(&mut connection, config).await;
     let _ = connection.close().await;
-    for finding in &probed.findings {
+    let (archive, findings) = opened?;
+    for finding in &findings {
         match finding.level {
             Level::Good => info!("{}", finding.what),
             Level::Warning | Level::Problem => warn!(help = finding.remedy, "{}", finding.what),
         }
     }
-    probed.archive.ok_or_else(|| {
-        let problem = probed.findings.into_iter().find(|finding| finding.level == Level::Problem);
-        let problem = problem.unwrap_or_else(|| Finding::problem("no schema was found", ""));
-        Error::Archive(problem.what, problem.remedy)
-    })
+    Ok(archive)
 }

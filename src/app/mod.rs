@@ -1,25 +1,35 @@
 //! The only place that builds everything and joins it.
 
+mod check;
+mod control;
 mod daemon;
+mod explain;
+mod preview;
+mod sweep;
 
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection as _, PgConnection};
 use tracing::info;
 
+pub use check::check;
+pub use control::{accept_backlog, backlog, pause, resume, status};
 pub use daemon::{RunOptions, run};
+pub use explain::{explain_given, explain_live};
+pub use preview::{preview, scan};
+pub use sweep::{Swept, sweep};
 
 use crate::{
-    config::Config,
+    archive::{self, Archive},
+    config::{ArchiveKind, Config, EraseMode},
     database::{self, Named, Session},
     ledger::{self, Schema},
+    model::{Finding, Level, Mode},
 };
 
 /// What a command failed with, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The database cannot be reached, or refused.
-    #[error(
-        "the database failed: {0}\nhelp: check database.url, the password, and that PostgreSQL runs"
-    )]
+    #[error("the database failed: {0}\nhelp: {help}", help = .0.remedy())]
     Database(#[from] database::Error),
     /// A pooler stands between us and the database.
     #[error(
@@ -60,6 +70,9 @@ impl Error {
     }
 }
 
+const MISSING: Error = Error::Schema(
+    "schema ephemerd holds no tables yet\nhelp: run `ephemerd migrate`, or `ephemerd check` to see what else is missing",
+);
 const NEWER: Error = Error::Schema(
     "schema ephemerd is newer than this program\nhelp: install the newer version of ephemerd again",
 );
@@ -70,20 +83,69 @@ const BEHIND: Error = Error::Schema(
 /// Brings our schema up to date; `ephemerd migrate`. Returns whether anything was to do.
 pub async fn migrate(config: &Config) -> Result<bool, Error> {
     let settings = database::Settings::new(config.database.options());
-    let mut connection =
-        PgConnection::connect_with(&settings.options).await.named("connect").map_err(pooled)?;
+    let mut connection = settings.connect().await.map_err(pooled)?;
     let migrated = bring_up_to_date(&mut connection, true).await;
     let _ = connection.close().await;
     migrated
 }
 
+/// A session of our own for an operator's command: it may wait longer for a lock than the workers may,
+/// since it touches no archive rows.
+async fn session(config: &Config) -> Result<PgConnection, Error> {
+    let settings = database::Settings::new(config.database.options());
+    let mut connection = settings.connect().await.map_err(pooled)?;
+    is_ours(&mut connection).await?;
+    sqlx::query("-- command_patience\nSET lock_timeout = '10s'")
+        .execute(&mut connection)
+        .await
+        .named("command_patience")?;
+    Ok(connection)
+}
+
+/// The same, with our schema as this program needs it.
+async fn connect(config: &Config) -> Result<PgConnection, Error> {
+    let mut connection = session(config).await?;
+    match ledger::schema(&mut connection).await.map_err(not_granted)? {
+        Schema::Current => Ok(connection),
+        Schema::Missing => Err(MISSING),
+        Schema::Behind => Err(BEHIND),
+        Schema::Newer => Err(NEWER),
+    }
+}
+
+async fn is_ours(connection: &mut PgConnection) -> Result<(), Error> {
+    match database::session(connection).await? {
+        Session::Ours => Ok(()),
+        Session::StandBy => Err(database::Error::stand_by("session").into()),
+        Session::Pooled => Err(Error::Pooled),
+    }
+}
+
+/// The archive as this program needs it, and what else was found, or the first problem with it.
+async fn open_archive(
+    connection: &mut PgConnection,
+    config: &Config,
+) -> Result<(Archive, Vec<Finding>), Error> {
+    let kind = archive_kind(config);
+    let probed = archive::probe(connection, kind, &config.archive.hosts).await?;
+    let problem = probed.findings.iter().find(|finding| finding.level == Level::Problem);
+    match (probed.archive, problem) {
+        (Some(archive), _) => Ok((archive, probed.findings)),
+        (None, Some(it)) => Err(Error::Archive(it.what.clone(), it.remedy.clone())),
+        (None, None) => Err(Error::Archive("no schema was found".to_owned(), String::new())),
+    }
+}
+
+fn archive_kind(config: &Config) -> archive::Kind {
+    match config.archive.kind {
+        ArchiveKind::Prosody => archive::Kind::Prosody,
+        ArchiveKind::Ejabberd => archive::Kind::Ejabberd,
+    }
+}
+
 /// The schema as this program needs it, or why not. Returns whether it had to be changed.
 async fn bring_up_to_date(connection: &mut PgConnection, may_migrate: bool) -> Result<bool, Error> {
-    match database::session(connection).await? {
-        Session::Ours => {}
-        Session::StandBy => return Err(database::Error::stand_by("session").into()),
-        Session::Pooled => return Err(Error::Pooled),
-    }
+    is_ours(connection).await?;
     match ledger::schema(connection).await.map_err(not_granted)? {
         Schema::Current => Ok(false),
         Schema::Newer => Err(NEWER),
@@ -109,5 +171,16 @@ fn not_granted(error: database::Error) -> Error {
     match error.sqlstate() {
         Some("42501" | "3F000") => Error::NotGranted,
         _ => Error::Database(error),
+    }
+}
+
+/// What becomes of archived rows.
+fn erase_mode(config: &Config) -> Mode {
+    match (config.erase.mode, config.archive.kind) {
+        (EraseMode::Delete, _) => Mode::Delete,
+        // Prosody refuses a cursor whose row is gone: the row must stay for a while.
+        (EraseMode::Placeholder, _) | (EraseMode::Auto, ArchiveKind::Prosody) => Mode::Placeholder,
+        // ejabberd compares ids: nothing breaks.
+        (EraseMode::Auto, ArchiveKind::Ejabberd) => Mode::Delete,
     }
 }

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use super::{
     Erased, Horizon, Row, RowKey,
     ejabberd::{self, Schema},
-    prosody,
+    hosts, prosody,
 };
 use crate::{
     database::Result,
@@ -185,6 +185,20 @@ impl Archive {
         }
     }
 
+    /// The rows that this owner (host and local part) has under this id: of a user's or a room's archive,
+    /// and on Prosody of the user's offline queue.
+    pub async fn find(
+        &self,
+        connection: &mut PgConnection,
+        owner: (&str, &str),
+        archive_id: &str,
+    ) -> Result<Vec<Row>> {
+        match self {
+            Self::Prosody => prosody::find(connection, owner, archive_id).await,
+            Self::Ejabberd(schema) => ejabberd::find(connection, schema, owner, archive_id).await,
+        }
+    }
+
     /// Which of these rows still stand, by position.
     pub async fn still_there(
         &self,
@@ -264,6 +278,22 @@ impl Archive {
             Self::Prosody => prosody::unlisted_hosts(connection, hosts).await,
             Self::Ejabberd(schema) => ejabberd::unlisted_hosts(connection, schema, hosts).await,
         }
+    }
+
+    /// Compares the hosts that are listed with those that the archive has. Hosts are the operator's own:
+    /// they may be named.
+    pub async fn probe_hosts(
+        &self,
+        connection: &mut PgConnection,
+        hosts: &[String],
+    ) -> Result<Vec<Finding>> {
+        let unlisted = self.unlisted_hosts(connection, hosts).await?;
+        let absent = match self {
+            Self::Prosody => prosody::absent_hosts(connection, hosts).await?,
+            // A host of rooms is named in no column there.
+            Self::Ejabberd(_) => Vec::new(),
+        };
+        Ok(hosts::findings(&unlisted, &absent))
     }
 
     /// Tells the rows that were not taken apart: those that stand are locked, the others gone.

@@ -4,6 +4,7 @@
 
 mod any;
 pub mod ejabberd;
+mod hosts;
 pub mod prosody;
 
 pub use any::{Archive, Kind, Order, Probed, Table, probe};

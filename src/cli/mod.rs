@@ -1,8 +1,17 @@
 //! The command line: a file a command. It parses and renders, and decides nothing.
 
+mod backlog;
+mod check;
 mod config;
+mod explain;
 mod migrate;
+mod pause;
+mod preview;
+mod progress;
 mod run;
+mod show;
+mod status;
+mod sweep;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -26,9 +35,14 @@ Exit codes:
   3  configuration or schema: trying again is useless
 
 Examples:
-  ephemerd config      # what is in force, and where it came from
-  ephemerd migrate     # make or update our own tables
-  ephemerd run         # inspect and erase until stopped";
+  ephemerd config          # what is in force, and where it came from
+  ephemerd check           # what is wrong, and what to do
+  ephemerd migrate         # make or update our own tables
+  ephemerd sweep           # go through the whole archive once
+  ephemerd preview         # what goes when
+  ephemerd run             # inspect and erase until stopped
+  ephemerd status          # what is going on
+  ephemerd pause --for 2h  # erase nothing for two hours";
 
 /// Erases messages from an XMPP server's archives when their ephemeral timers run out
 #[derive(Debug, Parser)]
@@ -50,8 +64,16 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Check(check::Args),
     Migrate(migrate::Args),
     Config(config::Args),
+    Sweep(sweep::Args),
+    Preview(preview::Args),
+    Explain(explain::Args),
+    Backlog(backlog::Args),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
+    Status(status::Args),
 }
 
 /// Why a command did not do what it was asked for.
@@ -92,15 +114,23 @@ impl Cli {
         let config = Config::load(self.config.as_deref())?;
         match self.command {
             Command::Run(args) => run::execute(args, config).await,
+            Command::Check(args) => check::execute(args, &config).await,
             Command::Migrate(args) => migrate::execute(args, config).await,
             Command::Config(args) => config::execute(&args, &config),
+            Command::Sweep(args) => sweep::execute(args, &config).await,
+            Command::Preview(args) => preview::execute(args, &config).await,
+            Command::Explain(args) => explain::execute(args, &config).await,
+            Command::Backlog(args) => backlog::execute(args, &config).await,
+            Command::Pause(args) => pause::pause(args, &config).await,
+            Command::Resume(args) => pause::resume(args, &config).await,
+            Command::Status(args) => status::execute(args, &config).await,
         }
     }
 }
 
-/// Prints to stdout; a reader that left, as `head` does, is no failure.
+/// Prints to stdout; a reader that left, as `head` does, is no failure. Colours go to terminals only.
 fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
+    let mut stdout = anstream::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::Other(format!("cannot write to stdout: {error}")))

@@ -112,13 +112,14 @@ pub async fn claim(connection: &mut PgConnection, what: Claim<'_>) -> Result<Opt
     Ok(Some(Claims { now, entries: entries? }))
 }
 
-/// How long until the next entry is due, in seconds by the database's clock; negative when overdue.
+/// How long until the next entry is due, or a pause ends, in seconds by the database's clock; negative
+/// when overdue.
 pub async fn next_due(
     connection: &mut PgConnection,
     hosts: &[String],
     from: (Timestamp, i64),
 ) -> Result<Option<f64>> {
-    sqlx::query_scalar!(
+    let next = sqlx::query_scalar!(
         r#"-- next_due
         SELECT extract(epoch FROM next_at - clock_timestamp())::float8 AS "seconds!"
           FROM ephemerd.claimable
@@ -129,7 +130,24 @@ pub async fn next_due(
         hosts,
         from.1,
     )
+    .fetch_optional(&mut *connection)
+    .await
+    .named("next_due")?;
+    match next {
+        Some(seconds) => Ok(Some(seconds)),
+        None => pause_ends(connection).await,
+    }
+}
+
+/// How long until a pause ends by itself.
+async fn pause_ends(connection: &mut PgConnection) -> Result<Option<f64>> {
+    sqlx::query_scalar!(
+        r#"-- pause_ends
+        SELECT extract(epoch FROM paused_until - clock_timestamp())::float8 AS "seconds!"
+          FROM ephemerd.control
+         WHERE isfinite(paused_until) AND paused_until > clock_timestamp()"#,
+    )
     .fetch_optional(connection)
     .await
-    .named("next_due")
+    .named("pause_ends")
 }

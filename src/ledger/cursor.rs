@@ -1,6 +1,9 @@
 use sqlx::PgConnection;
 
-use crate::database::{Named, Result};
+use crate::{
+    database::{Named, Result},
+    model::Timestamp,
+};
 
 /// How far inspection of one archive table came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,4 +81,29 @@ pub async fn move_cursor(connection: &mut PgConnection, archive: &str, to: Curso
     .await
     .named("move_cursor")?;
     Ok(())
+}
+
+/// A cursor as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The archive table.
+    pub archive: String,
+    /// Everything up to here was inspected for good.
+    pub position: i64,
+    /// The highest row that any poll read.
+    pub frontier: i64,
+    /// When the cursor last moved, or its frontier.
+    pub moved_at: Timestamp,
+}
+
+/// Reads all cursors, for reports.
+pub async fn cursors(connection: &mut PgConnection) -> Result<Vec<Standing>> {
+    sqlx::query_as!(
+        Standing,
+        "-- cursors
+         SELECT archive, position, frontier, moved_at FROM ephemerd.cursors ORDER BY archive",
+    )
+    .fetch_all(connection)
+    .await
+    .named("cursors")
 }

@@ -3,25 +3,31 @@
 //!
 //! Locks are taken in this order: `cursors` or `sweeps`, `expiries` by time, then the archive's rows by key.
 
+mod backlog;
 mod claim;
 mod control;
 mod cursor;
+mod outlook;
+mod probe;
 mod record;
 mod settle;
 mod sweeps;
 mod tally;
 mod walk;
 
+pub use backlog::{Held, accept_backlog, held, release_held};
 pub use claim::{Claim, Claimed, Claims, Phase, claim, next_due};
-pub use control::{Control, control};
-pub use cursor::{Cursor, cursor, lock_cursor, move_cursor, start_cursor};
+pub use control::{Control, Pause, control, pause, paused, resume};
+pub use cursor::{Cursor, Standing, cursor, cursors, lock_cursor, move_cursor, start_cursor};
+pub use outlook::{Outlook, Outlooks, outlook};
+pub use probe::probe;
 pub use record::{Entry, Expiry, Name, change, record, undelivered};
 pub use settle::{forget, keep_placeholders, put_off};
 pub use sweeps::{
-    Sweep, complete_sweep, lock_sweep, move_sweep, request_sweep, start_sweep, sweep,
+    Found, Sweep, complete_sweep, lock_sweep, move_sweep, request_sweep, start_sweep, sweep, sweeps,
 };
 pub use tally::{Tally, tally};
-pub use walk::{entries_between, entries_of, queue_entries};
+pub use walk::{entries_between, entries_of, entries_under, queue_entries};
 
 use sqlx::{
     PgConnection,
@@ -68,13 +74,18 @@ pub async fn schema(connection: &mut PgConnection) -> Result<Schema> {
     .fetch_one(connection)
     .await
     .named("schema_version")?;
-    let newest = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let newest = schema_version();
     Ok(match applied {
         None => Schema::Missing,
         Some(applied) if applied < newest => Schema::Behind,
         Some(applied) if applied > newest => Schema::Newer,
         Some(_) => Schema::Current,
     })
+}
+
+/// The newest version of our schema that this program knows.
+pub fn schema_version() -> i64 {
+    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 /// Brings our schema up to date. Several daemons may do so at once: sqlx holds a lock.

@@ -97,7 +97,8 @@ pub async fn record(
     Ok(recorded.iter().filter_map(|row| Some((position(row.position)?, row.id))).collect())
 }
 
-/// Changes what entries say: verdict, start and identity numbers. A placeholder is never changed.
+/// Changes what entries say: verdict, start and identity numbers. A placeholder is never changed, and
+/// whether an entry is held stays as it is: the operator may have accepted it since it was read.
 pub async fn change(connection: &mut PgConnection, entries: &[Entry]) -> Result<()> {
     if entries.is_empty() {
         return Ok(());
@@ -108,11 +109,11 @@ pub async fn change(connection: &mut PgConnection, entries: &[Entry]) -> Result<
         "-- change
          UPDATE ephemerd.expiries AS e
             SET row_number = k.row_number, stamped_at = k.stamped_at, copy_of = k.copy_of,
-                runs_from = k.runs_from, due_at = k.due_at, reason = k.reason, backlog = k.backlog,
+                runs_from = k.runs_from, due_at = k.due_at, reason = k.reason,
                 retry_at = NULL, attempts = 0
            FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::text[],
-                       $5::timestamptz[], $6::timestamptz[], $7::text[], $8::bool[])
-                AS k(id, row_number, stamped_at, copy_of, runs_from, due_at, reason, backlog)
+                       $5::timestamptz[], $6::timestamptz[], $7::text[])
+                AS k(id, row_number, stamped_at, copy_of, runs_from, due_at, reason)
           WHERE e.id = k.id AND e.phase = 'pending'",
         &entries.iter().map(|entry| entry.id).collect::<Vec<_>>(),
         &columns.row_numbers,
@@ -121,7 +122,6 @@ pub async fn change(connection: &mut PgConnection, entries: &[Entry]) -> Result<
         &columns.starts,
         &columns.dues,
         &columns.reasons,
-        &columns.backlogs,
     )
     .execute(&mut *connection)
     .await

@@ -37,6 +37,30 @@ pub async fn entries_of(
         .collect()
 }
 
+/// The entries that stand under an archive id of this owner, in any store.
+pub async fn entries_under(
+    connection: &mut PgConnection,
+    (host, owner): (&str, &str),
+    archive_id: &str,
+) -> Result<Vec<Entry>> {
+    let found = sqlx::query_as!(
+        StoredEntry,
+        r#"-- entries_under
+        SELECT 0::bigint AS "position!", id, store, host, owner, archive_id, row_number, stamped_at,
+               digest, copy_of, runs_from, due_at, reason, phase, backlog
+          FROM ephemerd.expiries
+         WHERE owner = $1 AND archive_id = $2 AND host = $3
+         ORDER BY id"#,
+        owner,
+        archive_id,
+        host,
+    )
+    .fetch_all(connection)
+    .await
+    .named("entries_under")?;
+    found.into_iter().map(|row| row.read("entries_under")).collect()
+}
+
 /// The entries of rows of these stores, numbered after `after` and up to `upto`, in order, at most `rows`.
 pub async fn entries_between(
     connection: &mut PgConnection,

@@ -316,6 +316,8 @@ async fn first_start(connection: &mut PgConnection, table: &Table) -> Result<boo
     let first = ledger::start_cursor(connection, table.name(), newest).await?;
     if first {
         let table = table.name();
+        // Also where one was done before: rows may have come since, and lie behind the cursor.
+        ledger::request_sweep(connection, table).await?;
         info!(table, row_number = newest, "first start: inspection begins after this row");
     }
     Ok(first)

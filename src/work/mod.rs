@@ -1,6 +1,7 @@
 //! What the daemon does: inspect, erase, count. It opens the transactions and joins ledger and archive
 //! by arrays of keys.
 
+pub mod backlog;
 pub mod erase;
 pub mod gauges;
 pub mod inspect;

@@ -11,9 +11,7 @@ use crate::{
     archive::{ARCHIVE_ROWS_AT_ONCE, Archive, Row, RowKey},
     database::Result,
     ledger::{self, Entry, Expiry, Name, Phase},
-    model::{
-        Because, Facts, Judgement, LATEST, Outcome, Placement, Reason, Rules, Store, Timestamp,
-    },
+    model::{Facts, Judgement, LATEST, Outcome, Placement, Reason, Rules, Store, Timestamp},
     policy, stanza,
 };
 
@@ -278,7 +276,7 @@ impl<'a> Read<'a> {
                 let placement = Placement { store: key.store, runs_from, undelivered };
                 let (due_at, reason) = match policy::judge(facts, &placement, context.rules) {
                     Judgement::Goes(verdict) => (verdict.due_at, verdict.reason),
-                    Judgement::Stays(because) if waits(key.store, &because, facts) => {
+                    Judgement::Stays(because) if policy::waits(key.store, &because, facts) => {
                         (LATEST, Reason::Undelivered)
                     }
                     Judgement::Stays(_) => return None,
@@ -307,13 +305,6 @@ impl<'a> Read<'a> {
             },
         })
     }
-}
-
-/// A row that stays only until somebody has received the message, or the queue's copy that shows that
-/// nobody has: the ledger must know both, though neither goes by itself.
-fn waits(store: Store, because: &[Because], facts: &Facts) -> bool {
-    let waits = matches!(because.last(), Some(Because::UndeliveredStays | Because::HintInQueue));
-    waits && (store != Store::Queue || facts.last_stanza_id.is_some())
 }
 
 /// Ends a page at `end`. An archive row at the very end is left to the next page, which may begin with

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     archive::{Archive, RowKey, Table},
     database::{Named, Result, in_time},
-    ledger::{self, Entry, Sweep},
+    ledger::{self, Entry, Found, Sweep},
     metrics::{Metrics, Repair},
     model::{Outcome, Rules, Store, Timestamp},
     policy,
@@ -53,18 +53,8 @@ pub struct Progress {
     pub position: i64,
     /// It goes up to this row.
     pub upto: i64,
-    /// Rows gone through.
-    pub rows: i64,
-    /// Missing expiries that were added.
-    pub added: usize,
-    /// Expiries that said something else.
-    pub changed: usize,
-    /// Expiries whose row is gone, or says nothing any more.
-    pub dropped: usize,
-    /// Placeholders that the ledger did not know.
-    pub adopted: usize,
-    /// Rows that could not be read and were left alone.
-    pub unreadable: usize,
+    /// What it did.
+    pub found: Found,
 }
 
 /// The sweep of one archive.
@@ -128,8 +118,7 @@ impl Sweeper {
         let mut connection = self.pool.acquire().await.named("sweep_connect")?;
         for table in self.archive.tables() {
             match ledger::sweep(&mut connection, table.name()).await? {
-                Some(sweep) if sweep.completed_at.is_none() => {}
-                Some(sweep) if sweep.completed_rules == self.fingerprint() => {}
+                Some(sweep) if sweep.requested || self.judged_alike(&sweep) => {}
                 _ => {
                     info!("a sweep is due: hosts, timers or hints are new");
                     return self.request().await;
@@ -139,6 +128,12 @@ impl Sweeper {
         Ok(())
     }
 
+    /// The sweep under way, or the last one where there is none, judges as we do.
+    fn judged_alike(&self, sweep: &Sweep) -> bool {
+        let rules = if sweep.started_at.is_some() { &sweep.rules } else { &sweep.completed_rules };
+        *rules == self.fingerprint()
+    }
+
     /// Asks for a sweep from the start.
     pub async fn request(&self) -> Result<()> {
         let mut connection = self.pool.acquire().await.named("sweep_connect")?;
@@ -146,6 +141,27 @@ impl Sweeper {
             ledger::request_sweep(&mut connection, table.name()).await?;
         }
         Ok(())
+    }
+
+    /// Asks for a sweep, unless one is under way that judges as we do: the next steps go on with that
+    /// one, which is returned as it stands.
+    pub async fn request_or_resume(&self) -> Result<Option<Vec<Sweep>>> {
+        let sweeps = self.standing().await?;
+        let goes_on = |it: &Sweep| it.started_at.is_some() && !it.requested;
+        let alike = |it: &Sweep| it.requested || self.judged_alike(it);
+        if sweeps.iter().any(goes_on) && sweeps.iter().all(alike) {
+            return Ok(Some(sweeps));
+        }
+        self.request().await.map(|()| None)
+    }
+
+    /// How the sweep of each table stands, whoever is at it.
+    pub async fn standing(&self) -> Result<Vec<Sweep>> {
+        let mut connection = self.pool.acquire().await.named("sweep_connect")?;
+        let tables = self.archive.tables();
+        let sweeps = ledger::sweeps(&mut connection).await?;
+        let ours = |name: &str| tables.iter().any(|table| table.name() == name);
+        Ok(sweeps.into_iter().filter(|(name, _)| ours(name)).map(|(_, sweep)| sweep).collect())
     }
 
     /// One transaction. `None` where there is nothing to do, or another daemon is at it.
@@ -168,7 +184,9 @@ impl Sweeper {
         };
         let horizon = table.horizon(&mut transaction).await?;
         if sweep.requested || (sweep.started_at.is_none() && self.is_due(&sweep, horizon.now)) {
-            ledger::start_sweep(&mut transaction, name, horizon.newest).await?;
+            let first = table.span_end(&mut transaction, (0, horizon.newest), 1).await?;
+            let span = (first.map_or(0, |(first, _)| first.saturating_sub(1)), horizon.newest);
+            ledger::start_sweep(&mut transaction, name, span, &self.fingerprint()).await?;
             info!(table = name, upto = horizon.newest, "a sweep begins");
             sweep = Sweep { position: 0, upto: horizon.newest, ..sweep };
         } else if sweep.started_at.is_none() {
@@ -179,10 +197,10 @@ impl Sweeper {
         } else {
             self.sweep_ledger(&mut transaction, table, &sweep).await?
         };
+        let Progress { position, found, .. } = progress;
+        ledger::move_sweep(&mut transaction, name, position, found).await?;
         if progress.completed {
-            ledger::complete_sweep(&mut transaction, name, &self.fingerprint()).await?;
-        } else {
-            ledger::move_sweep(&mut transaction, name, progress.position).await?;
+            ledger::complete_sweep(&mut transaction, name).await?;
         }
         transaction.commit().await.named("sweep_commit")?;
         self.count(progress, horizon.now);
@@ -226,6 +244,8 @@ impl Sweeper {
             _ => (end, count),
         };
         let at = if end < upto { end_page(&mut rows, from, end) } else { end };
+        // What is left to the next page counts there.
+        let count = if at < end { count - 1 } else { count };
         let backlog = self.backlog(connection).await?;
         let context = Context { rules: &self.settings.rules, now, backlog, restores: true };
         let reconciled = reconcile(connection, &self.archive, &rows, context).await?;
@@ -249,17 +269,15 @@ impl Sweeper {
         }
         let unreadable =
             reconciled.outcomes.iter().filter(|it| it.2 == Outcome::Unreadable).count();
-        Ok(Progress {
-            completed: false,
-            position: at,
-            upto,
+        let found = Found {
             rows: count,
-            added: reconciled.recorded.len(),
-            changed: reconciled.changed,
-            dropped,
-            adopted: reconciled.adopted,
-            unreadable,
-        })
+            added: number(reconciled.recorded.len()),
+            changed: number(reconciled.changed),
+            dropped: number(dropped),
+            adopted: number(reconciled.adopted),
+            unreadable: number(unreadable),
+        };
+        Ok(Progress { completed: false, position: at, upto, found })
     }
 
     /// Entries beyond the archive's end: of rows that a restore took away, or that are new.
@@ -274,7 +292,8 @@ impl Sweeper {
         let completed = i64::try_from(entries.len()).is_ok_and(|n| n < ENTRIES);
         let position = entries.last().map_or(sweep.position, |it| it.expiry.row_number);
         let dropped = self.drop_gone(connection, entries).await?;
-        Ok(Progress { completed, position, upto: sweep.upto, dropped, ..Progress::default() })
+        let found = Found { dropped: number(dropped), ..Found::default() };
+        Ok(Progress { completed, position, upto: sweep.upto, found })
     }
 
     /// Drops entries of a span whose rows no text search found: they are gone, or say nothing any more.
@@ -329,13 +348,13 @@ impl Sweeper {
 
     fn count(&self, progress: Progress, now: Timestamp) {
         let repairs = [
-            (Repair::Added, progress.added),
-            (Repair::Changed, progress.changed),
-            (Repair::Dropped, progress.dropped),
-            (Repair::Adopted, progress.adopted),
+            (Repair::Added, progress.found.added),
+            (Repair::Changed, progress.found.changed),
+            (Repair::Dropped, progress.found.dropped),
+            (Repair::Adopted, progress.found.adopted),
         ];
         for (repair, count) in repairs {
-            self.metrics.sweep_repaired.of(repair).inc_by(count as u64);
+            self.metrics.sweep_repaired.of(repair).inc_by(count.unsigned_abs());
         }
         if progress.completed {
             let seconds = now.timestamp_micros() as f64 / 1e6;
@@ -344,11 +363,16 @@ impl Sweeper {
         }
     }
 
-    fn pace(&self, progress: Progress, took: Duration) -> Duration {
+    /// How long to wait after a step that took so long, so as not to go faster than is allowed.
+    pub fn pace(&self, progress: Progress, took: Duration) -> Duration {
         if self.settings.rows_per_second == 0 {
             return Duration::ZERO;
         }
-        let seconds = progress.rows as f64 / f64::from(self.settings.rows_per_second);
+        let seconds = progress.found.rows as f64 / f64::from(self.settings.rows_per_second);
         Duration::from_secs_f64(seconds.max(0.0)).saturating_sub(took)
     }
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

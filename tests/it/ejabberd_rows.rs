@@ -187,7 +187,6 @@ async fn a_poll_costs_what_is_new() -> Result<()> {
             assert!(found.expect("candidates").is_empty());
             let cost = touched(pool, &mut connection).await? - before;
             assert!(cost <= blocks, "{schema:?}: {news} new rows touched {cost} blocks");
-            println!("{schema:?}: {news} new rows touched {cost} blocks");
         }
     }
     Ok(())

@@ -2,6 +2,10 @@
 
 // `cfg(test)` on each line lets clippy know that helpers here are tests too.
 #[cfg(test)]
+mod backlog;
+#[cfg(test)]
+mod check;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod component;
@@ -23,6 +27,8 @@ mod docs;
 mod ejabberd;
 #[cfg(test)]
 mod ejabberd_rows;
+#[cfg(test)]
+mod explain;
 #[cfg(test)]
 mod first_day;
 #[cfg(test)]
@@ -50,7 +56,11 @@ mod offline;
 #[cfg(test)]
 mod patience;
 #[cfg(test)]
+mod pause;
+#[cfg(test)]
 mod poolers;
+#[cfg(test)]
+mod preview;
 #[cfg(test)]
 mod reliability;
 #[cfg(test)]
@@ -64,9 +74,13 @@ mod sent;
 #[cfg(test)]
 mod sent_watch;
 #[cfg(test)]
+mod status;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod sweep;
+#[cfg(test)]
+mod sweep_command;
 #[cfg(test)]
 mod tail;
 #[cfg(test)]

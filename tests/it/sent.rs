@@ -226,8 +226,23 @@ async fn everything_that_is_sent_goes_or_stays_as_documented() -> Result<()> {
             assert_eq!(fate(&watch.of("archive", user, id)), "timer", "{id}, {user}'s archive");
         }
     }
+    see_stored(&watch);
     see_archives(&talk, &watch).await?;
     see_queue(&talk, &watch).await
+}
+
+/// Whatever the sender wrote, Prosody stores namespaces and timers spelt out, which the database's search for
+/// candidates relies on.
+fn see_stored(watch: &Watch) {
+    for name in ["words, timer by a prefix", "words, timer in character references"] {
+        let case = CASES.iter().position(|it| it.0 == name).expect("it is one of the cases");
+        let stored = watch.one("archive", "rosa", &id(case, "rosa")).first;
+        assert!(stored.contains("'urn:xmpp:ephemeral:0'"), "{stored}");
+        assert!(stored.contains("timer='5'"), "{stored}");
+    }
+    let case = CASES.iter().position(|it| it.0.contains("quote")).expect("it is one of the cases");
+    let stored = watch.one("archive", "rosa", &id(case, "rosa")).first;
+    assert!(stored.contains("&lt;ephemeral") && !stored.contains("CDATA"), "{stored}");
 }
 
 /// What fresh clients find: words where they stay, placeholders without words where they went.

@@ -1,12 +1,12 @@
 //! What all tests of the program share.
 
 use std::path::Path;
+use std::time::Duration;
 
 use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::xmpp::Client;
-use ephemerd_lab::{Daemon, DaemonConfig, Result, eventually};
+use ephemerd_lab::{Daemon, DaemonConfig, Output, PATIENCE, Result, daemon, eventually};
 use sqlx::PgPool;
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// The program, as cargo built it for these tests.
@@ -17,6 +17,41 @@ pub(crate) fn program() -> &'static Path {
 /// Starts `ephemerd run` and waits until it is ready.
 pub(crate) async fn start(config: &DaemonConfig) -> Result<Daemon> {
     Daemon::start(program(), config).await
+}
+
+/// Runs a command of the program to its end.
+pub(crate) async fn run(config: &DaemonConfig, args: &[&str]) -> Result<Output> {
+    daemon::command(program(), config, args).await
+}
+
+/// Runs a command that must succeed; gives what it printed.
+pub(crate) async fn printed(config: &DaemonConfig, args: &[&str]) -> Result<String> {
+    let output = run(config, args).await?;
+    assert_eq!(output.code, Some(0), "{args:?}: {}{}", output.stdout, output.stderr);
+    Ok(output.stdout)
+}
+
+/// The same with `--json`.
+pub(crate) async fn told(config: &DaemonConfig, args: &[&str]) -> Result<serde_json::Value> {
+    let text = printed(config, &[args, &["--json"]].concat()).await?;
+    Ok(serde_json::from_str(&text).expect("--json prints JSON"))
+}
+
+/// Now, as Prosody stamps it.
+pub(crate) async fn now(pool: &PgPool) -> Result<i64> {
+    Ok(sqlx::query_scalar("SELECT extract(epoch FROM now())::bigint").fetch_one(pool).await?)
+}
+
+/// One number that the superuser asks for.
+pub(crate) async fn number(pool: &PgPool, query: &'static str) -> Result<i64> {
+    Ok(sqlx::query_scalar(query).fetch_one(pool).await?)
+}
+
+/// Waits until the superuser's query gives this number.
+pub(crate) async fn wait_for_number(pool: &PgPool, query: &'static str, is: i64) -> Result<()> {
+    let waiting =
+        eventually(query, PATIENCE, async || Ok((number(pool, query).await? == is).then_some(())));
+    waiting.await
 }
 
 /// A chat message with this body whose timer is so many seconds.

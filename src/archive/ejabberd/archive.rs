@@ -123,6 +123,34 @@ pub async fn archive_rows(
     Ok(found.into_iter().filter_map(StoredRow::read).collect())
 }
 
+/// The rows that this user or room has under this id.
+pub async fn find(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    (host, owner): (&str, &str),
+    archive_id: &str,
+) -> Result<Vec<Row>> {
+    let mut rows = archive_rows(connection, schema, &[(host, owner, archive_id)]).await?;
+    let found: Vec<StoredRow> = sqlx::query_as(schema.sql(
+        "-- ejabberd_find_in_room
+         SELECT h.name AS server_host, a.username, a.timestamp, a.kind,
+                CASE WHEN octet_length(a.xml) <= $3 THEN a.xml END AS xml,
+                CASE WHEN octet_length(a.xml) <= $3 THEN {digest} ELSE '' END AS digest
+           FROM {hosts}
+           JOIN archive AS a
+             ON {host} = h.name AND a.username = $1 AND a.timestamp = $2
+          WHERE a.kind = 'groupchat'",
+    ))
+    .bind(format!("{owner}@{host}"))
+    .bind(archive_id.parse().unwrap_or(-1_i64))
+    .bind(MAX_STANZA_BYTES)
+    .fetch_all(connection)
+    .await
+    .named("ejabberd_find_in_room")?;
+    rows.extend(found.into_iter().filter_map(StoredRow::read));
+    Ok(rows)
+}
+
 /// Which of these rows still stand, by position.
 pub(super) async fn still_there(
     connection: &mut PgConnection,

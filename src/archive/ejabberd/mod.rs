@@ -11,7 +11,7 @@ mod probe;
 mod schema;
 mod spool;
 
-pub use archive::{archive_rows, candidates, horizon, span_end};
+pub use archive::{archive_rows, candidates, find, horizon, span_end};
 pub use erase::{blank, blank_queued, delete};
 pub use probe::{Found, probe, unlisted_hosts};
 pub use schema::Schema;

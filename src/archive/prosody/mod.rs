@@ -4,10 +4,14 @@
 //! Never join on a `<stanza-id/>` inside a 1:1 row: a sender can forge one.
 
 mod erase;
+mod find;
+mod hosts;
 mod probe;
 mod read;
 
 pub use erase::{blank, delete};
+pub use find::find;
+pub use hosts::absent_hosts;
 pub use probe::probe;
 pub use read::{
     archive_rows, candidates, horizon, span_end, still_there, unlisted_hosts, with_words,

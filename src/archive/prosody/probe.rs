@@ -58,13 +58,16 @@ pub async fn probe(connection: &mut PgConnection) -> Result<Vec<Finding>> {
 }
 
 async fn privileges(connection: &mut PgConnection) -> Result<Vec<Finding>> {
-    let (select, delete, update, sequence): (bool, bool, bool, bool) = sqlx::query_as(
+    let (select, delete, update, sequence, owner): (bool, bool, bool, bool, bool) = sqlx::query_as(
         "-- prosody_privileges
          SELECT has_table_privilege('prosodyarchive', 'SELECT'),
                 has_table_privilege('prosodyarchive', 'DELETE'),
                 has_column_privilege('prosodyarchive', 'value', 'UPDATE'),
                 coalesce(has_sequence_privilege(
-                    to_regclass('prosodyarchive_sort_id_seq')::oid, 'SELECT'), false)",
+                    to_regclass('prosodyarchive_sort_id_seq')::oid, 'SELECT'), false),
+                (SELECT pg_has_role(relowner, 'USAGE') FROM pg_class
+                  WHERE oid = to_regclass('prosodyarchive'))
+                AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)",
     )
     .fetch_one(connection)
     .await
@@ -75,9 +78,15 @@ async fn privileges(connection: &mut PgConnection) -> Result<Vec<Finding>> {
         (update, "UPDATE (value) on prosodyarchive"),
         (sequence, "SELECT on prosodyarchive_sort_id_seq"),
     ];
-    Ok(missing
+    let lacking = missing
         .into_iter()
         .filter(|(granted, _)| !granted)
-        .map(|(_, what)| Finding::problem(format!("Our role lacks {what}."), GRANTS))
-        .collect())
+        .map(|(_, what)| Finding::problem(format!("Our role lacks {what}."), GRANTS));
+    let owning = owner.then(|| {
+        Finding::warning(
+            "Our role owns prosodyarchive: it may do far more than it needs.",
+            "use the role that deploy/grants.sql makes",
+        )
+    });
+    Ok(lacking.chain(owning).collect())
 }

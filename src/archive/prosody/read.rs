@@ -213,7 +213,7 @@ impl Identities {
 }
 
 #[derive(FromRow)]
-struct StoredRow {
+pub(super) struct StoredRow {
     sort_id: i64,
     host: String,
     user: String,
@@ -224,7 +224,7 @@ struct StoredRow {
 }
 
 impl StoredRow {
-    fn read(self, statement: &'static str) -> Result<Row> {
+    pub(super) fn read(self, statement: &'static str) -> Result<Row> {
         let store: Store = store_named(&self.store)
             .ok_or_else(|| Error::unexpected(statement, "a store that was not asked for"))?;
         let stamp = stamp(self.when);
