@@ -206,7 +206,7 @@ fn wrong_values_are_refused_with_key_place_and_remedy() {
         ("component", "secret = { a = 1 }"),
         ("component", "secret = \"two\\nlines\""),
         ("database", "url = \"mysql://localhost/x\""),
-        ("archive", "kind = \"ejabberd\""),
+        ("archive", "kind = \"openfire\""),
         ("archive", "kind = \"Prosody\""),
         ("archive", "hosts = []"),
         ("archive", "hosts = \"\""),

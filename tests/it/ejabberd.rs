@@ -153,3 +153,35 @@ async fn two_virtual_hosts_in_the_classic_schema_are_refused() -> Result<()> {
     assert!(daemon.log()?.contains("elsewhere.example"));
     Ok(())
 }
+
+/// A subscriber's copies of a room's messages (MUC/Sub) lie in his own archive, each inside an event: they go too.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_for_subscribers_of_a_room_go_too() -> Result<()> {
+    let lab = Lab::ejabberd(&EjabberdConfig::default()).await?;
+    let pool = lab.database.superuser();
+    let _daemon = start(&lab.daemon_config()).await?;
+    let mut peter = lab.online("peter").await?;
+    let mut rosa = lab.online("rosa").await?;
+    let den = lab.endpoints().room("den");
+    peter.join(&den, "Peter").await?;
+    let subscribe = "<subscribe xmlns='urn:xmpp:mucsub:0' nick='Rosa'>\
+                     <event node='urn:xmpp:mucsub:nodes:messages'/></subscribe>";
+    rosa.iq("set", Some(&den), subscribe).await?;
+    let mut words = Words::random();
+    let (plain, marked) = (words.word(), words.word());
+    peter.groupchat(&den, &plain, "").await?;
+    peter.groupchat(&den, &marked, EPHEMERAL).await?;
+    peter.wait_for_body(&marked).await?;
+    let rows = async |word: &str| -> Result<Vec<String>> {
+        let owners = "SELECT username FROM archive WHERE strpos(xml, $1) > 0 ORDER BY 1";
+        Ok(sqlx::query_scalar(owners).bind(word).fetch_all(pool).await?)
+    };
+    eventually("a copy in the subscriber's archive", PATIENCE, async || {
+        Ok((rows(&marked).await? == [den.as_str(), "rosa"]).then_some(()))
+    })
+    .await?;
+    eventually("both go", PATIENCE, async || Ok(rows(&marked).await?.is_empty().then_some(())))
+        .await?;
+    assert_eq!(rows(&plain).await?, [den.as_str(), "rosa"]);
+    Ok(())
+}

@@ -44,6 +44,8 @@ mod http;
 #[cfg(test)]
 mod import_law;
 #[cfg(test)]
+mod install_ejabberd;
+#[cfg(test)]
 mod killed;
 #[cfg(test)]
 mod leader;

@@ -4,6 +4,7 @@ use std::path::Path;
 use crate::database::Database;
 use crate::postgres::SERVER_ROLE;
 use crate::server::Endpoints;
+use crate::{LabError, Result};
 
 /// Which of ejabberd's SQL schemas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,6 +29,9 @@ pub struct EjabberdConfig {
     pub compress_xml: bool,
     /// More lines of YAML, at the top level.
     pub lines: Vec<String>,
+    /// Instead of all that, a configuration as an operator writes it: a document's, say. Its names, ports and secrets
+    /// give way to the lab's.
+    pub file: Option<String>,
 }
 
 impl EjabberdConfig {
@@ -46,12 +50,40 @@ impl EjabberdConfig {
     }
 
     /// The configuration file.
-    pub(super) fn render(&self, endpoints: &Endpoints, database: &Database) -> String {
+    pub(super) fn render(&self, endpoints: &Endpoints, database: &Database) -> Result<String> {
+        if let Some(file) = &self.file {
+            return self.adapt(file, endpoints, database);
+        }
         let mut yaml = self.globals(endpoints, database);
         for line in &self.lines {
             let _ = writeln!(yaml, "{line}");
         }
-        yaml + &self.modules(endpoints)
+        Ok(yaml + &self.modules(endpoints))
+    }
+
+    fn adapt(&self, file: &str, endpoints: &Endpoints, database: &Database) -> Result<String> {
+        let postgres = database.postgres();
+        let changes = [
+            ("example.org", endpoints.domain.clone()),
+            ("sql_port: 5432", format!("sql_port: {}", postgres.address().port())),
+            ("sql_database: ejabberd", format!("sql_database: {}", database.name())),
+            ("sql_username: ejabberd", format!("sql_username: {SERVER_ROLE}")),
+            ("SQL-PASSWORD", postgres.password().to_owned()),
+            ("port: 5222", format!("port: {}", endpoints.clients.port())),
+            ("port: 5347", format!("port: {}", endpoints.components.port())),
+            ("COMPONENT-SECRET", endpoints.component_secret.clone()),
+        ];
+        let mut yaml = file.to_owned();
+        for (from, to) in changes {
+            if !yaml.contains(from) {
+                return Err(LabError::new(format!("the configuration lacks {from}")));
+            }
+            yaml = yaml.replace(from, &to);
+        }
+        if self.schema == Schema::MultiHost {
+            yaml.push_str("new_sql_schema: true\n");
+        }
+        Ok(yaml)
     }
 
     fn globals(&self, endpoints: &Endpoints, database: &Database) -> String {

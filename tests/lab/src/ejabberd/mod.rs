@@ -61,7 +61,7 @@ impl Ejabberd {
             folder: scratch::folder("ejabberd")?,
         };
         let folder = ejabberd.folder.path();
-        fs::write(ejabberd.config_file(), config.render(&ejabberd.endpoints, database))?;
+        fs::write(ejabberd.config_file(), config.render(&ejabberd.endpoints, database)?)?;
         give(folder, ejabberd.user.as_ref())?;
         for below in ["data", "logs"] {
             fs::create_dir(folder.join(below))?;
