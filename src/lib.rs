@@ -11,7 +11,7 @@
 //! | layer | modules | |
 //! |---|---|---|
 //! | 0 | [`model`] | the nouns |
-//! | 1 | [`stanza`], [`policy`] | XML → facts; facts and rules → verdict: pure |
+//! | 1 | [`stanza`], [`policy`], [`database`] | XML → facts; facts and rules → verdict: pure; the way into PostgreSQL |
 //! | 2 | [`archive`], [`ledger`] | the server's tables; our tables |
 //! | 3 | [`work`], [`ops`] | inspect, erase, sweep; reports |
 //! | 4 | [`component`], [`http`] | what speaks to others; no SQL here |
@@ -19,7 +19,19 @@
 //!
 //! [`metrics`] is a leaf that any layer may use.
 
+pub mod app;
+pub mod archive;
+pub mod cli;
+pub mod component;
+pub mod config;
+pub mod database;
+pub mod http;
+pub mod ledger;
+pub mod lifecycle;
 pub mod metrics;
 pub mod model;
+pub mod ops;
 pub mod policy;
 pub mod stanza;
+pub mod telemetry;
+pub mod work;

@@ -13,6 +13,7 @@ pub use clock::{Clock, SystemClock};
 pub use facts::{Facts, Hints, StanzaId, Timers};
 pub use finding::{Finding, Level};
 pub use rules::{Conflict, HintRules, OfflineRules, Rules, TimerRules};
+pub(crate) use store::display_and_parse;
 pub use store::{Mode, Outcome, Store, UnknownName};
 pub use verdict::{Placement, Reason, Stamp, Verdict};
 

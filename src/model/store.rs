@@ -84,7 +84,7 @@ macro_rules! display_and_parse {
         impl std::str::FromStr for $type {
             type Err = $crate::model::UnknownName;
 
-            fn from_str(name: &str) -> Result<Self, Self::Err> {
+            fn from_str(name: &str) -> std::result::Result<Self, Self::Err> {
                 Self::ALL
                     .into_iter()
                     .find(|it| it.as_str() == name)

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use crate::model::{Facts, LATEST, Placement, Rules, Stamp, Timestamp, Verdict};
+use crate::model::{Because, Facts, LATEST, Placement, Rules, Stamp, Store, Timestamp, Verdict};
 
 /// When and why a stanza goes; `None` where nothing in it asks for that. [`judge`] tells the
 /// reasons in both cases.
@@ -43,6 +43,13 @@ pub fn later(from: Timestamp, by: Duration) -> Timestamp {
         .ok()
         .and_then(|by| from.checked_add_signed(by))
         .map_or(LATEST, |at| at.min(LATEST))
+}
+
+/// A row that stays only until somebody has received the message, or the queue's copy that shows that
+/// nobody has: the ledger must know both, though neither goes by itself.
+pub fn waits(store: Store, because: &[Because], facts: &Facts) -> bool {
+    let waits = matches!(because.last(), Some(Because::UndeliveredStays | Because::HintInQueue));
+    waits && (store != Store::Queue || facts.last_stanza_id.is_some())
 }
 
 #[cfg(test)]

@@ -49,6 +49,12 @@ fn push_attribute(out: &mut String, name: &str, value: &str) {
     out.push('\'');
 }
 
+/// The addresses in a message's start tag, `from` and `to`, as far as it has them and can be read.
+pub fn parties(start: &str) -> Vec<String> {
+    let parties = root_attributes(start, &["from", "to"]);
+    parties.into_iter().map(|it| it.value.into_owned()).collect()
+}
+
 /// The attributes of the root's start tag that may be kept, in the order of `names`.
 fn root_attributes<'a>(original: &'a str, names: &[&str]) -> Vec<Attribute<'a>> {
     let mut all = Vec::new();

@@ -1,4 +1,85 @@
-//! ephemerd's integration tests, in one binary.
+//! The program as an operator runs it: real servers, real sockets, judged by what those servers show.
 
+// `cfg(test)` on each line lets clippy know that helpers here are tests too.
+#[cfg(test)]
+mod backlog;
+#[cfg(test)]
+mod check;
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod component;
+#[cfg(test)]
+mod component_hostile;
+#[cfg(test)]
+mod component_prosody;
+#[cfg(test)]
+mod component_stand_in;
+#[cfg(test)]
+mod config;
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod conformance_cases;
+#[cfg(test)]
+mod docs;
+#[cfg(test)]
+mod ejabberd;
+#[cfg(test)]
+mod ejabberd_rows;
+#[cfg(test)]
+mod explain;
+#[cfg(test)]
+mod first_day;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod hostile_accounts;
+#[cfg(test)]
+mod hostile_rows;
+#[cfg(test)]
+mod http;
+#[cfg(test)]
+mod import_law;
+#[cfg(test)]
+mod killed;
+#[cfg(test)]
+mod leader;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod logs;
+#[cfg(test)]
+mod offline;
+#[cfg(test)]
+mod patience;
+#[cfg(test)]
+mod pause;
+#[cfg(test)]
+mod poolers;
+#[cfg(test)]
+mod preview;
+#[cfg(test)]
+mod reliability;
+#[cfg(test)]
+mod restarts;
+#[cfg(test)]
+mod restored;
+#[cfg(test)]
+mod scraped;
+#[cfg(test)]
+mod sent;
+#[cfg(test)]
+mod sent_watch;
+#[cfg(test)]
+mod status;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod sweep;
+#[cfg(test)]
+mod sweep_command;
+#[cfg(test)]
+mod tail;
+#[cfg(test)]
+mod way;

@@ -1,0 +1,58 @@
+//! What an operator says and asks through the database: pause, resume, backlog, status.
+
+use std::time::Duration;
+
+use sqlx::{Connection as _, PgConnection};
+
+use super::{Error, connect};
+use crate::{
+    config::Config,
+    ledger::{self, Held, Pause},
+    ops::{self, Status},
+    work::backlog,
+};
+
+/// Pauses erasing for all daemons; `None` is until it is resumed.
+pub async fn pause(config: &Config, length: Option<Duration>) -> Result<Pause, Error> {
+    let mut connection = connect(config).await?;
+    let paused = ledger::pause(&mut connection, length).await;
+    close(connection).await;
+    Ok(paused?)
+}
+
+/// Ends a pause for all daemons. Returns the pause that stood.
+pub async fn resume(config: &Config) -> Result<Pause, Error> {
+    let mut connection = connect(config).await?;
+    let stood = ledger::resume(&mut connection).await;
+    close(connection).await;
+    Ok(stood?)
+}
+
+/// What is going on.
+pub async fn status(config: &Config) -> Result<Status, Error> {
+    let mut connection = connect(config).await?;
+    let status = ops::status(&mut connection, &config.archive.hosts).await;
+    close(connection).await;
+    Ok(status?)
+}
+
+/// What is held as backlog.
+pub async fn backlog(config: &Config) -> Result<Vec<Held>, Error> {
+    let mut connection = connect(config).await?;
+    let held = ledger::held(&mut connection).await;
+    close(connection).await;
+    Ok(held?)
+}
+
+/// Lets the backlog go, now and later. Returns how many entries went from being held.
+pub async fn accept_backlog(config: &Config, told: impl FnMut(i64)) -> Result<i64, Error> {
+    let mut connection = connect(config).await?;
+    let released = backlog::accept(&mut connection, told).await;
+    close(connection).await;
+    Ok(released?)
+}
+
+/// Politely; whether the server hears it makes no difference.
+async fn close(connection: PgConnection) {
+    let _ = connection.close().await;
+}

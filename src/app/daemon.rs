@@ -1,0 +1,304 @@
+//! `ephemerd run`: builds the workers, joins them, and sees them through to their end.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use sqlx::{Connection, PgPool};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Error, bring_up_to_date, erase_mode, open_archive, pooled, sweep::sweep_settings};
+use crate::{
+    archive::Archive,
+    component,
+    config::{BacklogRule, Config},
+    database::{Named, Settings},
+    http,
+    lifecycle::{ExitReason, Lifecycle, TaskError},
+    metrics::Metrics,
+    model::{Clock, Level, SystemClock},
+    ops::Readiness,
+    work::{
+        backlog,
+        erase::{self, Eraser},
+        gauges,
+        inspect::{self, Inspector, Standing},
+        leader::{self, Leader},
+        sweep::Sweeper,
+        wake::{self, Wake},
+    },
+};
+
+/// The longest wait between two attempts to reach a database that is down.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// How `run` was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Bring the schema up to date first.
+    pub migrate: bool,
+}
+
+/// Runs until a signal or a failure. What is down only delays it; what is wrong ends it.
+pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Error> {
+    let mut lifecycle = Lifecycle::new().map_err(|error| Error::Signals(error.kind()))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let metrics = Arc::new(Metrics::new());
+    metrics.config_last_reload_successful.set(1);
+    let database = Settings::new(config.database.options());
+    let pool = database.pool();
+    let starting = Readiness::starting(config.archive.max_lag, clock.now());
+    let (readiness, readable) = watch::channel(starting);
+
+    let listener =
+        TcpListener::bind(config.http.listen).await.map_err(|error| Error::Listen(error.kind()))?;
+    info!(listen = %config.http.listen, "serving metrics and health");
+    let state = http::State {
+        metrics: Arc::clone(&metrics),
+        clock: Arc::clone(&clock),
+        readiness: readable,
+    };
+    lifecycle.spawn("http", http::serve(listener, state, lifecycle.soft()));
+
+    let (leads, leading) = watch::channel(false);
+    let key = leader::key(&config.component.jid, &config.component.server.to_string());
+    let leader = Leader::new(database, key, leads, Arc::clone(&metrics));
+    lifecycle.spawn("leader", endless(leader.run(lifecycle.soft())));
+    let connection =
+        connect_while_leading(component(&config), Arc::clone(&metrics), leading, lifecycle.soft());
+    lifecycle.spawn("component", endless(connection));
+
+    let workers = Workers { config, pool, metrics, clock, readiness, stop: lifecycle.soft() };
+    let fatal = Arc::new(Mutex::new(None));
+    let told = Arc::clone(&fatal);
+    let hard = lifecycle.hard();
+    lifecycle.spawn("workers", async move {
+        // Dropped at the hard stop: the database takes back what was not committed.
+        let outcome = hard.run_until_cancelled(workers.run(options)).await.unwrap_or(Ok(()));
+        outcome.map_err(|error| {
+            let text = error.to_string();
+            *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+            TaskError::from(text)
+        })
+    });
+
+    let reason = lifecycle.run_until_stopped().await;
+    let fatal = fatal.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    fatal.map_or(Ok(reason), Err)
+}
+
+async fn endless(task: impl Future<Output = ()>) -> Result<(), TaskError> {
+    task.await;
+    Ok(())
+}
+
+/// Keeps the component connected for as long as this daemon leads, again and again until stopped.
+async fn connect_while_leading(
+    settings: component::Settings,
+    metrics: Arc<Metrics>,
+    mut leading: watch::Receiver<bool>,
+    stop: CancellationToken,
+) {
+    loop {
+        let led = stop.run_until_cancelled(leading.wait_for(|leads| *leads)).await;
+        if !matches!(led, Some(Ok(_))) {
+            return;
+        }
+        drop(led);
+        let given_up = stop.child_token();
+        let connected = component::run(settings.clone(), Arc::clone(&metrics), given_up.clone());
+        let until_given_up = async {
+            let _ = leading.wait_for(|leads| !*leads).await;
+            given_up.cancel();
+        };
+        tokio::join!(connected, stop.run_until_cancelled(until_given_up));
+    }
+}
+
+/// What the configuration says to the component.
+pub(super) fn component(config: &Config) -> component::Settings {
+    component::Settings {
+        jid: config.component.jid.clone(),
+        server: config.component.server.clone(),
+        secret: config.component.secret.clone(),
+        timing: component::Timing::default(),
+    }
+}
+
+/// Everything that needs the database.
+struct Workers {
+    config: Config,
+    pool: PgPool,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    readiness: watch::Sender<Readiness>,
+    stop: CancellationToken,
+}
+
+impl Workers {
+    async fn run(self, options: RunOptions) -> Result<(), Error> {
+        let Some(archive) = self.wait_for_database(options).await? else {
+            return Ok(());
+        };
+        let bell = Arc::new(Wake::default());
+        let (standing, stands) = watch::channel(Standing { caught_up: None, reachable: true });
+        let (sweeping, sweeps) = watch::channel(false);
+        let eraser = Eraser::new(
+            self.pool.clone(),
+            archive.clone(),
+            self.erase_settings(),
+            Arc::clone(&self.metrics),
+            Arc::clone(&bell),
+        );
+        let inspector = Inspector::new(
+            self.pool.clone(),
+            archive.clone(),
+            self.inspect_settings(),
+            Arc::clone(&self.metrics),
+            standing,
+        );
+        let sweeper = Sweeper::new(
+            self.pool.clone(),
+            archive,
+            sweep_settings(&self.config),
+            Arc::clone(&self.metrics),
+        );
+        let stop = || self.stop.clone();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(inspector.run(stop()));
+        tasks.spawn(eraser.run(stop()));
+        tasks.spawn(sweeper.run(sweeping, stop()));
+        tasks.spawn(wake::listen(self.pool.clone(), bell, Arc::clone(&self.metrics), stop()));
+        let (hosts, metrics) = (self.config.archive.hosts.clone(), Arc::clone(&self.metrics));
+        tasks.spawn(gauges::run(self.pool.clone(), hosts, metrics, stop()));
+        if self.config.erase.backlog == BacklogRule::Erase {
+            let metrics = Arc::clone(&self.metrics);
+            tasks.spawn(release_backlog(self.pool.clone(), metrics, stop()));
+        }
+        tasks.spawn(tell_readiness(self.readiness, self.clock, stands, sweeps, stop()));
+        // Whichever ends first ends all: none may be missing unnoticed.
+        while let Some(ended) = tasks.join_next().await {
+            if ended.is_err() || !self.stop.is_cancelled() {
+                return Err(Error::WorkerEnded);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the database is there and as it must be. `None` when stopped meanwhile.
+    async fn wait_for_database(&self, options: RunOptions) -> Result<Option<Archive>, Error> {
+        let mut wait = Duration::from_millis(250);
+        let mut told = false;
+        loop {
+            let attempt = prepare(self.pool.clone(), &self.config, options);
+            let error = match self.stop.run_until_cancelled(attempt).await {
+                None => return Ok(None),
+                Some(Ok(archive)) => return Ok(Some(archive)),
+                Some(Err(Error::Database(error))) => error,
+                Some(Err(error)) => return Err(error),
+            };
+            self.metrics.database_errors.inc();
+            if !told {
+                warn!(%error, "the database is not there yet, trying again");
+                told = true;
+            }
+            self.stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    fn erase_settings(&self) -> erase::Settings {
+        let erase = &self.config.erase;
+        erase::Settings {
+            hosts: self.config.archive.hosts.clone(),
+            mode: erase_mode(&self.config),
+            placeholder_for: erase.placeholder_for,
+            batch: erase.batch,
+            rows_per_second: erase.rows_per_second.unwrap_or(0),
+            dry_run: erase.dry_run,
+        }
+    }
+
+    fn inspect_settings(&self) -> inspect::Settings {
+        inspect::Settings {
+            hosts: self.config.archive.hosts.clone(),
+            poll: self.config.archive.poll,
+            rules: self.config.rules(),
+        }
+    }
+}
+
+async fn release(pool: &PgPool) -> crate::database::Result<i64> {
+    let mut connection = pool.acquire().await.named("release_connect")?;
+    backlog::release(&mut connection, |_| {}).await
+}
+
+/// What an earlier start held back is no longer to be held.
+async fn release_backlog(pool: PgPool, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let mut told = false;
+    loop {
+        match stop.run_until_cancelled(release(&pool)).await {
+            None => return,
+            Some(Ok(0)) => break,
+            Some(Ok(count)) => {
+                info!(count, "the backlog is no longer held: erase.backlog is \"erase\"");
+                break;
+            }
+            Some(Err(error)) => {
+                metrics.database_errors.inc();
+                if !std::mem::replace(&mut told, true) {
+                    warn!(%error, "the backlog cannot be released, trying again");
+                }
+            }
+        }
+        stop.run_until_cancelled(tokio::time::sleep(LONGEST_WAIT)).await;
+    }
+    stop.cancelled().await;
+}
+
+/// Tells HTTP how the workers stand, after each look at the archive.
+async fn tell_readiness(
+    readiness: watch::Sender<Readiness>,
+    clock: Arc<dyn Clock>,
+    mut stands: watch::Receiver<Standing>,
+    sweeps: watch::Receiver<bool>,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            changed = stands.changed() => if changed.is_err() { return stop.cancelled().await },
+            () = stop.cancelled() => return,
+        }
+        let standing = *stands.borrow_and_update();
+        let now = Instant::now();
+        let sweeping = *sweeps.borrow();
+        readiness.send_modify(|readiness| {
+            readiness.database = standing.reachable;
+            readiness.schema = true;
+            readiness.lag_seconds =
+                standing.caught_up.map(|at| now.duration_since(at).as_secs_f64());
+            readiness.sweeping = sweeping;
+            readiness.as_of = clock.now();
+        });
+    }
+}
+
+/// The database as it must be, or why not.
+async fn prepare(pool: PgPool, config: &Config, options: RunOptions) -> Result<Archive, Error> {
+    // Detached: migrating changes the session's settings.
+    let mut connection = pool.acquire().await.named("connect").map_err(pooled)?.detach();
+    bring_up_to_date(&mut connection, options.migrate).await?;
+    let opened = open_archive(&mut connection, config).await;
+    let _ = connection.close().await;
+    let (archive, findings) = opened?;
+    for finding in &findings {
+        match finding.level {
+            Level::Good => info!("{}", finding.what),
+            Level::Warning | Level::Problem => warn!(help = finding.remedy, "{}", finding.what),
+        }
+    }
+    Ok(archive)
+}

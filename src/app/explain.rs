@@ -1,0 +1,52 @@
+//! What becomes of one message, and why.
+
+use chrono::SubsecRound as _;
+use sqlx::Connection as _;
+
+use super::{Error, connect, erase_mode, open_archive};
+use crate::{
+    config::{ArchiveKind, Config},
+    model::{Clock as _, Mode, Stamp, Store, SystemClock, Timestamp},
+    ops::{Explainer, Explanation, Found, Given},
+};
+
+/// Explains a stanza that is given, without any database; archived now, unless a time is given.
+pub fn explain_given(
+    config: &Config,
+    (xml, store, host): (&str, Store, Option<&str>),
+    archived_at: Option<Timestamp>,
+) -> Explanation {
+    let now = SystemClock.now();
+    let at = archived_at.unwrap_or(now);
+    let stamp = match config.archive.kind {
+        // Prosody stamps whole seconds.
+        ArchiveKind::Prosody => Stamp { at: at.trunc_subsecs(0), whole_seconds: true },
+        ArchiveKind::Ejabberd => Stamp { at, whole_seconds: false },
+    };
+    explainer(config).explain(Given { xml, store, host, stamp }, now)
+}
+
+/// Explains what the archive and the ledger hold under an id.
+pub async fn explain_live(
+    config: &Config,
+    owner: (&str, &str),
+    archive_id: &str,
+) -> Result<Found, Error> {
+    let mut connection = connect(config).await?;
+    let found = async {
+        let (archive, _) = open_archive(&mut connection, config).await?;
+        Ok(explainer(config).find(&mut connection, &archive, owner, archive_id).await?)
+    };
+    let found = found.await;
+    let _ = connection.close().await;
+    found
+}
+
+fn explainer(config: &Config) -> Explainer {
+    Explainer {
+        rules: config.rules(),
+        hosts: config.archive.hosts.clone(),
+        keeps_placeholders: erase_mode(config) == Mode::Placeholder,
+        placeholder_for: config.erase.placeholder_for,
+    }
+}

@@ -1,0 +1,242 @@
+use sqlx::{FromRow, PgConnection};
+
+use super::{Schema, kind, stamp};
+use crate::{
+    archive::{Horizon, MAX_STANZA_BYTES, Row, RowKey, position},
+    database::{Named, Result},
+    model::{Store, Timestamp},
+};
+
+/// How far the archive has come.
+pub async fn horizon(connection: &mut PgConnection, schema: &Schema) -> Result<Horizon> {
+    let (newest, now): (i64, Timestamp) = sqlx::query_as(schema.sql(
+        "-- ejabberd_horizon
+         SELECT coalesce((SELECT max(newest.stamp) FROM {hosts} CROSS JOIN LATERAL
+                    (SELECT max(a.timestamp) AS stamp FROM archive AS a WHERE {host} = h.name) AS newest), 0),
+                clock_timestamp()",
+    ))
+    .fetch_one(connection)
+    .await
+    .named("ejabberd_horizon")?;
+    Ok(Horizon { xmin: 0, xmax: 0, newest, sequence: 0, now })
+}
+
+/// The `timestamp` that ends the next `rows` rows after `after`, none beyond `upto`, and how many rows
+/// these are; `None` at the end.
+pub async fn span_end(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    (after, upto): (i64, i64),
+    rows: i64,
+) -> Result<Option<(i64, i64)>> {
+    let (end, count): (Option<i64>, i64) = sqlx::query_as(schema.sql(
+        "-- ejabberd_span_end
+         SELECT max(timestamp), count(*)
+           FROM (SELECT page.timestamp FROM {hosts} CROSS JOIN LATERAL
+                    (SELECT a.timestamp FROM archive AS a
+                      WHERE {host} = h.name AND a.timestamp > $1 AND a.timestamp <= $2
+                      ORDER BY a.timestamp LIMIT $3) AS page
+                  ORDER BY page.timestamp LIMIT $3) AS span",
+    ))
+    .bind(after)
+    .bind(upto)
+    .bind(rows)
+    .fetch_one(connection)
+    .await
+    .named("ejabberd_span_end")?;
+    Ok(end.map(|end| (end, count)))
+}
+
+/// The rows of these hosts after `after` and up to `upto` that may be marked, in order of `timestamp`: at most
+/// `rows` and, but for the first, at most `bytes` bytes of stanzas; rows of one `timestamp` come together.
+///
+/// Compressed rows (`compress_xml`) keep the namespaces as they are, so they are found, and count as unreadable.
+pub async fn candidates(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    hosts: &[String],
+    (after, upto): (i64, i64),
+    (rows, bytes): (i64, i64),
+) -> Result<Vec<Row>> {
+    let found: Vec<StoredRow> = sqlx::query_as(schema.sql(
+        "-- ejabberd_candidates
+         SELECT a.server_host, a.username, a.timestamp, a.kind,
+                CASE WHEN a.size <= $6 THEN a.xml END AS xml,
+                CASE WHEN a.size <= $6 THEN a.digest ELSE '' END AS digest
+           FROM (SELECT *, sum(least(size, $6)) OVER (ORDER BY timestamp
+                               RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+                   FROM (SELECT found.* FROM {hosts} CROSS JOIN LATERAL
+                            (SELECT h.name AS server_host, a.username, a.timestamp, a.kind, a.xml,
+                                    octet_length(a.xml) AS size,
+                                    CASE WHEN octet_length(a.xml) <= $6 THEN {digest} END AS digest
+                               FROM archive AS a
+                              WHERE {host} = h.name AND a.timestamp > $1 AND a.timestamp <= $2
+                                AND CASE a.kind
+                                    WHEN 'chat' THEN h.name = ANY ($3)
+                                    WHEN 'groupchat' THEN split_part(a.username, '@', 2) = ANY ($3)
+                                    END
+                                AND (a.xml LIKE '%urn:xmpp:ephemeral:0%' OR a.xml LIKE '%urn:ephemerd:0%'
+                                     OR (a.xml LIKE '%urn:xmpp:hints%' AND
+                                         (a.xml LIKE '%no-stor%' OR a.xml LIKE '%no-permanent-stor%')))
+                              ORDER BY a.timestamp FETCH FIRST ($4) ROWS WITH TIES) AS found
+                          ORDER BY found.timestamp FETCH FIRST ($4) ROWS WITH TIES) AS page) AS a
+          WHERE coalesce(a.before, 0) < $5
+          ORDER BY a.timestamp",
+    ))
+    .bind(after)
+    .bind(upto)
+    .bind(hosts)
+    .bind(rows)
+    .bind(bytes)
+    .bind(MAX_STANZA_BYTES)
+    .fetch_all(connection)
+    .await
+    .named("ejabberd_candidates")?;
+    Ok(found.into_iter().filter_map(StoredRow::read).collect())
+}
+
+/// The rows of users' archives with these (host, owner, archive id).
+pub async fn archive_rows(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    ids: &[(&str, &str, &str)],
+) -> Result<Vec<Row>> {
+    // What is no number is no id of ejabberd's.
+    let stamps: Vec<i64> = ids.iter().map(|id| id.2.parse().unwrap_or(-1)).collect();
+    let found: Vec<StoredRow> = sqlx::query_as(schema.sql(
+        "-- ejabberd_archive_rows
+         SELECT k.host AS server_host, a.username, a.timestamp, a.kind,
+                CASE WHEN octet_length(a.xml) <= $4 THEN a.xml END AS xml,
+                CASE WHEN octet_length(a.xml) <= $4 THEN {digest} ELSE '' END AS digest
+           FROM unnest($1::text[], $2::text[], $3::bigint[]) AS k(host, owner, stamp)
+           JOIN archive AS a
+             ON {host} = k.host AND a.username = k.owner AND a.timestamp = k.stamp
+          WHERE a.kind = 'chat'",
+    ))
+    .bind(ids.iter().map(|id| id.0.to_owned()).collect::<Vec<_>>())
+    .bind(ids.iter().map(|id| id.1.to_owned()).collect::<Vec<_>>())
+    .bind(stamps)
+    .bind(MAX_STANZA_BYTES)
+    .fetch_all(connection)
+    .await
+    .named("ejabberd_archive_rows")?;
+    Ok(found.into_iter().filter_map(StoredRow::read).collect())
+}
+
+/// The rows that this user or room has under this id.
+pub async fn find(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    (host, owner): (&str, &str),
+    archive_id: &str,
+) -> Result<Vec<Row>> {
+    let mut rows = archive_rows(connection, schema, &[(host, owner, archive_id)]).await?;
+    let found: Vec<StoredRow> = sqlx::query_as(schema.sql(
+        "-- ejabberd_find_in_room
+         SELECT h.name AS server_host, a.username, a.timestamp, a.kind,
+                CASE WHEN octet_length(a.xml) <= $3 THEN a.xml END AS xml,
+                CASE WHEN octet_length(a.xml) <= $3 THEN {digest} ELSE '' END AS digest
+           FROM {hosts}
+           JOIN archive AS a
+             ON {host} = h.name AND a.username = $1 AND a.timestamp = $2
+          WHERE a.kind = 'groupchat'",
+    ))
+    .bind(format!("{owner}@{host}"))
+    .bind(archive_id.parse().unwrap_or(-1_i64))
+    .bind(MAX_STANZA_BYTES)
+    .fetch_all(connection)
+    .await
+    .named("ejabberd_find_in_room")?;
+    rows.extend(found.into_iter().filter_map(StoredRow::read));
+    Ok(rows)
+}
+
+/// Which of these rows still stand, by position.
+pub(super) async fn still_there(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    keys: &[&RowKey],
+) -> Result<Vec<usize>> {
+    let identities = Identities::of(keys);
+    let found: Vec<i64> = sqlx::query_scalar(schema.sql(
+        "-- ejabberd_still_there
+         SELECT DISTINCT k.position
+           FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bytea[])
+                WITH ORDINALITY AS k(host, username, stamp, kind, digest, position)
+           JOIN {hosts} ON k.kind = 'groupchat' OR h.name = k.host
+           JOIN archive AS a
+             ON {host} = h.name AND a.username = k.username AND a.timestamp = k.stamp
+          WHERE a.kind = k.kind AND {digest} = k.digest",
+    ))
+    .bind(identities.hosts)
+    .bind(identities.usernames)
+    .bind(identities.stamps)
+    .bind(identities.kinds)
+    .bind(identities.digests)
+    .fetch_all(connection)
+    .await
+    .named("ejabberd_still_there")?;
+    Ok(found.into_iter().filter_map(position).collect())
+}
+
+/// Identities of archived rows as the arrays that `unnest` joins on, in the order of the keys given.
+#[derive(Default)]
+pub(super) struct Identities {
+    pub(super) hosts: Vec<String>,
+    pub(super) usernames: Vec<String>,
+    pub(super) stamps: Vec<i64>,
+    pub(super) kinds: Vec<String>,
+    pub(super) digests: Vec<Vec<u8>>,
+}
+
+impl Identities {
+    pub(super) fn of(keys: &[&RowKey]) -> Self {
+        let mut identities = Self::default();
+        for key in keys {
+            identities.hosts.push(key.host.clone());
+            identities.usernames.push(match key.store {
+                Store::Room => format!("{}@{}", key.owner, key.host),
+                Store::Archive | Store::Queue => key.owner.clone(),
+            });
+            identities.stamps.push(key.row_number);
+            identities.kinds.push(kind(key.store).to_owned());
+            identities.digests.push(key.digest.clone());
+        }
+        identities
+    }
+}
+
+#[derive(FromRow)]
+struct StoredRow {
+    server_host: String,
+    username: String,
+    timestamp: i64,
+    kind: String,
+    xml: Option<String>,
+    digest: Vec<u8>,
+}
+
+impl StoredRow {
+    /// `None` where it is neither a user's nor a room's.
+    fn read(self) -> Option<Row> {
+        let (store, owner, host) = match self.kind.as_str() {
+            "chat" => (Store::Archive, self.username, self.server_host),
+            "groupchat" => {
+                let (room, host) = self.username.split_once('@')?;
+                (Store::Room, room.to_owned(), host.to_owned())
+            }
+            _ => return None,
+        };
+        let stamp = stamp(self.timestamp);
+        let key = RowKey {
+            store,
+            host,
+            owner,
+            archive_id: self.timestamp.to_string(),
+            row_number: self.timestamp,
+            stamped_at: stamp.at,
+            digest: self.digest,
+        };
+        Some(Row { key, stamp, xml: self.xml })
+    }
+}

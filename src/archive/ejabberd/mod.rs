@@ -1,0 +1,64 @@
+//! ejabberd's archives and offline queues in PostgreSQL: the tables `archive` and `spool`, in the classic and
+//! in the multi-host schema (mod_mam_sql and mod_offline_sql, seen in 23.01, read up to 26.07).
+//!
+//! `timestamp`, in microseconds, numbers and stamps an archived row and is the id that MAM shows. No key
+//! is unique: two rows may share it, so a digest of the words belongs to a row's identity. Rows are
+//! stamped before they are inserted, by several writers: their order is not that of their commits.
+
+mod archive;
+mod erase;
+mod probe;
+mod schema;
+mod spool;
+
+pub use archive::{archive_rows, candidates, find, horizon, span_end};
+pub use erase::{blank, blank_queued, delete};
+pub use probe::{Found, probe, unlisted_hosts};
+pub use schema::Schema;
+pub use spool::{candidates as queued_candidates, horizon as queue_horizon};
+
+use sqlx::PgConnection;
+
+use super::RowKey;
+use crate::{
+    database::Result,
+    model::{Stamp, Store, Timestamp},
+};
+
+/// Which of these rows still stand, by position: archived ones and queued ones.
+pub async fn still_there(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    keys: &[&RowKey],
+) -> Result<Vec<usize>> {
+    let (queued, archived): (Vec<usize>, Vec<usize>) =
+        (0..keys.len()).partition(|at| keys.get(*at).is_some_and(|it| it.store == Store::Queue));
+    let of = |positions: &[usize]| -> Vec<&RowKey> {
+        positions.iter().filter_map(|at| keys.get(*at).copied()).collect()
+    };
+    let mut standing = Vec::new();
+    if !archived.is_empty() {
+        let found = archive::still_there(connection, schema, &of(&archived)).await?;
+        standing.extend(found.into_iter().filter_map(|at| archived.get(at)));
+    }
+    if !queued.is_empty() {
+        let found = spool::still_there(connection, schema, &of(&queued)).await?;
+        standing.extend(found.into_iter().filter_map(|at| queued.get(at)));
+    }
+    Ok(standing)
+}
+
+/// ejabberd's name for a store of its `archive`.
+const fn kind(store: Store) -> &'static str {
+    match store {
+        Store::Archive => "chat",
+        Store::Room => "groupchat",
+        Store::Queue => "",
+    }
+}
+
+/// ejabberd's `timestamp`: microseconds since 1970.
+fn stamp(micros: i64) -> Stamp {
+    let at = Timestamp::from_timestamp_micros(micros).unwrap_or(Timestamp::UNIX_EPOCH);
+    Stamp { at, whole_seconds: false }
+}

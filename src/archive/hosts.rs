@@ -1,0 +1,32 @@
+use crate::model::Finding;
+
+/// So many hosts are named; of more, the count.
+const NAMED: usize = 20;
+
+/// What to tell of hosts that the archive has and the operator did not list, with their counts of rows,
+/// and of those that are listed and absent.
+pub(super) fn findings(unlisted: &[(String, i64)], absent: &[String]) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for (host, rows) in unlisted.iter().take(NAMED) {
+        findings.push(Finding::warning(
+            format!("archive.hosts does not list {host}, of which the archive has rows: {rows}."),
+            "add it to archive.hosts if its messages may be erased; otherwise leave it",
+        ));
+    }
+    if let Some(more) = unlisted.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        findings.push(Finding::warning(
+            format!("archive.hosts does not list {more} more hosts of which the archive has rows."),
+            "add those to archive.hosts whose messages may be erased",
+        ));
+    }
+    for host in absent.iter().take(NAMED) {
+        findings.push(Finding::warning(
+            format!("archive.hosts lists {host}, of which the archive has no row."),
+            "check its spelling; nothing to do if nothing was archived there yet",
+        ));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::good("archive.hosts lists the hosts that the archive has."));
+    }
+    findings
+}

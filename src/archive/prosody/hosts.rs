@@ -1,0 +1,17 @@
+use sqlx::PgConnection;
+
+use crate::database::{Named, Result};
+
+/// Hosts that are listed and of which the archive has no row.
+pub async fn absent_hosts(connection: &mut PgConnection, hosts: &[String]) -> Result<Vec<String>> {
+    sqlx::query_scalar(
+        "-- prosody_absent_hosts
+         SELECT listed FROM unnest($1::text[]) AS listed
+          WHERE NOT EXISTS (SELECT FROM prosodyarchive AS a WHERE a.host = listed)
+          ORDER BY listed",
+    )
+    .bind(hosts)
+    .fetch_all(connection)
+    .await
+    .named("prosody_absent_hosts")
+}

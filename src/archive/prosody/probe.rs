@@ -1,0 +1,92 @@
+use sqlx::PgConnection;
+
+use crate::{
+    database::{Named, Result},
+    model::Finding,
+};
+
+/// The columns that we need, with the types that we take them for. More columns do no harm.
+const COLUMNS: [(&str, &[&str]); 7] = [
+    ("sort_id", &["bigint", "integer"]),
+    ("host", &["text"]),
+    ("user", &["text"]),
+    ("store", &["text"]),
+    ("key", &["text"]),
+    ("when", &["integer"]),
+    ("value", &["text"]),
+];
+
+const GRANTS: &str = "run deploy/grants.sql in this database as a superuser";
+
+/// Looks at the live schema and at what our role may do there.
+pub async fn probe(connection: &mut PgConnection) -> Result<Vec<Finding>> {
+    let found: Vec<(String, String)> = sqlx::query_as(
+        "-- prosody_columns
+         SELECT attname::text, format_type(atttypid, NULL)
+           FROM pg_attribute
+          WHERE attrelid = to_regclass('prosodyarchive') AND attnum > 0 AND NOT attisdropped
+          ORDER BY attnum",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .named("prosody_columns")?;
+    if found.is_empty() {
+        return Ok(vec![Finding::problem(
+            "There is no table prosodyarchive in this database.",
+            "check database.url, and that Prosody keeps its archives there: storage = \"sql\"",
+        )]);
+    }
+    let mut findings: Vec<Finding> = COLUMNS
+        .iter()
+        .filter(|(name, types)| {
+            !found.iter().any(|(column, of)| column == name && types.contains(&of.as_str()))
+        })
+        .map(|(name, types)| {
+            Finding::problem(
+                format!("Column {name} of prosodyarchive is missing or is not {}.", types.join(" or ")),
+                "this version of Prosody's mod_storage_sql is not known: see docs/install-prosody.md",
+            )
+        })
+        .collect();
+    if findings.is_empty() {
+        findings = privileges(connection).await?;
+    }
+    if findings.is_empty() {
+        findings.push(Finding::good("Prosody's archive is readable and has the columns needed."));
+    }
+    Ok(findings)
+}
+
+async fn privileges(connection: &mut PgConnection) -> Result<Vec<Finding>> {
+    let (select, delete, update, sequence, owner): (bool, bool, bool, bool, bool) = sqlx::query_as(
+        "-- prosody_privileges
+         SELECT has_table_privilege('prosodyarchive', 'SELECT'),
+                has_table_privilege('prosodyarchive', 'DELETE'),
+                has_column_privilege('prosodyarchive', 'value', 'UPDATE'),
+                coalesce(has_sequence_privilege(
+                    to_regclass('prosodyarchive_sort_id_seq')::oid, 'SELECT'), false),
+                (SELECT pg_has_role(relowner, 'USAGE') FROM pg_class
+                  WHERE oid = to_regclass('prosodyarchive'))
+                AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)",
+    )
+    .fetch_one(connection)
+    .await
+    .named("prosody_privileges")?;
+    let missing = [
+        (select, "SELECT on prosodyarchive"),
+        (delete, "DELETE on prosodyarchive"),
+        (update, "UPDATE (value) on prosodyarchive"),
+        (sequence, "SELECT on prosodyarchive_sort_id_seq"),
+    ];
+    let lacking = missing
+        .into_iter()
+        .filter(|(granted, _)| !granted)
+        .map(|(_, what)| Finding::problem(format!("Our role lacks {what}."), GRANTS));
+    let owning = owner.then(|| {
+        Finding::warning(
+            "Our role owns prosodyarchive: it may do far more than it needs.",
+            "use the role that deploy/grants.sql makes",
+        )
+    });
+    Ok(lacking.chain(owning).collect())
+}

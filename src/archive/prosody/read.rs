@@ -1,0 +1,242 @@
+use sqlx::{FromRow, PgConnection};
+
+use super::{stamp, store_name, store_named};
+use crate::{
+    archive::{Horizon, MAX_STANZA_BYTES, Row, RowKey, position},
+    database::{Error, Named, Result},
+    model::{Store, Timestamp},
+};
+
+/// What the database looks for in a stanza's text; XML decides afterwards. Prosody writes namespaces
+/// out, without character references, whatever the sender wrote.
+macro_rules! marked {
+    () => {
+        "(value LIKE '%urn:xmpp:ephemeral:0%' OR value LIKE '%urn:ephemerd:0%' \
+          OR (value LIKE '%urn:xmpp:hints%' \
+              AND (value LIKE '%no-stor%' OR value LIKE '%no-permanent-stor%')))"
+    };
+}
+
+/// How far the archive has come, in one snapshot.
+pub async fn horizon(connection: &mut PgConnection) -> Result<Horizon> {
+    const NAME: &str = "prosody_horizon";
+    let (xmin, xmax, newest, sequence, now): (i64, i64, i64, i64, Timestamp) = sqlx::query_as(
+        "-- prosody_horizon
+         SELECT pg_snapshot_xmin(snapshot)::text::bigint, pg_snapshot_xmax(snapshot)::text::bigint,
+                coalesce((SELECT max(sort_id) FROM prosodyarchive), 0)::bigint,
+                (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM prosodyarchive_sort_id_seq),
+                clock_timestamp()
+           FROM pg_current_snapshot() AS snapshot",
+    )
+    .fetch_one(connection)
+    .await
+    .named(NAME)?;
+    Ok(Horizon { xmin, xmax, newest, sequence, now })
+}
+
+/// The `sort_id` that ends the next `rows` rows after `after`, none beyond `upto`, and how many rows
+/// these are; `None` at the end.
+pub async fn span_end(
+    connection: &mut PgConnection,
+    after: i64,
+    upto: i64,
+    rows: i64,
+) -> Result<Option<(i64, i64)>> {
+    let (end, count): (Option<i64>, i64) = sqlx::query_as(
+        "-- prosody_span_end
+         SELECT max(sort_id)::bigint, count(*)
+           FROM (SELECT sort_id FROM prosodyarchive WHERE sort_id > $1 AND sort_id <= $2
+                  ORDER BY sort_id LIMIT $3) AS span",
+    )
+    .bind(after)
+    .bind(upto)
+    .bind(rows)
+    .fetch_one(connection)
+    .await
+    .named("prosody_span_end")?;
+    Ok(end.map(|end| (end, count)))
+}
+
+/// The rows after `after` and up to `upto` that may be marked, in order of `sort_id`: at most `rows`
+/// and, but for the first, at most `bytes` bytes of stanzas.
+pub async fn candidates(
+    connection: &mut PgConnection,
+    hosts: &[String],
+    (after, upto): (i64, i64),
+    (rows, bytes): (i64, i64),
+) -> Result<Vec<Row>> {
+    const NAME: &str = "prosody_candidates";
+    let found: Vec<StoredRow> = sqlx::query_as(concat!(
+        r#"-- prosody_candidates
+        SELECT sort_id, host, "user", store, key, "when",
+               CASE WHEN size <= $6 THEN value END AS value
+          FROM (SELECT *, sum(least(size, $6)) OVER (ORDER BY sort_id) - least(size, $6) AS before
+                  FROM (SELECT sort_id::bigint, host, "user", store, key, "when", value,
+                               octet_length(value) AS size
+                          FROM prosodyarchive
+                         WHERE sort_id > $1 AND sort_id <= $2
+                           AND host = ANY ($3) AND store IN ('archive', 'muc_log', 'offline')
+                           AND "#,
+        marked!(),
+        r#"
+                         ORDER BY sort_id LIMIT $4) AS page) AS sized
+         WHERE before < $5
+         ORDER BY sort_id"#
+    ))
+    .bind(after)
+    .bind(upto)
+    .bind(hosts)
+    .bind(rows)
+    .bind(bytes)
+    .bind(MAX_STANZA_BYTES)
+    .fetch_all(connection)
+    .await
+    .named(NAME)?;
+    found.into_iter().map(|row| row.read(NAME)).collect()
+}
+
+/// The rows of users' archives with these (host, owner, archive id).
+pub async fn archive_rows(
+    connection: &mut PgConnection,
+    ids: &[(&str, &str, &str)],
+) -> Result<Vec<Row>> {
+    const NAME: &str = "prosody_archive_rows";
+    let column = |of: fn(&(&str, &str, &str)) -> String| ids.iter().map(of).collect::<Vec<_>>();
+    let found: Vec<StoredRow> = sqlx::query_as(
+        r#"-- prosody_archive_rows
+        SELECT a.sort_id::bigint, a.host, a."user", a.store, a.key, a."when",
+               CASE WHEN octet_length(a.value) <= $4 THEN a.value END AS value
+          FROM unnest($1::text[], $2::text[], $3::text[]) AS k(host, owner, key)
+          JOIN prosodyarchive AS a
+            ON a.host = k.host AND a."user" = k.owner AND a.store = 'archive' AND a.key = k.key"#,
+    )
+    .bind(column(|it| it.0.to_owned()))
+    .bind(column(|it| it.1.to_owned()))
+    .bind(column(|it| it.2.to_owned()))
+    .bind(MAX_STANZA_BYTES)
+    .fetch_all(connection)
+    .await
+    .named(NAME)?;
+    found.into_iter().map(|row| row.read(NAME)).collect()
+}
+
+/// Which of these rows still stand, by position.
+pub async fn still_there(connection: &mut PgConnection, keys: &[&RowKey]) -> Result<Vec<usize>> {
+    let identities = Identities::of(keys.iter().copied());
+    let found: Vec<i64> = sqlx::query_scalar(
+        r#"-- prosody_still_there
+        SELECT k.position
+          FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[])
+               WITH ORDINALITY AS k(sort_id, host, owner, store, key, stamped, position)
+          JOIN prosodyarchive AS a ON a.sort_id = k.sort_id
+         WHERE a.host = k.host AND a."user" = k.owner AND a.store = k.store AND a.key = k.key
+           AND a."when" = k.stamped"#,
+    )
+    .bind(identities.sort_ids)
+    .bind(identities.hosts)
+    .bind(identities.owners)
+    .bind(identities.stores)
+    .bind(identities.keys)
+    .bind(identities.stamps)
+    .fetch_all(connection)
+    .await
+    .named("prosody_still_there")?;
+    Ok(found.into_iter().filter_map(position).collect())
+}
+
+/// Which of these rows hold words, no placeholder of ours, by position: what a restore brought back.
+pub async fn with_words(connection: &mut PgConnection, keys: &[&RowKey]) -> Result<Vec<usize>> {
+    let sort_ids: Vec<i64> = keys.iter().map(|key| key.row_number).collect();
+    let found: Vec<i64> = sqlx::query_scalar(
+        "-- prosody_with_words
+         SELECT k.position
+           FROM unnest($1::bigint[]) WITH ORDINALITY AS k(sort_id, position)
+           JOIN prosodyarchive AS a USING (sort_id)
+          WHERE a.value NOT LIKE '%urn:ephemerd:0%'",
+    )
+    .bind(sort_ids)
+    .fetch_all(connection)
+    .await
+    .named("prosody_with_words")?;
+    Ok(found.into_iter().filter_map(position).collect())
+}
+
+/// Hosts of the archive that are not listed, with their count of rows: for `check` and a gauge.
+pub async fn unlisted_hosts(
+    connection: &mut PgConnection,
+    hosts: &[String],
+) -> Result<Vec<(String, i64)>> {
+    // A loose scan over the index: one probe a host, however large the archive is.
+    sqlx::query_as(
+        "-- prosody_unlisted_hosts
+         WITH RECURSIVE host(name) AS (
+             SELECT min(host) FROM prosodyarchive
+             UNION ALL
+             SELECT (SELECT min(a.host) FROM prosodyarchive a WHERE a.host > host.name)
+               FROM host WHERE host.name IS NOT NULL)
+         SELECT name, (SELECT count(*) FROM prosodyarchive a WHERE a.host = name
+                          AND a.store IN ('archive', 'muc_log', 'offline'))
+           FROM host WHERE name IS NOT NULL AND name <> ALL ($1)
+          ORDER BY name",
+    )
+    .bind(hosts)
+    .fetch_all(connection)
+    .await
+    .named("prosody_unlisted_hosts")
+}
+
+/// Identities of rows as the arrays that `unnest` joins on, in the order of the keys given.
+#[derive(Default)]
+pub(super) struct Identities {
+    pub(super) sort_ids: Vec<i64>,
+    pub(super) hosts: Vec<String>,
+    pub(super) owners: Vec<String>,
+    pub(super) stores: Vec<String>,
+    pub(super) keys: Vec<String>,
+    pub(super) stamps: Vec<i32>,
+}
+
+impl Identities {
+    pub(super) fn of<'a>(keys: impl IntoIterator<Item = &'a RowKey>) -> Self {
+        let mut identities = Self::default();
+        for key in keys {
+            identities.sort_ids.push(key.row_number);
+            identities.hosts.push(key.host.clone());
+            identities.owners.push(key.owner.clone());
+            identities.stores.push(store_name(key.store).to_owned());
+            identities.keys.push(key.archive_id.clone());
+            // A stamp of ours came from an int4; one that does not fit matches no row.
+            identities.stamps.push(i32::try_from(key.stamped_at.timestamp()).unwrap_or(i32::MIN));
+        }
+        identities
+    }
+}
+
+#[derive(FromRow)]
+pub(super) struct StoredRow {
+    sort_id: i64,
+    host: String,
+    user: String,
+    store: String,
+    key: String,
+    when: i32,
+    value: Option<String>,
+}
+
+impl StoredRow {
+    pub(super) fn read(self, statement: &'static str) -> Result<Row> {
+        let store: Store = store_named(&self.store)
+            .ok_or_else(|| Error::unexpected(statement, "a store that was not asked for"))?;
+        let stamp = stamp(self.when);
+        let key = RowKey {
+            store,
+            host: self.host,
+            owner: self.user,
+            archive_id: self.key,
+            row_number: self.sort_id,
+            stamped_at: stamp.at,
+            digest: Vec::new(),
+        };
+        Ok(Row { key, stamp, xml: self.value })
+    }
+}

@@ -1,0 +1,192 @@
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::super::show;
+use crate::ledger::{Expiry, Pause, Phase};
+use crate::model::{Facts, Judgement};
+use crate::ops::{Explanation, Found, Live};
+
+/// A stanza that was looked up nowhere.
+pub(super) fn given(explanation: &Explanation) -> String {
+    format!("{}\nfound: {}\n", verdict(explanation), facts(explanation))
+}
+
+/// The archive's rows and what the ledger has of them.
+pub(super) fn found(found: &Found) -> String {
+    let mut text = String::new();
+    for live in &found.live {
+        let explanation = &live.explanation;
+        let _ = writeln!(
+            text,
+            "{}, row {}, archived {}\n  {}\n  found: {}\n  ledger: {}",
+            explanation.store,
+            live.row_number,
+            show::time(explanation.archived_at),
+            verdict(explanation),
+            facts(explanation),
+            ledger(live, found.pause),
+        );
+    }
+    for orphan in &found.orphans {
+        let _ = writeln!(
+            text,
+            "{}, row {}: gone from the archive; the ledger forgets it at the latest with the next sweep",
+            orphan.store, orphan.row_number
+        );
+    }
+    text
+}
+
+/// The verdict and its reasons, in a sentence.
+fn verdict(explanation: &Explanation) -> String {
+    if !explanation.listed {
+        return "stays: its host is not in archive.hosts, so it is never touched".to_owned();
+    }
+    let judgement = match (&explanation.judgement, &explanation.facts) {
+        (Some(judgement), _) => judgement,
+        (None, Some(Err(unreadable))) => {
+            return format!("stays: it cannot be read, so it is left alone: {unreadable}");
+        }
+        (None, _) => {
+            return "stays: it is larger than ephemerd reads, so it is left alone".to_owned();
+        }
+    };
+    match explanation.placeholder_until {
+        Some(until) => format!("{judgement}; kept as a placeholder until {}", show::time(until)),
+        None => judgement.to_string(),
+    }
+}
+
+/// What the stanza says, in a few words.
+fn facts(explanation: &Explanation) -> String {
+    let Some(Ok(facts)) = &explanation.facts else { return "nothing that can be read".to_owned() };
+    let timers = &facts.timers;
+    let counted = |count: u32, what: &str| (count > 0).then(|| show::counted(count.into(), what));
+    let shortest = |seconds: u32| match timers.valid {
+        ..=1 => format!("a timer of {seconds} s"),
+        several => format!("{several} timers, the shortest {seconds} s"),
+    };
+    let words = [
+        timers.shortest_seconds.map(shortest),
+        counted(timers.zero, "timer of zero").map(|it| it.replace("zeros", "zero")),
+        counted(timers.invalid, "unreadable timer"),
+        facts.hints.no_permanent_store.then(|| "the hint no-permanent-store".to_owned()),
+        facts.hints.no_store.then(|| "the hint no-store".to_owned()),
+        facts.hints.store.then(|| "the hint store".to_owned()),
+        facts.wants_out.then(|| "an opt-out".to_owned()),
+        facts.is_error.then(|| "an error".to_owned()),
+        facts.expired_until.map(|until| format!("a placeholder until {}", show::time(until))),
+        facts.has_content.then(|| "content".to_owned()),
+    ];
+    let words: Vec<String> = words.into_iter().flatten().collect();
+    if words.is_empty() { "nothing that matters".to_owned() } else { words.join(", ") }
+}
+
+/// What the ledger has of the row, and what keeps it.
+fn ledger(live: &Live, pause: Pause) -> String {
+    let verdict = match &live.explanation.judgement {
+        Some(Judgement::Goes(verdict)) if live.explanation.listed => Some(verdict),
+        _ => None,
+    };
+    let Some(entry) = &live.entry else {
+        return match verdict {
+            Some(_) => "nothing yet; the tail or the next sweep records it".to_owned(),
+            None => "nothing, as it should be".to_owned(),
+        };
+    };
+    let due_at = show::time(entry.due_at);
+    if entry.phase == Phase::Placeholder {
+        return format!("a placeholder, whose row goes {due_at}{}", kept(entry, pause));
+    }
+    let agrees = verdict.is_some_and(|it| it.due_at == entry.due_at && it.reason == entry.reason);
+    let differs = if agrees { "" } else { "; that differs, and the next sweep corrects it" };
+    format!("goes {due_at}, by reason of {}{}{differs}", entry.reason, kept(entry, pause))
+}
+
+fn kept(entry: &Expiry, pause: Pause) -> String {
+    let mut text = String::new();
+    if entry.backlog {
+        text.push_str("; held as backlog until `ephemerd backlog accept`");
+    }
+    if pause != Pause::None {
+        let _ = write!(text, "; erasing is {}", show::pause(pause));
+    }
+    text
+}
+
+/// A stanza that was looked up nowhere, for programs.
+pub(super) fn json(explanation: &Explanation) -> Value {
+    let (verdict, due_at, reason) = match &explanation.judgement {
+        None => ("unreadable", None, None),
+        Some(_) if !explanation.listed => ("stays", None, None),
+        Some(Judgement::Stays(_)) => ("stays", None, None),
+        Some(Judgement::Goes(it)) => ("goes", Some(it.due_at), Some(it.reason.as_str())),
+    };
+    let because: Vec<String> = explanation
+        .judgement
+        .iter()
+        .flat_map(|it| it.because().iter().map(ToString::to_string))
+        .collect();
+    let (facts, unreadable) = match &explanation.facts {
+        Some(Ok(facts)) => (Some(json_facts(facts)), None),
+        Some(Err(unreadable)) => (None, Some(unreadable.to_string())),
+        None => (None, Some("it is larger than ephemerd reads".to_owned())),
+    };
+    json!({
+        "store": explanation.store.as_str(),
+        "archived_at": show::json_time(explanation.archived_at),
+        "listed": explanation.listed,
+        "verdict": verdict,
+        "due_at": due_at.map(show::json_time),
+        "reason": reason,
+        "because": because,
+        "placeholder_until": explanation.placeholder_until.map(show::json_time),
+        "found": facts,
+        "unreadable": unreadable,
+    })
+}
+
+fn json_facts(facts: &Facts) -> Value {
+    json!({
+        "timers": facts.timers.valid,
+        "shortest_timer_seconds": facts.timers.shortest_seconds,
+        "timers_of_zero": facts.timers.zero,
+        "invalid_timers": facts.timers.invalid,
+        "no_permanent_store": facts.hints.no_permanent_store,
+        "no_store": facts.hints.no_store,
+        "store": facts.hints.store,
+        "opt_out": facts.wants_out,
+        "error": facts.is_error,
+        "content": facts.has_content,
+        "placeholder_until": facts.expired_until.map(show::json_time),
+    })
+}
+
+/// The archive's rows and what the ledger has of them, for programs.
+pub(super) fn json_found(found: &Found) -> Value {
+    let rows = found.live.iter().map(|live| {
+        let mut row = json(&live.explanation);
+        if let Some(row) = row.as_object_mut() {
+            row.insert("row".into(), live.row_number.into());
+            row.insert("ledger".into(), live.entry.as_ref().map_or(Value::Null, json_entry));
+        }
+        row
+    });
+    json!({
+        "erasing": show::json_pause(found.pause),
+        "rows": rows.collect::<Vec<_>>(),
+        "gone": found.orphans.iter().map(json_entry).collect::<Vec<_>>(),
+    })
+}
+
+fn json_entry(entry: &Expiry) -> Value {
+    json!({
+        "store": entry.store.as_str(),
+        "phase": entry.phase.as_str(),
+        "due_at": show::json_time(entry.due_at),
+        "reason": entry.reason.as_str(),
+        "backlog": entry.backlog,
+        "runs_from": show::json_time(entry.runs_from),
+    })
+}

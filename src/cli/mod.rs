@@ -1,0 +1,167 @@
+//! The command line: a file a command. It parses and renders, and decides nothing.
+
+mod backlog;
+mod check;
+mod config;
+mod explain;
+mod migrate;
+mod pause;
+mod preview;
+mod progress;
+mod run;
+mod show;
+mod status;
+mod sweep;
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app;
+use crate::config::{Config, ConfigError};
+
+/// It failed; another try may succeed.
+const FAILED: u8 = 1;
+/// Configuration or schema: trying again is useless until somebody acts.
+const REFUSED: u8 = 3;
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done
+  1  failed
+  2  used wrongly
+  3  configuration or schema: trying again is useless
+
+Examples:
+  ephemerd config          # what is in force, and where it came from
+  ephemerd check           # what is wrong, and what to do
+  ephemerd migrate         # make or update our own tables
+  ephemerd sweep           # go through the whole archive once
+  ephemerd preview         # what goes when
+  ephemerd run             # inspect and erase until stopped
+  ephemerd status          # what is going on
+  ephemerd pause --for 2h  # erase nothing for two hours";
+
+/// Erases messages from an XMPP server's archives when their ephemeral timers run out
+#[derive(Debug, Parser)]
+#[command(name = "ephemerd", version, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// The configuration file [default: /etc/ephemerd/ephemerd.toml]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "EPHEMERD_CONFIG",
+        hide_env_values = true
+    )]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Check(check::Args),
+    Migrate(migrate::Args),
+    Config(config::Args),
+    Sweep(sweep::Args),
+    Preview(preview::Args),
+    Explain(explain::Args),
+    Backlog(backlog::Args),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
+    Status(status::Args),
+}
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    App(#[from] app::Error),
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Config(_) => REFUSED,
+            Self::App(error) if error.is_final() => REFUSED,
+            Self::App(_) | Self::Other(_) => FAILED,
+        }
+    }
+}
+
+impl Cli {
+    /// Does what was asked for. Faults go to stderr as `error: …`, `help: …`.
+    pub async fn execute(self) -> ExitCode {
+        match self.dispatch().await {
+            Ok(code) => code,
+            Err(failure) => {
+                // Nobody is left to hear of a closed stderr.
+                let _ = writeln!(io::stderr(), "error: {failure}");
+                ExitCode::from(failure.code())
+            }
+        }
+    }
+
+    async fn dispatch(self) -> Result<ExitCode, Failure> {
+        let config = Config::load(self.config.as_deref())?;
+        match self.command {
+            Command::Run(args) => run::execute(args, config).await,
+            Command::Check(args) => check::execute(args, &config).await,
+            Command::Migrate(args) => migrate::execute(args, config).await,
+            Command::Config(args) => config::execute(&args, &config),
+            Command::Sweep(args) => sweep::execute(args, &config).await,
+            Command::Preview(args) => preview::execute(args, &config).await,
+            Command::Explain(args) => explain::execute(args, &config).await,
+            Command::Backlog(args) => backlog::execute(args, &config).await,
+            Command::Pause(args) => pause::pause(args, &config).await,
+            Command::Resume(args) => pause::resume(args, &config).await,
+            Command::Status(args) => status::execute(args, &config).await,
+        }
+    }
+}
+
+/// Prints to stdout; a reader that left, as `head` does, is no failure. Colours go to terminals only.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = anstream::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Other(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.clone().render_long_help().to_string();
+            assert!(help.contains("\nExamples:\n  ephemerd "), "{}: {help}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn the_file_may_be_named_on_either_side_of_the_command() {
+        for args in [["ephemerd", "--config", "/x", "run"], ["ephemerd", "run", "--config", "/x"]] {
+            let cli = Cli::try_parse_from(args).unwrap();
+            assert_eq!(cli.config, Some(PathBuf::from("/x")));
+        }
+    }
+}

@@ -1,0 +1,113 @@
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::{Failure, print, progress::Progress, show};
+use crate::app;
+use crate::config::{BacklogRule, Config};
+use crate::ledger::{Outlook, Outlooks};
+use crate::ops::Scan;
+
+const EXAMPLES: &str = "\
+Examples:
+  ephemerd preview
+  ephemerd preview --json
+  ephemerd preview --scan   # from the archive itself: no schema, no sweep needed";
+
+/// Show what goes when, by store and reason
+///
+/// Counted from the ledger, which knows of a message once it is inspected or swept. What is overdue and
+/// what is held as backlog is in no span; each span counts from now and holds the shorter ones. A pause
+/// makes no difference here.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Read the whole archive instead, and judge by the configuration; our tables are not needed
+    #[arg(long)]
+    scan: bool,
+    /// For programs
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Failure> {
+    let (outlooks, scan) = if args.scan {
+        let mut progress = Progress::new("read");
+        let scan = app::scan(config, |at| progress.share(at.share, at.rows)).await?;
+        progress.finish();
+        (scan.outlooks.clone(), Some(scan))
+    } else {
+        (app::preview(config).await?, None)
+    };
+    print(&if args.json {
+        show::json(&for_programs(&outlooks, scan.as_ref()))
+    } else {
+        for_people(&outlooks, scan.as_ref(), config)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+const HEADER: [&str; 10] =
+    ["store", "reason", "overdue", "held", "in 1h", "in 24h", "in 7d", "in 30d", "all", "gone"];
+
+fn figures(outlook: &Outlook) -> [i64; 8] {
+    let Outlook { overdue, held, within_1h, within_24h, .. } = *outlook;
+    let Outlook { within_7d, within_30d, total, placeholders, .. } = *outlook;
+    [overdue, held, within_1h, within_24h, within_7d, within_30d, total, placeholders]
+}
+
+fn for_people(outlooks: &Outlooks, scan: Option<&Scan>, config: &Config) -> String {
+    let mut text = if outlooks.is_empty() {
+        "Nothing goes.\n".to_owned()
+    } else {
+        let line = |names: [&str; 2], figures: [i64; 8]| -> Vec<String> {
+            let names = names.into_iter().map(str::to_owned);
+            names.chain(figures.into_iter().map(show::count)).collect()
+        };
+        let each = outlooks
+            .iter()
+            .map(|((store, reason), it)| line([store.as_str(), reason.as_str()], figures(it)));
+        let all = outlooks.iter().fold([0; 8], |mut all, (_, it)| {
+            all.iter_mut().zip(figures(it)).for_each(|(sum, figure)| *sum += figure);
+            all
+        });
+        let rows = each.chain([line(["all", ""], all)]).collect();
+        show::table(&HEADER, 2..10, rows)
+    };
+    if let Some(scan) = scan {
+        text += &format!("\n{} read.", show::counted(scan.rows, "row"));
+        if scan.unreadable > 0 {
+            text += &format!(
+                " {} could not be read and would be left alone.",
+                show::count(scan.unreadable)
+            );
+        }
+        if config.erase.backlog == BacklogRule::Hold {
+            text +=
+                " What is archived before the first start is held until `ephemerd backlog accept`.";
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn for_programs(outlooks: &Outlooks, scan: Option<&Scan>) -> Value {
+    let rows = outlooks.iter().map(|((store, reason), it)| {
+        json!({
+            "store": store.as_str(),
+            "reason": reason.as_str(),
+            "overdue": it.overdue,
+            "held": it.held,
+            "within_1h": it.within_1h,
+            "within_24h": it.within_24h,
+            "within_7d": it.within_7d,
+            "within_30d": it.within_30d,
+            "total": it.total,
+            "placeholders": it.placeholders,
+        })
+    });
+    json!({
+        "by_store_and_reason": rows.collect::<Vec<_>>(),
+        "scan": scan.map(|it| json!({"rows": it.rows, "unreadable": it.unreadable})),
+    })
+}

@@ -1,0 +1,148 @@
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::{Failure, print, show};
+use crate::app;
+use crate::config::Config;
+use crate::ledger::{Found, Pause, Standing, Sweep};
+use crate::ops::Status;
+
+const EXAMPLES: &str = "\
+Examples:
+  ephemerd status
+  ephemerd status --json | jq .overdue";
+
+/// Show what is going on, from the database alone
+///
+/// Works whether a daemon runs or not. `ephemerd preview` shows what goes when.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// For programs
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Failure> {
+    let status = app::status(config).await?;
+    print(&if args.json { show::json(&for_programs(&status)) } else { for_people(&status) })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn for_people(status: &Status) -> String {
+    let tally = &status.tally;
+    let overdue = match tally.oldest_due {
+        _ if status.pause != Pause::None => {
+            "not counted during a pause; `ephemerd preview` shows what waits".to_owned()
+        }
+        None => "nothing".to_owned(),
+        Some(since) => format!(
+            "{}, the oldest since {} ({})",
+            show::count(tally.overdue),
+            show::time(since),
+            show::ago(since, status.now)
+        ),
+    };
+    let backlog = match tally.backlog {
+        0 => "nothing held".to_owned(),
+        held => format!("{} held; see `ephemerd backlog show`", show::count(held)),
+    };
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "{name:<13} {value}");
+    };
+    line("schema", &format!("version {}, as this program needs it", status.schema));
+    line("erasing", &show::pause(status.pause));
+    line("pending", &counted(tally.pending, "message has", "messages have", "yet to go"));
+    line("placeholders", &counted(tally.placeholders, "row has", "rows have", "yet to be deleted"));
+    line("overdue", &overdue);
+    line("backlog", &backlog);
+    if status.cursors.is_empty() {
+        line("inspection", "not begun; `ephemerd run` begins it");
+    }
+    for cursor in &status.cursors {
+        line("inspection", &inspection(cursor, status));
+    }
+    for (archive, sweep) in &status.sweeps {
+        line("sweep", &format!("{archive}: {}", swept(sweep, status)));
+    }
+    text
+}
+
+fn counted(number: i64, one: &str, many: &str, what: &str) -> String {
+    format!("{} {} {what}", show::count(number), if number == 1 { one } else { many })
+}
+
+fn inspection(cursor: &Standing, status: &Status) -> String {
+    let Standing { archive, position, frontier, moved_at } = cursor;
+    format!(
+        "{archive}: up to row {position}, watching up to row {frontier}; moved {}",
+        show::ago(*moved_at, status.now)
+    )
+}
+
+fn swept(sweep: &Sweep, status: &Status) -> String {
+    let last = match sweep.completed_at {
+        None => "none has come to its end".to_owned(),
+        Some(at) => format!("the last came to its end {}", show::ago(at, status.now)),
+    };
+    match sweep.started_at {
+        _ if sweep.requested => format!("asked for; {last}"),
+        None => last,
+        Some(at) => format!(
+            "at {:.0} %, row {} of {}, begun {}; {last}",
+            sweep.share() * 100.0,
+            sweep.position.min(sweep.upto),
+            sweep.upto,
+            show::ago(at, status.now)
+        ),
+    }
+}
+
+fn for_programs(status: &Status) -> Value {
+    let tally = &status.tally;
+    let cursors = status.cursors.iter().map(|it| {
+        json!({
+            "archive": it.archive, "position": it.position, "frontier": it.frontier,
+            "moved_at": show::json_time(it.moved_at),
+        })
+    });
+    let sweeps = status.sweeps.iter().map(|(archive, sweep)| {
+        json!({
+            "archive": archive,
+            "requested": sweep.requested,
+            "started_at": sweep.started_at.map(show::json_time),
+            "share": sweep.started_at.map(|_| sweep.share()),
+            "position": sweep.position,
+            "upto": sweep.upto,
+            "found": json_found(sweep.found),
+            "completed_at": sweep.completed_at.map(show::json_time),
+        })
+    });
+    json!({
+        "now": show::json_time(status.now),
+        "schema": status.schema,
+        "erasing": show::json_pause(status.pause),
+        "pending": tally.pending,
+        "placeholders": tally.placeholders,
+        "backlog": tally.backlog,
+        "overdue": tally.overdue,
+        "oldest_overdue": tally.oldest_due.map(show::json_time),
+        "cursors": cursors.collect::<Vec<_>>(),
+        "sweeps": sweeps.collect::<Vec<_>>(),
+    })
+}
+
+/// What a sweep did, for programs.
+pub(super) fn json_found(found: Found) -> Value {
+    json!({
+        "rows": found.rows,
+        "added": found.added,
+        "changed": found.changed,
+        "dropped": found.dropped,
+        "adopted": found.adopted,
+        "unreadable": found.unreadable,
+    })
+}

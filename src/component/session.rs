@@ -1,0 +1,168 @@
+//! One session: from the handshake to the end of the stream.
+
+use tokio::time::timeout;
+
+use super::failure::Failure;
+use super::incoming::{Incoming, Kind};
+use super::stream::Stream;
+use super::{Settings, outgoing};
+
+/// What came and wanted nothing of us.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Ignored {
+    messages: u64,
+    presences: u64,
+    /// Elements that the protocol does not know, or that cannot be read or answered.
+    others: u64,
+}
+
+/// Answers what comes until the stream ends, and sees to it that a dead server is noticed.
+pub(super) async fn hold(stream: &mut Stream, settings: &Settings) -> Failure {
+    let mut ignored = Ignored::default();
+    let Err(failure) = serve(stream, settings, &mut ignored).await;
+    ignored.log();
+    failure
+}
+
+async fn serve(
+    stream: &mut Stream,
+    settings: &Settings,
+    ignored: &mut Ignored,
+) -> Result<std::convert::Infallible, Failure> {
+    let timing = settings.timing;
+    let mut asked = false;
+    loop {
+        // Before anything else, because some may have come with the handshake.
+        answer(stream, &settings.jid, ignored).await?;
+        let patience = if asked { timing.give_up_after } else { timing.ask_after };
+        match timeout(patience, stream.receive()).await {
+            Ok(received) => {
+                received?;
+                asked = false;
+            }
+            Err(_) if asked => return Err(Failure::Silent),
+            Err(_) => {
+                ignored.log();
+                asked = true;
+                stream.send(&outgoing::ping(&settings.jid).unwrap_or_default()).await?;
+            }
+        }
+    }
+}
+
+/// Takes what was received apart. Answers go out together: as many as one read can ask for.
+async fn answer(stream: &mut Stream, jid: &str, ignored: &mut Ignored) -> Result<(), Failure> {
+    let mut answers = Vec::new();
+    while let Some(incoming) = stream.next_element()? {
+        match incoming {
+            // So far only the answer to our own question.
+            Incoming::Iq(iq) if iq.kind == Kind::Answer => {}
+            Incoming::Iq(iq) => match outgoing::answer(iq, jid) {
+                Some(answer) => answers.extend(answer),
+                None => ignored.others += 1,
+            },
+            Incoming::StreamError(condition) => return Err(Failure::from_stream_error(condition)),
+            Incoming::Message => ignored.messages += 1,
+            Incoming::Presence => ignored.presences += 1,
+            Incoming::Handshake | Incoming::Unknown => ignored.others += 1,
+        }
+    }
+    if answers.is_empty() { Ok(()) } else { stream.send(&answers).await }
+}
+
+impl Ignored {
+    fn log(&mut self) {
+        let Self { messages, presences, others } = std::mem::take(self);
+        if messages + presences + others > 0 {
+            tracing::debug!(messages, presences, others, "ignored on the component stream");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::{Instant, sleep};
+
+    use super::super::incoming::tests::HEADER;
+    use super::super::tests::settings;
+    use super::*;
+
+    /// A stream that a server has accepted, and that server's end of it.
+    async fn accepted() -> (Stream, DuplexStream) {
+        let (ours, mut theirs) = duplex(2048);
+        theirs.write_all(format!("{HEADER}<handshake/>").as_bytes()).await.unwrap();
+        let mut stream = Stream::new(Box::new(ours), settings().timing);
+        stream.shake_hands(&settings()).await.unwrap();
+        (stream, theirs)
+    }
+
+    /// No test waits longer; the clock is paused.
+    async fn within<T>(waiting: impl Future<Output = T>) -> T {
+        timeout(Duration::from_secs(3600), waiting).await.expect("it ends")
+    }
+
+    async fn received(server: &mut DuplexStream) -> String {
+        let mut bytes = vec![0; 2048];
+        let length = within(server.read(&mut bytes)).await.unwrap();
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_is_asked_once_and_given_up() {
+        let (mut stream, mut server) = accepted().await;
+        received(&mut server).await;
+        let since = Instant::now();
+        assert_eq!(within(hold(&mut stream, &settings())).await, Failure::Silent);
+        assert_eq!(since.elapsed(), Duration::from_secs(60 + 20));
+        let asked = received(&mut server).await;
+        assert_eq!(asked.matches("<ping").count(), 1, "{asked}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn any_byte_is_a_sign_of_life() {
+        let (mut stream, mut server) = accepted().await;
+        let since = Instant::now();
+        let talk = async {
+            for pause in [59, 59, 79, 79] {
+                sleep(Duration::from_secs(pause)).await;
+                server.write_all(b" ").await.unwrap();
+            }
+        };
+        let settings = settings();
+        let (failure, ()) = tokio::join!(within(hold(&mut stream, &settings)), talk);
+        assert_eq!(failure, Failure::Silent);
+        assert_eq!(since.elapsed(), Duration::from_secs(2 * 59 + 2 * 79 + 80));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_does_not_read_is_given_up() {
+        let (mut stream, mut server) = accepted().await;
+        let since = Instant::now();
+        let flood = async {
+            loop {
+                let written = server.write_all(b"<iq type='get' from='a' id='1'/>");
+                if written.await.is_err() {
+                    break;
+                }
+            }
+        };
+        let settings = settings();
+        let failure = tokio::select! {
+            failure = within(hold(&mut stream, &settings)) => failure,
+            () = flood => panic!("the flood never ends"),
+        };
+        assert_eq!(failure, Failure::Stalled);
+        assert_eq!(since.elapsed(), Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_takes_bounded_time() {
+        let (stream, _server) = accepted().await;
+        let since = Instant::now();
+        stream.close(None).await;
+        assert_eq!(since.elapsed(), Duration::from_secs(2));
+    }
+}

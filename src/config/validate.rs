@@ -1,0 +1,195 @@
+//! Judges each value: its type, its range, and what must fit together. The defaults stand here.
+
+use std::time::Duration;
+
+use super::address::domain;
+use super::error::ConfigError;
+use super::judge::{CENTURY, Judge};
+use super::raw::{
+    RawArchive, RawComponent, RawConfig, RawDatabase, RawErase, RawHints, RawHttp, RawLog,
+    RawOffline, RawSweep, RawTimers,
+};
+use super::sources::Sources;
+use super::types::{
+    ArchiveConfig, ArchiveKind, BacklogRule, ComponentConfig, DatabaseConfig, EraseConfig,
+    EraseMode, HttpConfig, LogConfig, LogFormat, LogLevel, SweepConfig,
+};
+use super::{Config, DatabaseUrl, duration};
+use crate::model::{HintRules, OfflineRules, TimerRules};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// 10,000,000 rows in 200 s, at some 30 MB/s.
+const SWEPT_ROWS_PER_SECOND: u32 = 50_000;
+
+type Result<T> = std::result::Result<T, ConfigError>;
+
+pub(super) fn config(sources: &Sources) -> Result<Config> {
+    let (raw, layers) = sources.read()?;
+    let judge = Judge::new(sources, &layers);
+    let RawConfig { component, database, archive, timers, hints, offline, erase, sweep, http, log } =
+        raw;
+    Ok(Config {
+        component: judge.component(component)?,
+        database: judge.database(database)?,
+        archive: judge.archive(archive)?,
+        timers: judge.timers(timers)?,
+        hints: judge.hints(hints)?,
+        offline: judge.offline(offline)?,
+        erase: judge.erase(erase)?,
+        sweep: judge.sweep(sweep)?,
+        http: judge.http(http)?,
+        log: judge.log(log)?,
+        origins: judge.origins(),
+    })
+}
+
+impl Judge<'_> {
+    fn component(&self, raw: RawComponent) -> Result<ComponentConfig> {
+        let jid =
+            self.required("component.jid", raw.jid, "write jid = \"ephemerd.example.org\"")?;
+        domain(&jid).map_err(|problem| {
+            self.invalid(
+                "component.jid",
+                problem,
+                "write a domain in lower case: ephemerd.example.org",
+            )
+        })?;
+        let server =
+            self.required("component.server", raw.server, "write server = \"127.0.0.1:5347\"")?;
+        let server = server.parse().map_err(|_| {
+            self.invalid(
+                "component.server",
+                "is neither host:port nor unix:/path",
+                "write \"127.0.0.1:5347\", \"[::1]:5347\" or \"unix:/run/prosody/component.sock\"",
+            )
+        })?;
+        let keys = ["component.secret", "component.secret_file"];
+        let secret = self.secret(keys, raw.secret, raw.secret_file)?.ok_or_else(|| {
+            self.missing(
+                "component.secret",
+                "write secret_file = \"/etc/ephemerd/component.secret\", or secret = \"…\"; \
+                 the XMPP server's configuration has the same",
+            )
+        })?;
+        Ok(ComponentConfig { jid, server, secret })
+    }
+
+    fn database(&self, raw: RawDatabase) -> Result<DatabaseConfig> {
+        let example = "postgres://ephemerd@127.0.0.1/prosody";
+        let url = self.required("database.url", raw.url, &format!("write url = \"{example}\""))?;
+        let url = DatabaseUrl::parse(&url).map_err(|problem| {
+            self.invalid("database.url", problem, format!("write it as {example}"))
+        })?;
+        let keys = ["database.password", "database.password_file"];
+        let password = self.secret(keys, raw.password, raw.password_file)?;
+        if password.is_some() && url.has_password() {
+            return Err(self.invalid(
+                "database.url",
+                "holds a password, and another is set",
+                "take the password out of the URL, or remove password and password_file",
+            ));
+        }
+        Ok(DatabaseConfig { url, password })
+    }
+
+    fn archive(&self, raw: RawArchive) -> Result<ArchiveConfig> {
+        let kind = self.text("archive.kind", raw.kind)?;
+        let kind = kind.ok_or_else(|| self.missing("archive.kind", "write kind = \"prosody\""))?;
+        let kind = self.choice::<ArchiveKind>("archive.kind", &kind)?;
+        let hosts = self.hosts(raw.hosts)?;
+        let poll = self.span("archive.poll", raw.poll, MILLISECOND * 50..=MINUTE, SECOND)?;
+        let max_lag = self.span("archive.max_lag", raw.max_lag, SECOND..=DAY, SECOND * 30)?;
+        if max_lag <= poll {
+            return Err(self.invalid(
+                "archive.max_lag",
+                format!("is not longer than archive.poll ({})", duration::print(poll)),
+                "give it several times archive.poll, or we would never be ready",
+            ));
+        }
+        Ok(ArchiveConfig { kind, hosts, poll, max_lag })
+    }
+
+    fn timers(&self, raw: RawTimers) -> Result<TimerRules> {
+        let default = TimerRules::default();
+        let range = Duration::ZERO..=CENTURY;
+        let min = self.span("timers.min", raw.min, range.clone(), default.min)?;
+        let max = self.span_or("none", "timers.max", raw.max, default.max)?;
+        let negotiation_for = self.span(
+            "timers.negotiation_for",
+            raw.negotiation_for,
+            range,
+            default.negotiation_for,
+        )?;
+        match max {
+            Some(max) if max < min => Err(self.invalid(
+                "timers.max",
+                format!("is shorter than timers.min ({})", duration::print(min)),
+                "make timers.min at most timers.max",
+            )),
+            _ => Ok(TimerRules { min, max, negotiation_for }),
+        }
+    }
+
+    fn hints(&self, raw: RawHints) -> Result<HintRules> {
+        let default = HintRules::default();
+        let keep_for =
+            self.span("hints.keep_for", raw.keep_for, Duration::ZERO..=CENTURY, default.keep_for)?;
+        let conflict = self.choice_or("hints.conflict", raw.conflict, default.conflict)?;
+        Ok(HintRules { keep_for, conflict })
+    }
+
+    fn offline(&self, raw: RawOffline) -> Result<OfflineRules> {
+        let default = OfflineRules::default().undelivered_for;
+        let key = "offline.undelivered_for";
+        Ok(OfflineRules {
+            undelivered_for: self.span_or("never", key, raw.undelivered_for, default)?,
+        })
+    }
+
+    fn erase(&self, raw: RawErase) -> Result<EraseConfig> {
+        Ok(EraseConfig {
+            mode: self.choice_or("erase.mode", raw.mode, EraseMode::Auto)?,
+            placeholder_for: self.span(
+                "erase.placeholder_for",
+                raw.placeholder_for,
+                Duration::ZERO..=CENTURY,
+                DAY * 30,
+            )?,
+            batch: self.whole("erase.batch", raw.batch, 1..=100_000, 1000)?,
+            rows_per_second: self.rate("erase.rows_per_second", raw.rows_per_second, 0)?,
+            dry_run: self.flag("erase.dry_run", raw.dry_run)?,
+            backlog: self.choice_or("erase.backlog", raw.backlog, BacklogRule::Hold)?,
+        })
+    }
+
+    fn sweep(&self, raw: RawSweep) -> Result<SweepConfig> {
+        let key = "sweep.rows_per_second";
+        Ok(SweepConfig {
+            every: self.span("sweep.every", raw.every, MINUTE..=CENTURY, DAY)?,
+            rows_per_second: self.rate(key, raw.rows_per_second, SWEPT_ROWS_PER_SECOND)?,
+        })
+    }
+
+    fn http(&self, raw: RawHttp) -> Result<HttpConfig> {
+        let listen = self.text("http.listen", raw.listen)?;
+        let listen = listen.as_deref().unwrap_or("127.0.0.1:10466").parse().map_err(|_| {
+            self.invalid(
+                "http.listen",
+                "is no IP address with a port",
+                "write \"127.0.0.1:10466\", or \"[::]:10466\" for every interface",
+            )
+        })?;
+        Ok(HttpConfig { listen })
+    }
+
+    fn log(&self, raw: RawLog) -> Result<LogConfig> {
+        Ok(LogConfig {
+            level: self.choice_or("log.level", raw.level, LogLevel::Info)?,
+            format: self.choice_or("log.format", raw.format, LogFormat::Human)?,
+        })
+    }
+}

@@ -1,0 +1,178 @@
+//! What `check` wants to know of the database itself: the way to it, what our role is, what stands
+//! between.
+
+use std::time::Duration;
+
+use sqlx::{Connection as _, Executor as _, PgConnection, Row as _, postgres::PgListener};
+use tokio::time::timeout;
+
+use super::{Error, Named, POOLED, Result, Session, Settings, session};
+use crate::model::{Finding, Timestamp};
+
+/// The oldest PostgreSQL that this is tested with.
+const OLDEST: i32 = 150_000;
+
+/// How long a notification may take from one session to another.
+const HEARD_WITHIN: Duration = Duration::from_secs(3);
+
+/// Further apart than this the clocks are wrong.
+const CLOCKS_WITHIN_SECONDS: f64 = 5.0;
+
+/// Why a database can be used, or cannot.
+#[derive(Debug)]
+pub struct Probed {
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// A session to look further with; none where that makes no sense.
+    pub connection: Option<PgConnection>,
+}
+
+/// Connects and looks: the way, the role, a pool between, a stand-by, the clocks. `now` is this
+/// machine's clock.
+pub async fn probe(settings: &Settings, now: impl Fn() -> Timestamp) -> Probed {
+    let mut connection = match settings.connect().await {
+        Ok(connection) => connection,
+        Err(error) => {
+            let what = format!("The database cannot be used: {error}.");
+            let findings = vec![Finding::problem(what, error.remedy())];
+            return Probed { findings, connection: None };
+        }
+    };
+    let sessions = match sessions(settings, &mut connection).await {
+        Ok(findings) => findings,
+        // A stand-by can neither listen nor notify; that is said below.
+        Err(error) if error.sqlstate() == Some("25006") => Vec::new(),
+        Err(error) if matches!(error.sqlstate(), Some("26000" | "42P05" | "08P01")) => {
+            vec![pooled("a session broke in the middle")]
+        }
+        Err(error) => vec![failed(&error)],
+    };
+    if !sessions.is_empty() {
+        return Probed { findings: sessions, connection: None };
+    }
+    match looked_at(&mut connection, now).await {
+        Ok(findings) => Probed { findings, connection: Some(connection) },
+        Err(error) => Probed { findings: vec![failed(&error)], connection: None },
+    }
+}
+
+fn failed(error: &Error) -> Finding {
+    Finding::problem(format!("The database cannot be looked at: {error}."), error.remedy())
+}
+
+fn pooled(what: &str) -> Finding {
+    Finding::problem(format!("Sessions do not belong to us alone: {what}."), POOLED)
+}
+
+/// What breaks where a pool hands sessions around. Plain statements only: prepared ones would break
+/// first.
+async fn sessions(settings: &Settings, ours: &mut PgConnection) -> Result<Vec<Finding>> {
+    const NAME: &str = "check_sessions";
+    let mut findings = Vec::new();
+    if session(ours).await? == Session::Pooled {
+        let what = "The settings of our sessions do not arrive, lock_timeout for one.";
+        findings.push(Finding::problem(what, POOLED));
+    }
+    let mut other = settings.connect().await?;
+    // A setting and a lock of one session; then another session works, and takes what is free.
+    ours.execute(
+        "SET ephemerd.probe = 'ours'; SELECT pg_advisory_lock(hashtext('ephemerd check'))",
+    )
+    .await
+    .named(NAME)?;
+    other.execute("BEGIN").await.named(NAME)?;
+    let seen = other
+        .fetch_one(
+            "SELECT coalesce(current_setting('ephemerd.probe', true), ''),
+                    pg_try_advisory_xact_lock(hashtext('ephemerd check'))",
+        )
+        .await
+        .named(NAME)?;
+    let kept = ours
+        .fetch_one("SELECT coalesce(current_setting('ephemerd.probe', true), '')")
+        .await
+        .named(NAME)?;
+    other.execute("COMMIT").await.named(NAME)?;
+    if seen.get::<String, _>(0) == "ours" || kept.get::<String, _>(0) != "ours" {
+        findings.push(pooled("what one session sets, another one has"));
+    } else if seen.get::<bool, _>(1) {
+        findings.push(pooled("a session's lock does not keep another session out"));
+    }
+    ours.execute("SELECT pg_advisory_unlock_all(); RESET ephemerd.probe").await.named(NAME)?;
+    let is_deaf = findings.is_empty() && !heard(settings, &mut other).await?;
+    if is_deaf {
+        findings.push(pooled("what is notified is not heard by who listens"));
+    }
+    let _ = other.close().await;
+    Ok(findings)
+}
+
+async fn heard(settings: &Settings, speaker: &mut PgConnection) -> Result<bool> {
+    const NAME: &str = "check_listen";
+    let pool = settings.pool();
+    let mut listener = PgListener::connect_with(&pool).await.named(NAME)?;
+    listener.listen("ephemerd_check").await.named(NAME)?;
+    speaker.execute("NOTIFY ephemerd_check").await.named(NAME)?;
+    let heard = timeout(HEARD_WITHIN, listener.recv()).await;
+    drop(listener);
+    pool.close().await;
+    Ok(heard.is_ok_and(|heard| heard.is_ok()))
+}
+
+async fn looked_at(
+    connection: &mut PgConnection,
+    now: impl Fn() -> Timestamp,
+) -> Result<Vec<Finding>> {
+    const NAME: &str = "check_database";
+    let before = now();
+    let (theirs, version, standby, superuser, name): (Timestamp, i32, bool, bool, String) =
+        sqlx::query_as(
+            "-- check_database
+             SELECT clock_timestamp(), current_setting('server_version_num')::int,
+                    pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool,
+                    (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
+                    current_setting('server_version')",
+        )
+        .fetch_one(connection)
+        .await
+        .named(NAME)?;
+    let ours = before + (now() - before) / 2;
+    let mut findings = vec![if version < OLDEST {
+        let what =
+            format!("The database is PostgreSQL {name}, older than what this is tested with.");
+        Finding::warning(what, "use PostgreSQL 15 or newer")
+    } else {
+        Finding::good(format!("The database answers: PostgreSQL {name}."))
+    }];
+    if standby {
+        findings.push(Finding::problem(
+            "The database is a stand-by or read-only: nothing can be recorded or erased there.",
+            Error::stand_by(NAME).remedy(),
+        ));
+    } else {
+        findings.push(Finding::good("The database can be written to."));
+        let kept = "Sessions keep their settings and locks, and hear notifications.";
+        findings.push(Finding::good(kept));
+    }
+    if superuser {
+        findings.push(Finding::warning(
+            "Our role is a superuser: it may do far more than it needs.",
+            "use the role that deploy/grants.sql makes",
+        ));
+    }
+    findings.push(clocks((theirs - ours).as_seconds_f64()));
+    Ok(findings)
+}
+
+fn clocks(apart: f64) -> Finding {
+    if apart.abs() <= CLOCKS_WITHIN_SECONDS {
+        return Finding::good("The clocks of the database and this machine agree.");
+    }
+    let (by, which) = (apart.abs(), if apart > 0.0 { "ahead of" } else { "behind" });
+    Finding::problem(
+        format!(
+            "The database's clock is {by:.0} s {which} this machine's: messages go that much too early or late."
+        ),
+        "let both keep time (NTP); the database's clock decides what is due",
+    )
+}

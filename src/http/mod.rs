@@ -1,0 +1,70 @@
+//! Metrics and health over HTTP/1, read-only: what changes things is the command line.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/metrics` | the Prometheus text format 0.0.4 |
+//! | `/healthz` | 200 while the process is alive |
+//! | `/readyz` | 200 when ready, else 503; JSON with the reasons |
+
+mod serve;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract;
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::metrics::Metrics;
+use crate::model::Clock;
+use crate::ops::Readiness;
+
+pub use serve::serve;
+
+/// What the answers are made of.
+#[derive(Clone)]
+pub struct State {
+    /// What Prometheus is shown.
+    pub metrics: Arc<Metrics>,
+    /// The time now.
+    pub clock: Arc<dyn Clock>,
+    /// What the workers last knew of themselves.
+    pub readiness: watch::Receiver<Readiness>,
+}
+
+fn router(state: State) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(async || "alive\n"))
+        .route("/readyz", get(readyz))
+        .with_state(state)
+}
+
+async fn metrics(extract::State(state): extract::State<State>) -> Response {
+    match state.metrics.render(state.clock.now()) {
+        Ok(text) => {
+            ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "metrics cannot be rendered");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn readyz(extract::State(state): extract::State<State>) -> Response {
+    let report = state.readiness.borrow().report(state.clock.now());
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({
+        "ready": report.ready,
+        "reasons": report.reasons,
+        "lag_seconds": report.lag_seconds,
+        "sweeping": report.sweeping,
+    });
+    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
+    (status, headers, format!("{body}\n")).into_response()
+}

@@ -1,0 +1,153 @@
+use sqlx::PgConnection;
+
+use super::{Entry, walk::StoredEntry};
+use crate::{
+    database::{Named, Result},
+    model::{Timestamp, display_and_parse},
+};
+
+/// How far an entry has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// The words stand.
+    Pending,
+    /// The words are gone, the row stands as a placeholder.
+    Placeholder,
+}
+
+impl Phase {
+    /// Both phases.
+    pub const ALL: [Self; 2] = [Self::Pending, Self::Placeholder];
+
+    /// The name in tables and output.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Placeholder => "placeholder",
+        }
+    }
+}
+
+display_and_parse!(Phase);
+
+/// What to claim.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// Only rows of these hosts.
+    pub hosts: &'a [String],
+    /// Nothing before this next time and id: what lies below is dead, or was looked at a moment ago.
+    pub from: (Timestamp, i64),
+    /// So many at the most, earliest first.
+    pub rows: i64,
+}
+
+/// A ledger entry that is due, locked by our transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// What it says.
+    pub entry: Entry,
+    /// When it was to be tried: later than due where it was put off.
+    pub next_at: Timestamp,
+}
+
+/// What was claimed, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claims {
+    /// The database's clock at the claim.
+    pub now: Timestamp,
+    /// Earliest first.
+    pub entries: Vec<Claimed>,
+}
+
+/// Claims what is due by the database's clock: earliest first, skipping what another daemon holds.
+/// `None` where nothing is.
+pub async fn claim(connection: &mut PgConnection, what: Claim<'_>) -> Result<Option<Claims>> {
+    let rows = sqlx::query!(
+        r#"-- claim
+        SELECT id AS "id!", store AS "store!", host AS "host!", owner AS "owner!",
+               archive_id AS "archive_id!", row_number, stamped_at AS "stamped_at!",
+               digest AS "digest!", copy_of,
+               runs_from AS "runs_from!", due_at AS "due_at!", reason AS "reason!",
+               phase AS "phase!", backlog AS "backlog!", next_at AS "next_at!",
+               clock_timestamp() AS "now!"
+          FROM ephemerd.claimable
+         WHERE (next_at, id) >= ($1, $4) AND next_at <= now() AND host = ANY ($2)
+         ORDER BY next_at, id
+         LIMIT $3
+           FOR UPDATE SKIP LOCKED"#,
+        what.from.0,
+        what.hosts,
+        what.rows,
+        what.from.1,
+    )
+    .fetch_all(connection)
+    .await
+    .named("claim")?;
+    let Some(now) = rows.first().map(|row| row.now) else {
+        return Ok(None);
+    };
+    let entries: Result<Vec<Claimed>> = rows
+        .into_iter()
+        .map(|row| {
+            let entry = StoredEntry {
+                position: 0,
+                id: row.id,
+                store: row.store,
+                host: row.host,
+                owner: row.owner,
+                archive_id: row.archive_id,
+                row_number: row.row_number,
+                stamped_at: row.stamped_at,
+                digest: row.digest,
+                copy_of: row.copy_of,
+                runs_from: row.runs_from,
+                due_at: row.due_at,
+                reason: row.reason,
+                phase: row.phase,
+                backlog: row.backlog,
+            };
+            Ok(Claimed { entry: entry.read("claim")?, next_at: row.next_at })
+        })
+        .collect();
+    Ok(Some(Claims { now, entries: entries? }))
+}
+
+/// How long until the next entry is due, or a pause ends, in seconds by the database's clock; negative
+/// when overdue.
+pub async fn next_due(
+    connection: &mut PgConnection,
+    hosts: &[String],
+    from: (Timestamp, i64),
+) -> Result<Option<f64>> {
+    let next = sqlx::query_scalar!(
+        r#"-- next_due
+        SELECT extract(epoch FROM next_at - clock_timestamp())::float8 AS "seconds!"
+          FROM ephemerd.claimable
+         WHERE (next_at, id) >= ($1, $3) AND host = ANY ($2)
+         ORDER BY next_at, id
+         LIMIT 1"#,
+        from.0,
+        hosts,
+        from.1,
+    )
+    .fetch_optional(&mut *connection)
+    .await
+    .named("next_due")?;
+    match next {
+        Some(seconds) => Ok(Some(seconds)),
+        None => pause_ends(connection).await,
+    }
+}
+
+/// How long until a pause ends by itself.
+async fn pause_ends(connection: &mut PgConnection) -> Result<Option<f64>> {
+    sqlx::query_scalar!(
+        r#"-- pause_ends
+        SELECT extract(epoch FROM paused_until - clock_timestamp())::float8 AS "seconds!"
+          FROM ephemerd.control
+         WHERE isfinite(paused_until) AND paused_until > clock_timestamp()"#,
+    )
+    .fetch_optional(connection)
+    .await
+    .named("pause_ends")
+}

@@ -1,0 +1,109 @@
+use sqlx::PgConnection;
+
+use crate::{
+    database::{Named, Result},
+    model::Timestamp,
+};
+
+/// How far inspection of one archive table came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// The newest row at the first start: what is not newer is backlog.
+    pub first_position: i64,
+    /// Everything up to here was inspected.
+    pub position: i64,
+    /// The highest row that any poll read.
+    pub frontier: i64,
+}
+
+/// Makes the cursor at the first start: at the newest row, so that live messages never wait.
+/// Returns whether this was the first start.
+pub async fn start_cursor(
+    connection: &mut PgConnection,
+    archive: &str,
+    newest: i64,
+) -> Result<bool> {
+    let started = sqlx::query!(
+        "-- start_cursor
+         INSERT INTO ephemerd.cursors (archive, first_position, position, frontier)
+         VALUES ($1, $2, $2, $2)
+         ON CONFLICT DO NOTHING",
+        archive,
+        newest,
+    )
+    .execute(connection)
+    .await
+    .named("start_cursor")?;
+    Ok(started.rows_affected() == 1)
+}
+
+/// Locks the cursor; `None` where another daemon is at it, or where there is none.
+pub async fn lock_cursor(connection: &mut PgConnection, archive: &str) -> Result<Option<Cursor>> {
+    sqlx::query_as!(
+        Cursor,
+        "-- lock_cursor
+         SELECT first_position, position, frontier
+           FROM ephemerd.cursors WHERE archive = $1
+            FOR UPDATE SKIP LOCKED",
+        archive,
+    )
+    .fetch_optional(connection)
+    .await
+    .named("lock_cursor")
+}
+
+/// Reads the cursor without a lock.
+pub async fn cursor(connection: &mut PgConnection, archive: &str) -> Result<Option<Cursor>> {
+    sqlx::query_as!(
+        Cursor,
+        "-- cursor
+         SELECT first_position, position, frontier FROM ephemerd.cursors WHERE archive = $1",
+        archive,
+    )
+    .fetch_optional(connection)
+    .await
+    .named("cursor")
+}
+
+/// Moves the cursor, in the transaction that records what it passes.
+pub async fn move_cursor(connection: &mut PgConnection, archive: &str, to: Cursor) -> Result<()> {
+    sqlx::query!(
+        "-- move_cursor
+         UPDATE ephemerd.cursors
+            SET first_position = $2, position = $3, frontier = $4, moved_at = now()
+          WHERE archive = $1",
+        archive,
+        to.first_position,
+        to.position,
+        to.frontier,
+    )
+    .execute(connection)
+    .await
+    .named("move_cursor")?;
+    Ok(())
+}
+
+/// A cursor as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The archive table.
+    pub archive: String,
+    /// Everything up to here was inspected for good.
+    pub position: i64,
+    /// The highest row that any poll read.
+    pub frontier: i64,
+    /// When the cursor last moved, or its frontier.
+    pub moved_at: Timestamp,
+}
+
+/// Reads all cursors, for reports.
+pub async fn cursors(connection: &mut PgConnection) -> Result<Vec<Standing>> {
+    sqlx::query_as!(
+        Standing,
+        "-- cursors
+         SELECT archive, position, frontier, moved_at FROM ephemerd.cursors ORDER BY archive",
+    )
+    .fetch_all(connection)
+    .await
+    .named("cursors")
+}

@@ -1,0 +1,111 @@
+//! Our own tables, schema `ephemerd`: what must go and when, how far inspection came, what the operator
+//! said. Nothing here knows an archive.
+//!
+//! Locks are taken in this order: `cursors` or `sweeps`, `expiries` by time, then the archive's rows by key.
+
+mod backlog;
+mod claim;
+mod control;
+mod cursor;
+mod outlook;
+mod probe;
+mod record;
+mod settle;
+mod sweeps;
+mod tally;
+mod walk;
+
+pub use backlog::{Held, accept_backlog, held, release_held};
+pub use claim::{Claim, Claimed, Claims, Phase, claim, next_due};
+pub use control::{Control, Pause, control, pause, paused, resume};
+pub use cursor::{Cursor, Standing, cursor, cursors, lock_cursor, move_cursor, start_cursor};
+pub use outlook::{Outlook, Outlooks, outlook};
+pub use probe::probe;
+pub use record::{Entry, Expiry, Name, change, record, undelivered};
+pub use settle::{forget, keep_placeholders, put_off};
+pub use sweeps::{
+    Found, Sweep, complete_sweep, lock_sweep, move_sweep, request_sweep, start_sweep, sweep, sweeps,
+};
+pub use tally::{Tally, tally};
+pub use walk::{entries_between, entries_of, entries_under, queue_entries};
+
+use sqlx::{
+    PgConnection,
+    migrate::{MigrateError, Migrator},
+};
+
+use crate::database::{Error, Named, Result};
+
+/// The channel on which recording and the operator's words are told to all daemons. The payload of a
+/// recording is its earliest due time, in microseconds since 1970.
+pub const CHANNEL: &str = "ephemerd";
+
+static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// How our schema stands against this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schema {
+    /// Nothing was migrated yet.
+    Missing,
+    /// Some migrations are not applied yet.
+    Behind,
+    /// As this program needs it.
+    Current,
+    /// A later program migrated it.
+    Newer,
+}
+
+/// Compares our schema with this program, without changing anything.
+pub async fn schema(connection: &mut PgConnection) -> Result<Schema> {
+    let exists: bool = sqlx::query_scalar(
+        "-- schema_exists
+         SELECT to_regclass('ephemerd._sqlx_migrations') IS NOT NULL",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .named("schema_exists")?;
+    if !exists {
+        return Ok(Schema::Missing);
+    }
+    let applied: Option<i64> = sqlx::query_scalar(
+        "-- schema_version
+         SELECT max(version) FROM ephemerd._sqlx_migrations WHERE success",
+    )
+    .fetch_one(connection)
+    .await
+    .named("schema_version")?;
+    let newest = schema_version();
+    Ok(match applied {
+        None => Schema::Missing,
+        Some(applied) if applied < newest => Schema::Behind,
+        Some(applied) if applied > newest => Schema::Newer,
+        Some(_) => Schema::Current,
+    })
+}
+
+/// The newest version of our schema that this program knows.
+pub fn schema_version() -> i64 {
+    MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
+/// Brings our schema up to date. Several daemons may do so at once: sqlx holds a lock.
+pub async fn migrate(connection: &mut PgConnection) -> Result<()> {
+    // The pool's 100 ms are for archive rows; here a second daemon waits for the first.
+    sqlx::query("-- migrate_patience\nSET lock_timeout = '30s'")
+        .execute(&mut *connection)
+        .await
+        .named("migrate_patience")?;
+    MIGRATOR.run_direct(None, connection, false).await.map_err(|error| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+            Error::new("migrate", &error)
+        }
+        MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
+            Error::unexpected("migrate", "the schema is newer than this program")
+        }
+        MigrateError::VersionMismatch(version) => Error::unexpected(
+            "migrate",
+            format!("migration {version} was applied in another wording"),
+        ),
+        _ => Error::unexpected("migrate", "the migrations could not be run"),
+    })
+}

@@ -1,0 +1,50 @@
+use sqlx::PgConnection;
+
+use super::{Schema, schema, schema_version};
+use crate::{
+    database::{Named, Result},
+    model::Finding,
+};
+
+const GRANTS: &str = "run deploy/grants.sql in this database as a superuser";
+
+/// Looks at our own schema.
+pub async fn probe(connection: &mut PgConnection) -> Result<Vec<Finding>> {
+    let (exists, usable): (bool, bool) = sqlx::query_as(
+        "-- ledger_schema
+         SELECT n.oid IS NOT NULL, coalesce(has_schema_privilege(n.oid, 'USAGE, CREATE'), false)
+           FROM (SELECT to_regnamespace('ephemerd')::oid AS oid) AS n",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .named("ledger_schema")?;
+    let finding = match (exists, usable) {
+        (false, _) => Finding::problem("There is no schema ephemerd in this database.", GRANTS),
+        (true, false) => {
+            Finding::problem("Our role may not use schema ephemerd and make tables there.", GRANTS)
+        }
+        (true, true) => standing(schema(connection).await?),
+    };
+    Ok(vec![finding])
+}
+
+fn standing(schema: Schema) -> Finding {
+    match schema {
+        Schema::Current => Finding::good(format!(
+            "Schema ephemerd is of version {}, as this program needs it.",
+            schema_version()
+        )),
+        Schema::Missing => Finding::warning(
+            "Schema ephemerd holds no tables yet.",
+            "run `ephemerd migrate`; `ephemerd run` does so by itself",
+        ),
+        Schema::Behind => Finding::warning(
+            "Schema ephemerd is older than this program.",
+            "run `ephemerd migrate`; `ephemerd run` does so by itself",
+        ),
+        Schema::Newer => Finding::problem(
+            "Schema ephemerd is newer than this program.",
+            "install the newer version of ephemerd again",
+        ),
+    }
+}

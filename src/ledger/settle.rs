@@ -1,0 +1,51 @@
+use sqlx::PgConnection;
+
+use crate::{
+    database::{Named, Result},
+    model::Timestamp,
+};
+
+/// Forgets entries: their rows are gone.
+pub async fn forget(connection: &mut PgConnection, ids: &[i64]) -> Result<()> {
+    sqlx::query!("-- forget\nDELETE FROM ephemerd.expiries WHERE id = ANY ($1)", ids)
+        .execute(connection)
+        .await
+        .named("forget")?;
+    Ok(())
+}
+
+/// Turns entries into placeholders, whose rows go at `until`.
+pub async fn keep_placeholders(
+    connection: &mut PgConnection,
+    ids: &[i64],
+    until: Timestamp,
+) -> Result<()> {
+    sqlx::query!(
+        "-- keep_placeholders
+         UPDATE ephemerd.expiries
+            SET phase = 'placeholder', due_at = $2, retry_at = NULL, attempts = 0, copy_of = NULL
+          WHERE id = ANY ($1)",
+        ids,
+        until,
+    )
+    .execute(connection)
+    .await
+    .named("keep_placeholders")?;
+    Ok(())
+}
+
+/// Puts entries off, each alone: 1 s, doubling to 5 min.
+pub async fn put_off(connection: &mut PgConnection, ids: &[i64]) -> Result<()> {
+    sqlx::query!(
+        "-- put_off
+         UPDATE ephemerd.expiries
+            SET retry_at = clock_timestamp() + least(interval '5 min', interval '1 s' * 2 ^ attempts),
+                attempts = least(attempts + 1, 30)
+          WHERE id = ANY ($1)",
+        ids,
+    )
+    .execute(connection)
+    .await
+    .named("put_off")?;
+    Ok(())
+}

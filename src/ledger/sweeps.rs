@@ -1,0 +1,238 @@
+use sqlx::PgConnection;
+
+use crate::{
+    database::{Named, Result},
+    model::Timestamp,
+};
+
+/// How the sweep of one archive table stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sweep {
+    /// One is asked for that has not begun.
+    pub requested: bool,
+    /// When the one under way began.
+    pub started_at: Option<Timestamp>,
+    /// It began after this row.
+    pub after: i64,
+    /// It has come to this row.
+    pub position: i64,
+    /// It goes up to this row, and then through the ledger's entries beyond.
+    pub upto: i64,
+    /// The fingerprint of what the one under way judges by.
+    pub rules: Vec<u8>,
+    /// What the one under way did so far; when there is none, the last.
+    pub found: Found,
+    /// When the last one came to its end.
+    pub completed_at: Option<Timestamp>,
+    /// The fingerprint of what that one judged by.
+    pub completed_rules: Vec<u8>,
+}
+
+/// What a sweep did, or a part of it, whichever daemons took part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Found {
+    /// Rows of the archive gone through.
+    pub rows: i64,
+    /// Missing expiries that were added.
+    pub added: i64,
+    /// Expiries that said something else.
+    pub changed: i64,
+    /// Expiries whose row is gone, or says nothing any more.
+    pub dropped: i64,
+    /// Placeholders that the ledger did not know.
+    pub adopted: i64,
+    /// Rows that could not be read and were left alone.
+    pub unreadable: i64,
+}
+
+impl Found {
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            rows: self.rows + other.rows,
+            added: self.added + other.added,
+            changed: self.changed + other.changed,
+            dropped: self.dropped + other.dropped,
+            adopted: self.adopted + other.adopted,
+            unreadable: self.unreadable + other.unreadable,
+        }
+    }
+}
+
+impl Sweep {
+    /// How far the one under way has come, from 0 to 1.
+    pub fn share(&self) -> f64 {
+        match (self.position.saturating_sub(self.after), self.upto.saturating_sub(self.after)) {
+            (_, ..=0) => 1.0,
+            (done, all) => (done as f64 / all as f64).clamp(0.0, 1.0),
+        }
+    }
+}
+
+/// A sweep as the table holds it.
+struct StoredSweep {
+    archive: String,
+    requested: bool,
+    started_at: Option<Timestamp>,
+    after: i64,
+    position: i64,
+    upto: i64,
+    rules: Vec<u8>,
+    rows_read: i64,
+    added: i64,
+    changed: i64,
+    dropped: i64,
+    adopted: i64,
+    unreadable: i64,
+    completed_at: Option<Timestamp>,
+    completed_rules: Vec<u8>,
+}
+
+impl StoredSweep {
+    fn read(self) -> (String, Sweep) {
+        let found = Found {
+            rows: self.rows_read,
+            added: self.added,
+            changed: self.changed,
+            dropped: self.dropped,
+            adopted: self.adopted,
+            unreadable: self.unreadable,
+        };
+        let sweep = Sweep {
+            requested: self.requested,
+            started_at: self.started_at,
+            after: self.after,
+            position: self.position,
+            upto: self.upto,
+            rules: self.rules,
+            found,
+            completed_at: self.completed_at,
+            completed_rules: self.completed_rules,
+        };
+        (self.archive, sweep)
+    }
+}
+
+/// Asks for a sweep from the start, at once. One that is under way is given up.
+pub async fn request_sweep(connection: &mut PgConnection, archive: &str) -> Result<()> {
+    sqlx::query!(
+        "-- request_sweep
+         INSERT INTO ephemerd.sweeps (archive) VALUES ($1)
+         ON CONFLICT (archive) DO UPDATE SET requested_at = now()",
+        archive,
+    )
+    .execute(connection)
+    .await
+    .named("request_sweep")?;
+    Ok(())
+}
+
+/// Reads how the sweep of each archive table stands.
+pub async fn sweeps(connection: &mut PgConnection) -> Result<Vec<(String, Sweep)>> {
+    let rows = sqlx::query_as!(
+        StoredSweep,
+        r#"-- sweeps
+        SELECT archive, requested_at IS NOT NULL AS "requested!", started_at, after, position, upto,
+               rules,
+               rows_read, added, changed, dropped, adopted, unreadable, completed_at, completed_rules
+          FROM ephemerd.sweeps ORDER BY archive"#,
+    )
+    .fetch_all(connection)
+    .await
+    .named("sweeps")?;
+    Ok(rows.into_iter().map(StoredSweep::read).collect())
+}
+
+/// Reads how one sweep stands.
+pub async fn sweep(connection: &mut PgConnection, archive: &str) -> Result<Option<Sweep>> {
+    let sweeps = sweeps(connection).await?;
+    Ok(sweeps.into_iter().find(|(name, _)| name == archive).map(|(_, sweep)| sweep))
+}
+
+/// The same, locked; `None` where another daemon is at it, or where there is none.
+pub async fn lock_sweep(connection: &mut PgConnection, archive: &str) -> Result<Option<Sweep>> {
+    let row = sqlx::query_as!(
+        StoredSweep,
+        r#"-- lock_sweep
+        SELECT archive, requested_at IS NOT NULL AS "requested!", started_at, after, position, upto,
+               rules,
+               rows_read, added, changed, dropped, adopted, unreadable, completed_at, completed_rules
+          FROM ephemerd.sweeps WHERE archive = $1
+           FOR UPDATE SKIP LOCKED"#,
+        archive,
+    )
+    .fetch_optional(connection)
+    .await
+    .named("lock_sweep")?;
+    Ok(row.map(|row| row.read().1))
+}
+
+/// Begins a sweep of the rows after `after` and up to `upto`, which judges by `rules`.
+pub async fn start_sweep(
+    connection: &mut PgConnection,
+    archive: &str,
+    (after, upto): (i64, i64),
+    rules: &[u8],
+) -> Result<()> {
+    sqlx::query!(
+        "-- start_sweep
+         UPDATE ephemerd.sweeps
+            SET requested_at = NULL, started_at = clock_timestamp(), position = 0, after = $2,
+                upto = $3, rules = $4, rows_read = 0, added = 0, changed = 0, dropped = 0, adopted = 0,
+                unreadable = 0
+          WHERE archive = $1",
+        archive,
+        after,
+        upto,
+        rules,
+    )
+    .execute(connection)
+    .await
+    .named("start_sweep")?;
+    Ok(())
+}
+
+/// Notes how far it has come and what this part of it did, in the transaction that did it.
+pub async fn move_sweep(
+    connection: &mut PgConnection,
+    archive: &str,
+    position: i64,
+    found: Found,
+) -> Result<()> {
+    sqlx::query!(
+        "-- move_sweep
+         UPDATE ephemerd.sweeps
+            SET position = $2, rows_read = rows_read + $3, added = added + $4,
+                changed = changed + $5, dropped = dropped + $6, adopted = adopted + $7,
+                unreadable = unreadable + $8
+          WHERE archive = $1",
+        archive,
+        position,
+        found.rows,
+        found.added,
+        found.changed,
+        found.dropped,
+        found.adopted,
+        found.unreadable,
+    )
+    .execute(connection)
+    .await
+    .named("move_sweep")?;
+    Ok(())
+}
+
+/// Notes that it came to its end.
+pub async fn complete_sweep(connection: &mut PgConnection, archive: &str) -> Result<()> {
+    sqlx::query!(
+        "-- complete_sweep
+         UPDATE ephemerd.sweeps
+            SET started_at = NULL, completed_at = clock_timestamp(), completed_rules = rules
+          WHERE archive = $1",
+        archive,
+    )
+    .execute(connection)
+    .await
+    .named("complete_sweep")?;
+    Ok(())
+}

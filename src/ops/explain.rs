@@ -1,0 +1,152 @@
+//! What becomes of one message, and why: by the same reading and judging as the daemon's.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use crate::{
+    archive::{Archive, Row},
+    database::{Named, Result},
+    ledger::{self, Expiry, Pause},
+    model::{Facts, Judgement, Placement, Rules, Stamp, Store, Timestamp},
+    policy,
+    stanza::{self, Unreadable},
+};
+
+/// What was found in a stanza, and what follows from it.
+#[derive(Debug, Clone)]
+pub struct Explanation {
+    /// The store that it lies in, or is taken to lie in.
+    pub store: Store,
+    /// When it was archived, or is taken to have been.
+    pub archived_at: Timestamp,
+    /// What the stanza says; `None` where it is larger than ephemerd reads.
+    pub facts: Option<std::result::Result<Facts, Unreadable>>,
+    /// What policy makes of it.
+    pub judgement: Option<Judgement>,
+    /// Until when its row stands as a placeholder, once its words are gone.
+    pub placeholder_until: Option<Timestamp>,
+    /// Its host is listed, or not known; what is of another is never touched.
+    pub listed: bool,
+}
+
+/// What explaining needs to know.
+#[derive(Debug, Clone)]
+pub struct Explainer {
+    /// What the operator decided.
+    pub rules: Rules,
+    /// The hosts whose rows may be touched.
+    pub hosts: Vec<String>,
+    /// Archived rows stay as placeholders for a while. Rows of the queue always do.
+    pub keeps_placeholders: bool,
+    /// How long a placeholder stands.
+    pub placeholder_for: Duration,
+}
+
+/// A stanza that is looked up nowhere.
+#[derive(Debug, Clone, Copy)]
+pub struct Given<'a> {
+    /// The stanza.
+    pub xml: &'a str,
+    /// Where it is taken to lie.
+    pub store: Store,
+    /// Whose it is taken to be.
+    pub host: Option<&'a str>,
+    /// When it is taken to have been archived.
+    pub stamp: Stamp,
+}
+
+/// A message in the archive, live.
+#[derive(Debug, Clone)]
+pub struct Live {
+    /// The row's own number.
+    pub row_number: i64,
+    /// What the row says.
+    pub explanation: Explanation,
+    /// What the ledger says of it.
+    pub entry: Option<Expiry>,
+}
+
+/// What the database knows of a message: its rows, and whether anything is erased at all.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// One for each store that holds it.
+    pub live: Vec<Live>,
+    /// Entries of the ledger whose row is gone.
+    pub orphans: Vec<Expiry>,
+    /// Whether erasing is paused.
+    pub pause: Pause,
+}
+
+impl Explainer {
+    /// Explains a stanza as if it lay in this store since then.
+    pub fn explain(&self, given: Given<'_>, now: Timestamp) -> Explanation {
+        let Given { xml, store, host, stamp } = given;
+        let runs_from = policy::runs_from(stamp, now);
+        let placement = Placement { store, runs_from, undelivered: false };
+        self.judge(Some(stanza::read(xml)), &placement, host, stamp.at)
+    }
+
+    fn judge(
+        &self,
+        facts: Option<std::result::Result<Facts, Unreadable>>,
+        placement: &Placement,
+        host: Option<&str>,
+        archived_at: Timestamp,
+    ) -> Explanation {
+        let readable = facts.as_ref().and_then(|facts| facts.as_ref().ok());
+        let judgement = readable.map(|facts| policy::judge(facts, placement, &self.rules));
+        let stands = self.keeps_placeholders || placement.store == Store::Queue;
+        let placeholder_until = match &judgement {
+            Some(Judgement::Goes(verdict)) if stands => {
+                Some(policy::later(verdict.due_at, self.placeholder_for))
+            }
+            _ => None,
+        };
+        let listed = host.is_none_or(|host| self.hosts.iter().any(|listed| listed == host));
+        let store = placement.store;
+        Explanation { store, archived_at, facts, judgement, placeholder_until, listed }
+    }
+
+    /// Explains the live rows that this owner (host and local part) has under this id, and what the ledger says of them.
+    pub async fn find(
+        &self,
+        connection: &mut PgConnection,
+        archive: &Archive,
+        owner: (&str, &str),
+        archive_id: &str,
+    ) -> Result<Found> {
+        let now: Timestamp = sqlx::query_scalar("-- explain_now\nSELECT clock_timestamp()")
+            .fetch_one(&mut *connection)
+            .await
+            .named("explain_now")?;
+        let rows = archive.find(connection, owner, archive_id).await?;
+        let entries = ledger::entries_under(connection, owner, archive_id).await?;
+        let mut entries: Vec<Expiry> = entries.into_iter().map(|entry| entry.expiry).collect();
+        let name = (Store::Archive, owner.0, owner.1, archive_id, &[][..]);
+        let undelivered = !ledger::undelivered(connection, &[name]).await?.is_empty();
+        let mut live = Vec::new();
+        for row in rows {
+            let is_its = |it: &Expiry| it.store == row.key.store && it.digest == row.key.digest;
+            let at = entries.iter().position(is_its);
+            let entry = at.map(|at| entries.swap_remove(at));
+            live.push(self.live(&row, entry, undelivered, now));
+        }
+        Ok(Found { live, orphans: entries, pause: ledger::paused(connection).await? })
+    }
+
+    fn live(&self, row: &Row, entry: Option<Expiry>, undelivered: bool, now: Timestamp) -> Live {
+        let key = &row.key;
+        // A timer that runs keeps its start.
+        let same_row = entry
+            .as_ref()
+            .filter(|it| it.row_number == key.row_number && it.stamped_at == key.stamped_at);
+        let runs_from =
+            same_row.map_or_else(|| policy::runs_from(row.stamp, now), |it| it.runs_from);
+        let undelivered = undelivered && key.store == Store::Archive;
+        let placement = Placement { store: key.store, runs_from, undelivered };
+        let facts = row.xml.as_deref().map(stanza::read);
+        let explanation = self.judge(facts, &placement, Some(&key.host), key.stamped_at);
+        Live { row_number: key.row_number, explanation, entry }
+    }
+}

@@ -1,0 +1,11 @@
+//! Reports that the command line and HTTP render.
+
+mod explain;
+mod readiness;
+mod scan;
+mod status;
+
+pub use explain::{Explainer, Explanation, Found, Given, Live};
+pub use readiness::{Readiness, ReadinessReport};
+pub use scan::{Scan, ScanProgress, scan};
+pub use status::{Status, status};

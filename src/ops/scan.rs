@@ -1,0 +1,195 @@
+//! What goes when, read from the archive itself: for an operator who has no ledger yet.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use crate::{
+    archive::{Archive, Row, Table},
+    database::Result,
+    ledger::{Outlook, Outlooks},
+    model::{Facts, Judgement, LATEST, Placement, Reason, Rules, Store, Timestamp},
+    policy, stanza,
+};
+
+/// Archive rows that one statement searches.
+const SPAN_ROWS: i64 = 5_000;
+/// Candidates, and bytes of stanzas, that one statement returns.
+const LIMITS: (i64, i64) = (500, 8 * 1024 * 1024);
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// How far a scan has come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ScanProgress {
+    /// From 0 to 1.
+    pub share: f64,
+    /// Rows gone through.
+    pub rows: i64,
+}
+
+/// What a scan found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scan {
+    /// Rows gone through.
+    pub rows: i64,
+    /// What goes when, by store and reason.
+    pub outlooks: Outlooks,
+    /// Rows that may be marked and could not be read.
+    pub unreadable: i64,
+}
+
+/// What the scan judges by.
+struct Scanner<'a> {
+    archive: &'a Archive,
+    hosts: &'a [String],
+    rules: &'a Rules,
+    now: Timestamp,
+    found: BTreeMap<(Store, Reason), Outlook>,
+    unreadable: i64,
+    /// Archive rows that were counted again, as undelivered.
+    undelivered: HashSet<((String, String, String), Vec<u8>)>,
+}
+
+/// Reads the whole archive and judges by these rules, without our schema. `told` hears how far it has
+/// come.
+pub async fn scan(
+    connection: &mut PgConnection,
+    archive: &Archive,
+    hosts: &[String],
+    rules: &Rules,
+    mut told: impl FnMut(ScanProgress),
+) -> Result<Scan> {
+    let tables = archive.tables();
+    let mut scanner = Scanner::new(archive, hosts, rules);
+    let mut rows = 0;
+    for (done, table) in tables.iter().enumerate() {
+        let horizon = table.horizon(connection).await?;
+        scanner.now = horizon.now;
+        let upto = horizon.newest;
+        let first = table.span_end(connection, (0, upto), 1).await?.map_or(0, |(first, _)| first);
+        let mut at = 0;
+        while let Some((end, count)) = table.span_end(connection, (at, upto), SPAN_ROWS).await? {
+            scanner.span(connection, table, (at, end)).await?;
+            (at, rows) = (end, rows + count);
+            let share = (at - first) as f64 / (upto - first).max(1) as f64;
+            told(ScanProgress { share: (done as f64 + share) / tables.len() as f64, rows });
+        }
+    }
+    let outlooks = scanner.found.into_iter().filter(|(_, it)| *it != Outlook::default()).collect();
+    Ok(Scan { rows, outlooks, unreadable: scanner.unreadable })
+}
+
+impl<'a> Scanner<'a> {
+    fn new(archive: &'a Archive, hosts: &'a [String], rules: &'a Rules) -> Self {
+        let (found, now) = (BTreeMap::new(), Timestamp::UNIX_EPOCH);
+        Self { archive, hosts, rules, now, found, unreadable: 0, undelivered: HashSet::new() }
+    }
+
+    async fn span(
+        &mut self,
+        connection: &mut PgConnection,
+        table: &Table,
+        (mut after, end): (i64, i64),
+    ) -> Result<()> {
+        loop {
+            let page = table.candidates(connection, self.hosts, (after, end), LIMITS).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.key.row_number;
+            for row in &page {
+                self.row(connection, row).await?;
+            }
+        }
+    }
+
+    async fn row(&mut self, connection: &mut PgConnection, row: &Row) -> Result<()> {
+        let Some(facts) = read(row) else {
+            self.unreadable += 1;
+            return Ok(());
+        };
+        let store = row.key.store;
+        if facts.expired_until.is_some() {
+            let is_ours = self.archive.deletes_from(store);
+            self.outlook((store, Reason::Timer)).placeholders += i64::from(is_ours);
+            return Ok(());
+        }
+        if store == Store::Queue {
+            self.hold_back(connection, row, &facts).await?;
+        }
+        let expiry = self.judge(row, &facts, false);
+        self.count(store, expiry, 1);
+        Ok(())
+    }
+
+    /// Nobody has had what the queue holds: its archive row goes with it, not when its own timer says.
+    /// Whether that row was counted before or will be later makes no difference to the sum.
+    async fn hold_back(
+        &mut self,
+        connection: &mut PgConnection,
+        copy: &Row,
+        facts: &Facts,
+    ) -> Result<()> {
+        let Some(id) = &facts.last_stanza_id else { return Ok(()) };
+        if self.judge(copy, facts, false).is_none() {
+            return Ok(());
+        }
+        let (host, owner) = (copy.key.host.as_str(), copy.key.owner.as_str());
+        let rows = self.archive.archive_rows(connection, &[(host, owner, &id.id)]).await?;
+        for row in rows {
+            let Some(facts) = read(&row) else { continue };
+            let key = &row.key;
+            let name = (key.owner.clone(), key.archive_id.clone(), key.host.clone());
+            let is_new = self.undelivered.insert((name, key.digest.clone()));
+            if is_new && facts.expired_until.is_none() {
+                let (alone, held) =
+                    (self.judge(&row, &facts, false), self.judge(&row, &facts, true));
+                self.count(key.store, alone, -1);
+                self.count(key.store, held, 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// When and why the ledger would say that it goes.
+    fn judge(&self, row: &Row, facts: &Facts, undelivered: bool) -> Option<(Timestamp, Reason)> {
+        let (store, runs_from) = (row.key.store, policy::runs_from(row.stamp, self.now));
+        let placement = Placement { store, runs_from, undelivered };
+        match policy::judge(facts, &placement, self.rules) {
+            Judgement::Goes(verdict) => Some((verdict.due_at, verdict.reason)),
+            Judgement::Stays(because) => {
+                policy::waits(store, &because, facts).then_some((LATEST, Reason::Undelivered))
+            }
+        }
+    }
+
+    fn count(&mut self, store: Store, expiry: Option<(Timestamp, Reason)>, by: i64) {
+        let Some((due_at, reason)) = expiry else { return };
+        let now = self.now;
+        let outlook = self.outlook((store, reason));
+        outlook.total += by;
+        if due_at <= now {
+            outlook.overdue += by;
+            return;
+        }
+        let spans = [
+            (HOUR, &mut outlook.within_1h),
+            (HOUR * 24, &mut outlook.within_24h),
+            (HOUR * 24 * 7, &mut outlook.within_7d),
+            (HOUR * 24 * 30, &mut outlook.within_30d),
+        ];
+        for (span, counter) in spans {
+            if due_at <= policy::later(now, span) {
+                *counter += by;
+            }
+        }
+    }
+
+    fn outlook(&mut self, of: (Store, Reason)) -> &mut Outlook {
+        self.found.entry(of).or_default()
+    }
+}
+
+fn read(row: &Row) -> Option<Facts> {
+    row.xml.as_deref().and_then(|xml| stanza::read(xml).ok())
+}

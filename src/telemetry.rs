@@ -1,0 +1,144 @@
+//! The log: to stderr, for people or as JSON.
+//!
+//! Our own lines follow `log.level`. Those of dependencies never get beyond WARN, whatever the level says:
+//! below it they print statements and stanzas, and with them what no log may hold. Those of sqlx are left
+//! out: it quotes the database.
+
+use std::io::{self, IsTerminal as _};
+
+use tracing::level_filters::LevelFilter;
+use tracing::{Subscriber, subscriber::SetGlobalDefaultError};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::{Registry, reload};
+
+use crate::config::{LogConfig, LogFormat, LogLevel};
+
+/// The handle of a log that has begun.
+pub struct Telemetry {
+    filter: reload::Handle<Targets, Registry>,
+}
+
+impl Telemetry {
+    /// Begins the log of this process. Fails if somebody else has.
+    pub fn init(log: &LogConfig) -> Result<Self, SetGlobalDefaultError> {
+        let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let (subscriber, telemetry) = build(log, colours, io::stderr);
+        tracing::subscriber::set_global_default(subscriber)?;
+        log_panics();
+        Ok(telemetry)
+    }
+
+    /// Changes the level of our own lines.
+    pub fn set_level(&self, level: LogLevel) -> Result<(), reload::Error> {
+        self.filter.reload(targets(level))
+    }
+}
+
+fn build<W>(
+    log: &LogConfig,
+    colours: bool,
+    writer: W,
+) -> (impl Subscriber + Send + Sync + use<W>, Telemetry)
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let (filter, handle) = reload::Layer::new(targets(log.level));
+    let lines = fmt::layer().with_writer(writer).with_ansi(colours);
+    let lines = match log.format {
+        LogFormat::Human => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    (tracing_subscriber::registry().with(filter).with(lines), Telemetry { filter: handle })
+}
+
+fn targets(level: LogLevel) -> Targets {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    Targets::new()
+        .with_target(env!("CARGO_CRATE_NAME"), level)
+        // Its warnings quote the database's messages, and those quote rows: ours tell what failed.
+        .with_target("sqlx", LevelFilter::OFF)
+        .with_default(level.min(LevelFilter::WARN))
+}
+
+/// A panic's message may quote what was being read, so only its place is logged.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a panic: this is a fault of ephemerd, please report its place");
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(log: LogConfig, write: impl FnOnce(&Telemetry)) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let (subscriber, telemetry) = build(&log, false, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || write(&telemetry));
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn dependencies_are_quiet_whatever_the_level() {
+        let log = LogConfig { level: LogLevel::Trace, format: LogFormat::Human };
+        let text = logged(log, |_| {
+            tracing::trace!(target: "ephemerd::work", "ours");
+            tracing::info!(target: "hyper", "theirs");
+            tracing::warn!(target: "sqlx::pool", "what the database says");
+            tracing::warn!(target: "hyper", "their warning");
+        });
+        assert!(text.contains("ours"), "{text}");
+        assert!(text.contains("their warning"), "{text}");
+        assert!(!text.contains("theirs") && !text.contains("database says"), "{text}");
+        assert!(!text.contains('\u{1b}'), "colours only on a terminal");
+    }
+
+    #[test]
+    fn the_level_can_change_while_running() {
+        let log = LogConfig { level: LogLevel::Error, format: LogFormat::Human };
+        let text = logged(log, |telemetry| {
+            tracing::info!(target: "ephemerd", "before");
+            tracing::warn!(target: "hyper", "their warning");
+            telemetry.set_level(LogLevel::Info).unwrap();
+            tracing::info!(target: "ephemerd", "after");
+        });
+        assert!(!text.contains("before") && !text.contains("their warning"), "{text}");
+        assert!(text.contains("after"), "{text}");
+    }
+
+    #[test]
+    fn json_is_one_object_in_a_line() {
+        let log = LogConfig { level: LogLevel::Info, format: LogFormat::Json };
+        let text = logged(log, |_| tracing::info!(target: "ephemerd", rows = 3, "erased"));
+        let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();
+        assert_eq!(line["message"], "erased");
+        assert_eq!(line["rows"], 3);
+        assert_eq!(line["level"], "INFO");
+    }
+}

@@ -1,0 +1,230 @@
+//! The worker: claims what is due, erases it, forgets it, in one transaction; then counts.
+
+mod batch;
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::PgPool;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use self::batch::{Batch, Failure};
+use super::{TRANSACTION_LIMIT, wake::Wake};
+use crate::{
+    archive::Archive,
+    database::{Error, Named, Result, in_time},
+    ledger,
+    metrics::{FailureCause, Metrics},
+    model::{Mode, Timestamp},
+};
+
+/// No sleep is longer: a wake-up that was lost costs a minute at the most.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// What becomes due within this time goes together.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
+
+/// So often claims look at everything again, dead entries and all: what a daemon that was killed had
+/// claimed waits so long at the most.
+const FROM_ZERO_EVERY: Duration = Duration::from_secs(10);
+
+/// Where a claim starts that misses nothing.
+const EVERYTHING: (Timestamp, i64) = (Timestamp::UNIX_EPOCH, 0);
+
+/// What the worker needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Only rows of these hosts.
+    pub hosts: Vec<String>,
+    /// What becomes of archived rows: placeholder or delete.
+    pub mode: Mode,
+    /// How long a placeholder stands.
+    pub placeholder_for: Duration,
+    /// Rows of one transaction at the most.
+    pub batch: u32,
+    /// 0 is no limit.
+    pub rows_per_second: u32,
+    /// Walk what is due once, count it, erase nothing.
+    pub dry_run: bool,
+}
+
+/// The worker of one daemon.
+pub struct Eraser {
+    pool: PgPool,
+    archive: Archive,
+    settings: Settings,
+    metrics: Arc<Metrics>,
+    wake: Arc<Wake>,
+    /// Rows of the next transaction: halved when one fails, doubled when one does not.
+    rows: u32,
+    /// Claims start here.
+    from: (Timestamp, i64),
+    from_zero_at: Instant,
+    failures: u32,
+}
+
+/// What to do next.
+enum Next {
+    Batch,
+    Sleep(Duration),
+}
+
+impl Eraser {
+    /// A worker that starts with [`Eraser::run`].
+    pub fn new(
+        pool: PgPool,
+        archive: Archive,
+        settings: Settings,
+        metrics: Arc<Metrics>,
+        wake: Arc<Wake>,
+    ) -> Self {
+        metrics.dry_run.set(i64::from(settings.dry_run));
+        let rows = settings.most_rows();
+        let from_zero_at = Instant::now();
+        Self {
+            pool,
+            archive,
+            settings,
+            metrics,
+            wake,
+            rows,
+            from: EVERYTHING,
+            from_zero_at,
+            failures: 0,
+        }
+    }
+
+    /// Works until stopped. A transaction that has begun is brought to its end.
+    pub async fn run(mut self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let next = match self.round().await {
+                Ok(next) => {
+                    if std::mem::take(&mut self.failures) > 0 {
+                        info!("erasing again");
+                    }
+                    next
+                }
+                Err(error) => Next::Sleep(self.failed(&error)),
+            };
+            let pause = match next {
+                Next::Batch => continue,
+                Next::Sleep(pause) => pause.clamp(SHORTEST_SLEEP, LONGEST_SLEEP),
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.wake.rung(), if self.failures == 0 => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &Error) -> Duration {
+        if !error.is_contention() {
+            self.metrics.database_errors.inc();
+        }
+        self.failures = self.failures.saturating_add(1);
+        if self.failures == 1 {
+            warn!(%error, "erasing failed, trying again");
+        } else {
+            debug!(%error, failures = self.failures, "erasing failed again");
+        }
+        Duration::from_millis(500) * self.failures.min(10)
+    }
+
+    /// One transaction, or the time until the next is worth one.
+    async fn round(&mut self) -> Result<Next> {
+        self.lower_the_bound();
+        let started = Instant::now();
+        match self.batch().await {
+            Ok(Some(batch)) => {
+                self.metrics.erase_batch_seconds.observe(started.elapsed().as_secs_f64());
+                batch.count(&self.metrics);
+                self.from = batch.next_from(self.settings.dry_run);
+                self.rows = self.rows.saturating_mul(2).min(self.settings.most_rows());
+                Ok(self.pace(batch.len(), started.elapsed()))
+            }
+            Ok(None) => self.until_next_due().await,
+            Err(Failure { error, .. }) if error.is_unreachable() => Err(error),
+            Err(Failure { error, claimed }) => self.narrow(&error, &claimed).await,
+        }
+    }
+
+    /// What was recorded meanwhile may be due before what was seen last; now and then, everything.
+    fn lower_the_bound(&mut self) {
+        let recorded = self.wake.take();
+        if self.settings.dry_run {
+            return;
+        }
+        if let Some(earliest) = recorded {
+            self.from = self.from.min((earliest, 0));
+        }
+        if self.from_zero_at.elapsed() >= FROM_ZERO_EVERY {
+            self.from = EVERYTHING;
+            self.from_zero_at = Instant::now();
+        }
+    }
+
+    async fn batch(&self) -> std::result::Result<Option<Batch>, Failure> {
+        let batch = batch::run(&self.pool, &self.archive, &self.settings, self.from, self.rows);
+        in_time("erase", TRANSACTION_LIMIT, batch).await
+    }
+
+    fn pace(&self, rows: usize, took: Duration) -> Next {
+        if self.settings.rows_per_second == 0 {
+            return Next::Batch;
+        }
+        let seconds = rows as f64 / f64::from(self.settings.rows_per_second);
+        Next::Sleep(Duration::from_secs_f64(seconds).saturating_sub(took))
+    }
+
+    async fn until_next_due(&self) -> Result<Next> {
+        let next = in_time("next_due", TRANSACTION_LIMIT, async {
+            let mut connection = self.pool.acquire().await.named("next_due_connect")?;
+            ledger::next_due(&mut connection, &self.settings.hosts, self.from).await
+        });
+        let longest = if self.settings.dry_run || self.from == EVERYTHING {
+            LONGEST_SLEEP
+        } else {
+            FROM_ZERO_EVERY.saturating_sub(self.from_zero_at.elapsed())
+        };
+        let seconds = next.await?.unwrap_or(f64::MAX).clamp(0.0, longest.as_secs_f64());
+        Ok(Next::Sleep(Duration::from_secs_f64(seconds)))
+    }
+
+    /// A failing batch is halved until the culprit stands alone, and then it is put off alone. If
+    /// it was in another session's way, that may hold the whole table: so not one after the other
+    /// without a pause.
+    async fn narrow(&mut self, error: &Error, claimed: &[i64]) -> Result<Next> {
+        if claimed.is_empty() {
+            return Err(error.clone());
+        }
+        if claimed.len() > 1 {
+            debug!(%error, rows = claimed.len(), "a batch failed, trying half of it");
+            self.rows = u32::try_from(claimed.len() / 2).unwrap_or(1).max(1);
+            return Ok(Next::Batch);
+        }
+        in_time("put_off", TRANSACTION_LIMIT, async {
+            let mut connection = self.pool.acquire().await.named("put_off_connect")?;
+            ledger::put_off(&mut connection, claimed).await
+        })
+        .await?;
+        if error.is_contention() {
+            self.metrics.erase_failures.of(FailureCause::Locked).inc();
+            return Err(error.clone());
+        }
+        warn!(%error, "a row cannot be erased, put off");
+        self.metrics.erase_failures.of(FailureCause::Refused).inc();
+        Ok(Next::Batch)
+    }
+}
+
+impl Settings {
+    /// The largest batch: not more than a second's worth where the rate is limited.
+    fn most_rows(&self) -> u32 {
+        match self.rows_per_second {
+            0 => self.batch.max(1),
+            rate => self.batch.clamp(1, rate),
+        }
+    }
+}

@@ -1,0 +1,378 @@
+//! The sweep: the whole archive in key order, resumable, one at a time. It finds what the tail could
+//! not: what was there before us, what a restore brought back, what other rules judge otherwise.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use sqlx::{PgConnection, PgPool};
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::{
+    TRANSACTION_LIMIT,
+    inspect::{CANDIDATE_BYTES, CANDIDATES, SPAN_ROWS, is_cut},
+    reconcile::{Backlog, Context, end_page, reconcile},
+    row_key,
+};
+use crate::{
+    archive::{Archive, RowKey, Table},
+    database::{Named, Result, in_time},
+    ledger::{self, Entry, Found, Sweep},
+    metrics::{Metrics, Repair},
+    model::{Outcome, Rules, Store, Timestamp},
+    policy,
+};
+
+/// So often the daemon looks whether a sweep is asked for.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Entries of the ledger beyond the archive's end that one transaction looks at.
+const ENTRIES: i64 = 1_000;
+
+/// What the sweep needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Only rows of these hosts.
+    pub hosts: Vec<String>,
+    /// What the operator decided.
+    pub rules: Rules,
+    /// From the end of one sweep to the start of the next.
+    pub every: Duration,
+    /// 0 is no limit.
+    pub rows_per_second: u32,
+    /// What is older than the first start is held until the operator accepts it.
+    pub hold_backlog: bool,
+}
+
+/// What one transaction of a sweep did; added up, what a sweep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The sweep came to its end with this transaction, that of the last table.
+    pub completed: bool,
+    /// It has come to this row of the table.
+    pub position: i64,
+    /// It goes up to this row.
+    pub upto: i64,
+    /// What it did.
+    pub found: Found,
+}
+
+/// The sweep of one archive.
+pub struct Sweeper {
+    pool: PgPool,
+    archive: Archive,
+    settings: Settings,
+    metrics: Arc<Metrics>,
+}
+
+impl Sweeper {
+    /// A sweep that starts with [`Sweeper::run`], or step by step.
+    pub fn new(pool: PgPool, archive: Archive, settings: Settings, metrics: Arc<Metrics>) -> Self {
+        Self { pool, archive, settings, metrics }
+    }
+
+    /// Sweeps whenever it is time, until stopped. `sweeping` says whether one is under way.
+    pub async fn run(self, sweeping: watch::Sender<bool>, stop: CancellationToken) {
+        let mut failures: u32 = 0;
+        let mut asked = false;
+        while !stop.is_cancelled() {
+            let started = Instant::now();
+            if !asked {
+                asked = self.request_if_rules_changed().await.is_ok();
+            }
+            let pause = match in_time("sweep", TRANSACTION_LIMIT, self.step()).await {
+                Ok(Some(progress)) => {
+                    failures = 0;
+                    sweeping.send_replace(!progress.completed);
+                    self.pace(progress, started.elapsed())
+                }
+                Ok(None) => {
+                    sweeping.send_replace(false);
+                    LOOK_EVERY
+                }
+                Err(error) if error.is_contention() => {
+                    debug!(%error, "the sweep waits for another session");
+                    LOOK_EVERY
+                }
+                Err(error) => {
+                    self.metrics.database_errors.inc();
+                    failures = failures.saturating_add(1);
+                    if failures == 1 {
+                        warn!(%error, "the sweep failed, trying again");
+                    } else {
+                        debug!(%error, failures, "the sweep failed again");
+                    }
+                    LOOK_EVERY * failures.min(15)
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Other hosts, timers or hints judge otherwise: once a start, not for as long as they differ, so
+    /// that two daemons that differ do not sweep for ever.
+    async fn request_if_rules_changed(&self) -> Result<()> {
+        let mut connection = self.pool.acquire().await.named("sweep_connect")?;
+        for table in self.archive.tables() {
+            match ledger::sweep(&mut connection, table.name()).await? {
+                Some(sweep) if sweep.requested || self.judged_alike(&sweep) => {}
+                _ => {
+                    info!("a sweep is due: hosts, timers or hints are new");
+                    return self.request().await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The sweep under way, or the last one where there is none, judges as we do.
+    fn judged_alike(&self, sweep: &Sweep) -> bool {
+        let rules = if sweep.started_at.is_some() { &sweep.rules } else { &sweep.completed_rules };
+        *rules == self.fingerprint()
+    }
+
+    /// Asks for a sweep from the start.
+    pub async fn request(&self) -> Result<()> {
+        let mut connection = self.pool.acquire().await.named("sweep_connect")?;
+        for table in self.archive.tables() {
+            ledger::request_sweep(&mut connection, table.name()).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for a sweep, unless one is under way that judges as we do: the next steps go on with that
+    /// one, which is returned as it stands.
+    pub async fn request_or_resume(&self) -> Result<Option<Vec<Sweep>>> {
+        let sweeps = self.standing().await?;
+        let goes_on = |it: &Sweep| it.started_at.is_some() && !it.requested;
+        let alike = |it: &Sweep| it.requested || self.judged_alike(it);
+        if sweeps.iter().any(goes_on) && sweeps.iter().all(alike) {
+            return Ok(Some(sweeps));
+        }
+        self.request().await.map(|()| None)
+    }
+
+    /// How the sweep of each table stands, whoever is at it.
+    pub async fn standing(&self) -> Result<Vec<Sweep>> {
+        let mut connection = self.pool.acquire().await.named("sweep_connect")?;
+        let tables = self.archive.tables();
+        let sweeps = ledger::sweeps(&mut connection).await?;
+        let ours = |name: &str| tables.iter().any(|table| table.name() == name);
+        Ok(sweeps.into_iter().filter(|(name, _)| ours(name)).map(|(_, sweep)| sweep).collect())
+    }
+
+    /// One transaction. `None` where there is nothing to do, or another daemon is at it.
+    pub async fn step(&self) -> Result<Option<Progress>> {
+        let tables = self.archive.tables();
+        for (at, table) in tables.iter().enumerate() {
+            if let Some(progress) = self.step_of(table).await? {
+                let completed = progress.completed && at + 1 == tables.len();
+                return Ok(Some(Progress { completed, ..progress }));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn step_of(&self, table: &Table) -> Result<Option<Progress>> {
+        let name = table.name();
+        let mut transaction = self.pool.begin().await.named("sweep_begin")?;
+        let Some(mut sweep) = ledger::lock_sweep(&mut transaction, name).await? else {
+            return Ok(None);
+        };
+        let horizon = table.horizon(&mut transaction).await?;
+        if sweep.requested || (sweep.started_at.is_none() && self.is_due(&sweep, horizon.now)) {
+            let first = table.span_end(&mut transaction, (0, horizon.newest), 1).await?;
+            let span = (first.map_or(0, |(first, _)| first.saturating_sub(1)), horizon.newest);
+            ledger::start_sweep(&mut transaction, name, span, &self.fingerprint()).await?;
+            info!(table = name, upto = horizon.newest, "a sweep begins");
+            sweep = Sweep { position: 0, upto: horizon.newest, ..sweep };
+        } else if sweep.started_at.is_none() {
+            return Ok(None);
+        }
+        let progress = if sweep.position < sweep.upto {
+            self.sweep_archive(&mut transaction, table, &sweep, horizon.now).await?
+        } else {
+            self.sweep_ledger(&mut transaction, table, &sweep).await?
+        };
+        let Progress { position, found, .. } = progress;
+        ledger::move_sweep(&mut transaction, name, position, found).await?;
+        if progress.completed {
+            ledger::complete_sweep(&mut transaction, name).await?;
+        }
+        transaction.commit().await.named("sweep_commit")?;
+        self.count(progress, horizon.now);
+        Ok(Some(progress))
+    }
+
+    fn is_due(&self, sweep: &Sweep, now: Timestamp) -> bool {
+        sweep.completed_at.is_none_or(|at| policy::later(at, self.settings.every) <= now)
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        let mut hosts = self.settings.hosts.clone();
+        hosts.sort_unstable();
+        let mut fingerprint = policy::fingerprint(&self.settings.rules).to_vec();
+        fingerprint.extend(hosts.join(",").into_bytes());
+        fingerprint
+    }
+
+    /// One span of the archive: rows in line with entries, then entries in line with rows.
+    async fn sweep_archive(
+        &self,
+        connection: &mut PgConnection,
+        table: &Table,
+        sweep: &Sweep,
+        now: Timestamp,
+    ) -> Result<Progress> {
+        let (from, upto) = (sweep.position, sweep.upto);
+        let span = table.span_end(connection, (from, upto), SPAN_ROWS).await?;
+        let (end, count) = span.unwrap_or((upto, 0));
+        let limits = (CANDIDATES, CANDIDATE_BYTES);
+        let hosts = &self.settings.hosts;
+        let mut rows = table.candidates(connection, hosts, (from, end), limits).await?;
+        let (end, count) = match rows.last() {
+            Some(last) if is_cut(&rows) => {
+                let end = last.key.row_number;
+                let span = table.span_end(connection, (from, end), SPAN_ROWS).await?;
+                (end, span.map_or(0, |(_, count)| count))
+            }
+            // The last span ends where the sweep does, not at the last row that stands.
+            _ if count < SPAN_ROWS => (upto, count),
+            _ => (end, count),
+        };
+        let at = if end < upto { end_page(&mut rows, from, end) } else { end };
+        // What is left to the next page counts there.
+        let count = if at < end { count - 1 } else { count };
+        let backlog = self.backlog(connection).await?;
+        let context = Context { rules: &self.settings.rules, now, backlog, restores: true };
+        let reconciled = reconcile(connection, &self.archive, &rows, context).await?;
+        for (_, reason) in &reconciled.recorded {
+            self.metrics.expiries_recorded.of(*reason).inc();
+        }
+        let mut dropped = reconciled.dropped;
+        let mut after = from;
+        loop {
+            let span = (after, at);
+            let entries =
+                ledger::entries_between(connection, table.stores(), span, ENTRIES).await?;
+            let Some(last) = entries.last() else { break };
+            after = last.expiry.row_number;
+            let full = i64::try_from(entries.len()).is_ok_and(|n| n >= ENTRIES);
+            let stale = entries.into_iter().filter(|it| !reconciled.knows(it));
+            dropped += self.drop_stale(connection, stale.collect()).await?;
+            if !full {
+                break;
+            }
+        }
+        let unreadable =
+            reconciled.outcomes.iter().filter(|it| it.2 == Outcome::Unreadable).count();
+        let found = Found {
+            rows: count,
+            added: number(reconciled.recorded.len()),
+            changed: number(reconciled.changed),
+            dropped: number(dropped),
+            adopted: number(reconciled.adopted),
+            unreadable: number(unreadable),
+        };
+        Ok(Progress { completed: false, position: at, upto, found })
+    }
+
+    /// Entries beyond the archive's end: of rows that a restore took away, or that are new.
+    async fn sweep_ledger(
+        &self,
+        connection: &mut PgConnection,
+        table: &Table,
+        sweep: &Sweep,
+    ) -> Result<Progress> {
+        let span = (sweep.position, i64::MAX);
+        let entries = ledger::entries_between(connection, table.stores(), span, ENTRIES).await?;
+        let completed = i64::try_from(entries.len()).is_ok_and(|n| n < ENTRIES);
+        let position = entries.last().map_or(sweep.position, |it| it.expiry.row_number);
+        let dropped = self.drop_gone(connection, entries).await?;
+        let found = Found { dropped: number(dropped), ..Found::default() };
+        Ok(Progress { completed, position, upto: sweep.upto, found })
+    }
+
+    /// Drops entries of a span whose rows no text search found: they are gone, or say nothing any more.
+    /// Of a host that is not listed the search knows nothing.
+    async fn drop_stale(
+        &self,
+        connection: &mut PgConnection,
+        entries: Vec<Entry>,
+    ) -> Result<usize> {
+        let is_listed = |it: &Entry| self.settings.hosts.contains(&it.expiry.host);
+        let (listed, unlisted): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_listed);
+        let ids: Vec<i64> = listed.iter().map(|entry| entry.id).collect();
+        if !ids.is_empty() {
+            ledger::forget(connection, &ids).await?;
+        }
+        Ok(ids.len() + self.drop_gone(connection, unlisted).await?)
+    }
+
+    async fn drop_gone(&self, connection: &mut PgConnection, entries: Vec<Entry>) -> Result<usize> {
+        if entries.is_empty() {
+            return Ok(0);
+        }
+        let keys: Vec<RowKey> = entries.iter().map(|it| row_key(&it.expiry)).collect();
+        let keys: Vec<&RowKey> = keys.iter().collect();
+        let standing: HashSet<usize> =
+            self.archive.still_there(connection, &keys).await?.into_iter().collect();
+        let gone = entries.iter().enumerate().filter(|(at, _)| !standing.contains(at));
+        let ids: Vec<i64> = gone.map(|(_, entry)| entry.id).collect();
+        if !ids.is_empty() {
+            ledger::forget(connection, &ids).await?;
+        }
+        Ok(ids.len())
+    }
+
+    async fn backlog(&self, connection: &mut PgConnection) -> Result<Backlog> {
+        let mut backlog = Backlog::default();
+        if !self.settings.hold_backlog || ledger::control(connection).await?.backlog_accepted {
+            return Ok(backlog);
+        }
+        for table in self.archive.tables() {
+            let cursor = ledger::cursor(connection, table.name()).await?;
+            let upto = cursor.map_or(i64::MAX, |cursor| cursor.first_position);
+            if table.stores().contains(&Store::Queue) {
+                backlog.queued = upto;
+            }
+            if table.stores().contains(&Store::Archive) {
+                backlog.archived = upto;
+            }
+        }
+        Ok(backlog)
+    }
+
+    fn count(&self, progress: Progress, now: Timestamp) {
+        let repairs = [
+            (Repair::Added, progress.found.added),
+            (Repair::Changed, progress.found.changed),
+            (Repair::Dropped, progress.found.dropped),
+            (Repair::Adopted, progress.found.adopted),
+        ];
+        for (repair, count) in repairs {
+            self.metrics.sweep_repaired.of(repair).inc_by(count.unsigned_abs());
+        }
+        if progress.completed {
+            let seconds = now.timestamp_micros() as f64 / 1e6;
+            self.metrics.sweep_last_completion_timestamp_seconds.set(seconds);
+            info!("the sweep has come to its end");
+        }
+    }
+
+    /// How long to wait after a step that took so long, so as not to go faster than is allowed.
+    pub fn pace(&self, progress: Progress, took: Duration) -> Duration {
+        if self.settings.rows_per_second == 0 {
+            return Duration::ZERO;
+        }
+        let seconds = progress.found.rows as f64 / f64::from(self.settings.rows_per_second);
+        Duration::from_secs_f64(seconds.max(0.0)).saturating_sub(took)
+    }
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

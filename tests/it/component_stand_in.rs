@@ -1,0 +1,191 @@
+//! A server's component port, played by hand: the tests decide when it says what.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ephemerd::component::{Settings, Timing, run};
+use ephemerd::metrics::Metrics;
+use minidom::Element;
+use sha1::{Digest, Sha1};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const JID: &str = "ephemerd.example.org";
+pub(crate) const SECRET: &str = "s3cret & more";
+const STREAM_ID: &str = "id <1>";
+
+/// No test waits longer for anything.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits that let a test see them end.
+pub(crate) const TIMING: Timing = Timing {
+    open_within: Duration::from_millis(500),
+    write_within: Duration::from_secs(10),
+    ask_after: Duration::from_secs(20),
+    give_up_after: Duration::from_secs(20),
+    close_within: Duration::from_millis(500),
+    retry_first: Duration::from_millis(10),
+    retry_most: Duration::from_millis(100),
+};
+
+/// A port where components are awaited.
+pub(crate) struct Server {
+    listener: TcpListener,
+}
+
+impl Server {
+    pub(crate) async fn new() -> Self {
+        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            jid: JID.to_owned(),
+            server: self.listener.local_addr().unwrap().to_string().parse().unwrap(),
+            secret: SECRET.into(),
+            timing: TIMING,
+        }
+    }
+
+    /// The next connection, before anything was said.
+    pub(crate) async fn accept(&self) -> Peer {
+        let accepted = timeout(DEADLINE, self.listener.accept()).await;
+        Peer { socket: accepted.expect("a component connects").unwrap().0, unread: Vec::new() }
+    }
+
+    /// The next connection, after its handshake.
+    pub(crate) async fn accept_component(&self) -> Peer {
+        let mut peer = self.accept().await;
+        assert!(peer.greet().await, "the component knows the secret");
+        peer.send("<handshake/>").await;
+        peer
+    }
+}
+
+/// The server's end of a connection.
+pub(crate) struct Peer {
+    pub(crate) socket: TcpStream,
+    unread: Vec<u8>,
+}
+
+impl Peer {
+    pub(crate) async fn send(&mut self, text: impl AsRef<[u8]>) {
+        let sent = timeout(DEADLINE, self.socket.write_all(text.as_ref())).await;
+        sent.expect("the component reads").unwrap();
+    }
+
+    /// What comes until this text, which is included.
+    pub(crate) async fn until(&mut self, text: &str) -> String {
+        loop {
+            let found = self.unread.windows(text.len()).position(|at| at == text.as_bytes());
+            if let Some(start) = found {
+                let rest = self.unread.split_off(start + text.len());
+                return String::from_utf8(std::mem::replace(&mut self.unread, rest)).unwrap();
+            }
+            let is_open = self.read().await;
+            let so_far = String::from_utf8_lossy(&self.unread);
+            assert!(is_open, "the stream ended before {text:?}: {so_far}");
+        }
+    }
+
+    /// What comes until the component ends its side of the connection.
+    pub(crate) async fn rest(&mut self) -> String {
+        while self.read().await {}
+        String::from_utf8(std::mem::take(&mut self.unread)).unwrap()
+    }
+
+    async fn read(&mut self) -> bool {
+        let read = timeout(DEADLINE, self.socket.read_buf(&mut self.unread)).await;
+        // A reset ends a connection as well as any farewell.
+        read.expect("the component says something").is_ok_and(|length| length > 0)
+    }
+
+    /// Exchanges headers.
+    pub(crate) async fn open(&mut self) {
+        let header = self.until("<stream:stream").await + &self.until(">").await;
+        assert!(header.contains("xmlns='jabber:component:accept'"), "{header}");
+        assert!(header.contains(&format!("to='{JID}'")), "{header}");
+        self.send(format!(
+            "<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept' \
+             xmlns:stream='http://etherx.jabber.org/streams' from='{JID}' id='{}'>",
+            STREAM_ID.replace('<', "&lt;")
+        ))
+        .await;
+    }
+
+    /// Exchanges headers; whether the component knows the secret (XEP-0114, 3).
+    pub(crate) async fn greet(&mut self) -> bool {
+        self.open().await;
+        let proof = self.until("</handshake>").await;
+        let expected = hex::encode(Sha1::digest(format!("{STREAM_ID}{SECRET}")));
+        proof.contains(&format!(">{expected}</handshake>"))
+    }
+
+    /// Ends the stream with this error, as a server does.
+    pub(crate) async fn refuse(mut self, condition: &str) {
+        self.send(format!(
+            "<stream:error><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>\
+             <text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>no</text></stream:error>\
+             </stream:stream>"
+        ))
+        .await;
+    }
+
+    /// Sends this and then a ping: everything that was answered before the ping.
+    pub(crate) async fn ask(&mut self, text: impl AsRef<[u8]>) -> String {
+        self.send(text).await;
+        self.send(format!(
+            "<iq type='get' id='and-then' from='example.org' to='{JID}'>\
+             <ping xmlns='urn:xmpp:ping'/></iq>"
+        ))
+        .await;
+        let mut answers = self.until("id='and-then'").await;
+        let head = self.until(">").await;
+        assert!(head.contains("type='result'"), "{head}");
+        if !head.ends_with("/>") {
+            self.until("</iq>").await;
+        }
+        answers.truncate(answers.rfind("<iq").unwrap());
+        answers
+    }
+}
+
+/// The elements that stand one after the other in this text.
+pub(crate) fn elements(text: &str) -> Vec<Element> {
+    let text = format!("<s xmlns='jabber:component:accept'>{text}</s>");
+    text.parse::<Element>().unwrap().children().cloned().collect()
+}
+
+/// A component that runs against a [`Server`].
+pub(crate) struct Running {
+    pub(crate) metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    pub(crate) fn start(settings: Settings) -> Self {
+        let (metrics, stop) = (Arc::new(Metrics::new()), CancellationToken::new());
+        let task = tokio::spawn(run(settings, metrics.clone(), stop.clone()));
+        Self { metrics, stop, task }
+    }
+
+    /// A component and its server, after the handshake.
+    pub(crate) async fn connected() -> (Self, Server, Peer) {
+        let server = Server::new().await;
+        let running = Self::start(server.settings());
+        let peer = server.accept_component().await;
+        (running, server, peer)
+    }
+
+    pub(crate) fn tell_to_stop(&self) {
+        self.stop.cancel();
+    }
+
+    pub(crate) async fn stopped(self) {
+        timeout(DEADLINE, self.task).await.expect("the component stops").unwrap();
+    }
+}

@@ -1,0 +1,337 @@
+//! One suite for every kind of archive and every mode: the same messages, the same fates, real servers.
+//!
+//! It prints its matrix, case × kind. A kind that differs has an entry in [`EXCEPTIONS`], with its reason;
+//! no case is left out anywhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use ephemerd_lab::ejabberd::{EjabberdConfig, Schema};
+use ephemerd_lab::xmpp::{Client, Element, MamQuery};
+use ephemerd_lab::{Daemon, Lab, PATIENCE, Result, Server, Snapshot, eventually};
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio::time::Instant;
+
+use crate::conformance_cases::{CASES, Case, EXCEPTIONS, Fate, Place, archived};
+use crate::support::start;
+
+/// The timer of all marked messages, in seconds: long enough to look at all rows before it is over.
+const TIMER: u64 = 12;
+/// What a server's stamp, a poll, and a busy machine take on top.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// How many rows hold a case's message: when nothing was due yet, and when everything was.
+type Rows = (i64, i64);
+
+struct Talk<S> {
+    lab: Lab<S>,
+    daemon: Daemon,
+    peter: Client,
+    rosa: Client,
+    kind: &'static str,
+}
+
+/// What tells a case's message from all others, in its `id`.
+fn token(case: &Case) -> String {
+    let at = CASES.iter().position(|it| it.name == case.name);
+    format!("case-{:02}-", at.unwrap_or_default())
+}
+
+/// What a case's message holds.
+fn inside(case: &Case) -> String {
+    case.inside.replace("WORDS", &token(case)).replace("TIMER", &TIMER.to_string())
+}
+
+async fn talk<S: Server>(lab: Lab<S>, kind: &'static str, mode: &str) -> Result<Talk<S>> {
+    let config = lab
+        .daemon_config()
+        .set("archive.poll", "200ms")
+        .set("erase.mode", mode)
+        .set("timers.negotiation_for", format!("{TIMER}s"))
+        .set("hints.keep_for", format!("{TIMER}s"))
+        .set("offline.undelivered_for", "1h");
+    let daemon = start(&config).await?;
+    lab.client("otto").await?.close().await?;
+    let mut peter = lab.online("peter").await?;
+    let mut rosa = lab.online("rosa").await?;
+    let den = lab.endpoints().room("den");
+    peter.join(&den, "Peter").await?;
+    rosa.join(&den, "Rosa").await?;
+    Ok(Talk { lab, daemon, peter, rosa, kind })
+}
+
+impl<S: Server> Talk<S> {
+    async fn say_all(&mut self) -> Result<()> {
+        for case in CASES {
+            let (to, kind) = match case.place {
+                Place::Elsewhere => {
+                    self.archive_elsewhere(case).await?;
+                    continue;
+                }
+                Place::Online | Place::Taken => (self.lab.endpoints().jid("rosa"), "chat"),
+                Place::Offline => (self.lab.endpoints().jid("otto"), "chat"),
+                Place::Room => (self.lab.endpoints().room("den"), "groupchat"),
+            };
+            let id = token(case);
+            let inside = inside(case);
+            let stanza = format!("<message to='{to}' type='{kind}' id='{id}'>{inside}</message>");
+            self.peter.send(&stanza).await?;
+        }
+        self.peter.sync().await?;
+        let last = format!(
+            "<message to='{}' type='chat' id='last'><body>last</body></message>",
+            self.rosa.bare_jid()
+        );
+        self.peter.send(&last).await?;
+        self.rosa.wait_for_body("last").await.map(drop)?;
+        let den = self.lab.endpoints().room("den");
+        self.peter.groupchat(&den, "last in the room", "").await?;
+        self.rosa.wait_for_body("last in the room").await.map(drop)
+    }
+
+    /// A row of a host that `archive.hosts` does not list, as the server would write it.
+    async fn archive_elsewhere(&self, case: &Case) -> Result<()> {
+        let insert = match self.kind.split(',').next() {
+            Some("prosody") => {
+                r#"INSERT INTO prosodyarchive (host, "user", store, key, "when", "with", type, value)
+                   VALUES ('other.example', 'rosa', 'archive', 'key',
+                           extract(epoch FROM now())::int, 'a@b', 'xml', $1)"#
+            }
+            Some("classic") => {
+                "INSERT INTO archive (username, timestamp, peer, bare_peer, xml, kind)
+                 VALUES ('den@rooms.other.example',
+                         (extract(epoch FROM now()) * 1000000)::bigint, 'a@b', 'a@b', $1, 'groupchat')"
+            }
+            _ => {
+                "INSERT INTO archive (server_host, username, timestamp, peer, bare_peer, xml, kind)
+                 VALUES ('other.example', 'rosa',
+                         (extract(epoch FROM now()) * 1000000)::bigint, 'a@b', 'a@b', $1, 'chat')"
+            }
+        };
+        let (id, inside) = (token(case), inside(case));
+        sqlx::query(insert)
+            .bind(format!("<message type='chat' id='{id}'>{inside}</message>"))
+            .execute(self.lab.database.superuser())
+            .await?;
+        Ok(())
+    }
+
+    /// How many archived rows, and how many queued ones, hold each case's message.
+    async fn rows(&self, queued: bool) -> Result<BTreeMap<&'static str, i64>> {
+        let mut rows = BTreeMap::new();
+        for case in CASES {
+            rows.insert(
+                case.name,
+                count(self.lab.database.superuser(), S::TABLES, &token(case), queued).await?,
+            );
+        }
+        Ok(rows)
+    }
+
+    /// Somebody else takes these rows before us: a retraction, or the server's own expiry.
+    async fn take_rows(&self) -> Result<()> {
+        for case in CASES.iter().filter(|it| it.place == Place::Taken) {
+            for table in S::TABLES.iter().filter(|it| !it.is_queue) {
+                let delete =
+                    format!("DELETE FROM {} WHERE strpos({}, $1) > 0", table.name, table.xml[0]);
+                sqlx::query(AssertSqlSafe(delete))
+                    .bind(token(case))
+                    .execute(self.lab.database.superuser())
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn run(mut self) -> Result<(&'static str, BTreeMap<&'static str, Rows>, Vec<String>)> {
+        let started = Instant::now();
+        self.say_all().await?;
+        let sent = Instant::now();
+        let first = self.rows(false).await?;
+        let queued = self.rows(true).await?;
+        self.wait_until_recorded(&first).await?;
+        self.take_rows().await?;
+        let before = self.lab.snapshots().await?;
+        let in_time = started.elapsed() < Duration::from_secs(TIMER);
+
+        // Both sides of the way end and come back while the timers run.
+        self.daemon.kill().await?;
+        self.lab.server.restart().await?;
+        self.daemon.resume().await?;
+
+        tokio::time::sleep_until(sent + Duration::from_secs(TIMER) + GRACE).await;
+        let mut faults = Vec::new();
+        if !in_time {
+            faults.push("the machine was too slow to see all rows before they were due".to_owned());
+        }
+        let after = self.rows(false).await?;
+        let offline: Vec<_> = CASES.iter().filter(|it| it.place == Place::Offline).collect();
+        for case in &offline {
+            if queued.get(case.name).copied().unwrap_or_default() > 0
+                && case.fate == Fate::Goes
+                && after.get(case.name).copied().unwrap_or_default() == 0
+            {
+                faults.push(format!("{}: gone although nobody had it", case.name));
+            }
+        }
+        self.deliver().await?;
+        let after = self.rows(false).await?;
+        let rows = first
+            .into_iter()
+            .map(|(name, first)| (name, (first, after.get(name).copied().unwrap_or_default())))
+            .collect();
+        faults.extend(self.faults_of_tables(&before).await?);
+        faults.extend(self.faults_of_views().await?);
+        let failures = self.daemon.figures().await?.get("ephemerd_erase_failures_total", &[]);
+        if failures != Some(0.0) {
+            faults.push(format!("erasing failed: {failures:?}"));
+        }
+        Ok((self.kind, rows, faults))
+    }
+
+    /// What must go is in the ledger before anything happens to it.
+    async fn wait_until_recorded(&self, first: &BTreeMap<&'static str, i64>) -> Result<()> {
+        let going: i64 = CASES
+            .iter()
+            .filter(|it| it.fate == Fate::Goes)
+            .filter_map(|it| first.get(it.name))
+            .sum();
+        eventually("all that goes is recorded", PATIENCE, async || {
+            let recorded = "SELECT count(*) FROM ephemerd.expiries WHERE store <> 'queue'";
+            let pool = self.lab.database.superuser();
+            let recorded: i64 = sqlx::query_scalar(recorded).fetch_one(pool).await?;
+            Ok((recorded == going).then_some(()))
+        })
+        .await
+    }
+
+    /// Otto comes, and the timers of what waited for him start.
+    async fn deliver(&self) -> Result<()> {
+        let mut otto = self.lab.online("otto").await?;
+        otto.sync().await?;
+        let waits = Duration::from_secs(TIMER) + GRACE;
+        eventually("what was delivered goes", waits, async || {
+            let mut left = 0;
+            for case in
+                CASES.iter().filter(|it| it.place == Place::Offline && it.fate == Fate::Goes)
+            {
+                left +=
+                    count(self.lab.database.superuser(), S::TABLES, &token(case), false).await?;
+            }
+            Ok((left == 0).then_some(()))
+        })
+        .await
+    }
+
+    /// Rows that nobody marked are the same byte for byte.
+    async fn faults_of_tables(&self, before: &[Snapshot]) -> Result<Vec<String>> {
+        let going: BTreeSet<String> =
+            CASES.iter().filter(|it| it.fate == Fate::Goes).map(token).collect();
+        let mut faults = Vec::new();
+        for before in before {
+            let now = Snapshot::take(&self.lab.database, before.table()).await?;
+            faults.extend(before.faults(&now, &going));
+        }
+        Ok(faults)
+    }
+
+    /// What fresh clients find is what the tables hold.
+    async fn faults_of_views(&self) -> Result<Vec<String>> {
+        let den = MamQuery::room(&self.lab.endpoints().room("den"));
+        let own = MamQuery::default();
+        let mut seen = String::new();
+        for (user, query) in [("peter", &own), ("rosa", &own), ("otto", &own), ("rosa", &den)] {
+            for item in self.lab.archive(user, query).await? {
+                Element::parse(&item.xml)?;
+                let _ = write!(seen, "{}", item.xml);
+            }
+        }
+        let wrong = |case: &&Case| {
+            let stays = case.fate == Fate::Stays && archived(case, self.kind) > 0;
+            seen.contains(&token(case)) != (stays && case.place != Place::Elsewhere)
+        };
+        let wrong = CASES.iter().filter(wrong);
+        Ok(wrong.map(|it| format!("{}: not as clients should see it", it.name)).collect())
+    }
+}
+
+async fn count(
+    pool: &PgPool,
+    tables: &[ephemerd_lab::snapshot::Table],
+    token: &str,
+    queued: bool,
+) -> Result<i64> {
+    let mut rows = 0;
+    for table in tables.iter().filter(|it| it.is_queue == queued) {
+        let select = format!(
+            "SELECT count(*) FROM {} WHERE {} AND strpos({}, $1) > 0",
+            table.name, table.rows, table.xml[0]
+        );
+        let found: i64 =
+            sqlx::query_scalar(AssertSqlSafe(select)).bind(token).fetch_one(pool).await?;
+        rows += found;
+    }
+    Ok(rows)
+}
+
+type Column = (&'static str, BTreeMap<&'static str, Rows>, Vec<String>);
+
+/// The matrix, and what was wrong in it.
+fn judge(columns: &[Column]) -> (String, Vec<String>) {
+    let (mut text, mut faults) = (format!("{:34}", "rows first → at last"), Vec::new());
+    for (kind, ..) in columns {
+        let _ = write!(text, " | {kind:21}");
+    }
+    text.push('\n');
+    for case in CASES {
+        let _ = write!(text, "{:34}", case.name);
+        for (kind, rows, _) in columns {
+            let first = archived(case, kind);
+            let expected = (first, if case.fate == Fate::Stays { first } else { 0 });
+            let seen = rows.get(case.name).copied().unwrap_or_default();
+            let mark = if first != case.rows { "*" } else { "" };
+            let _ = write!(text, " | {:21}", format!("{} → {}{mark}", seen.0, seen.1));
+            if seen != expected {
+                faults.push(format!("{kind}: {}: {seen:?} instead of {expected:?}", case.name));
+            }
+        }
+        text.push('\n');
+    }
+    for exception in EXCEPTIONS {
+        let _ = writeln!(text, "* {}, {}: {}", exception.kind, exception.case, exception.reason);
+    }
+    for (kind, _, more) in columns {
+        faults.extend(more.iter().map(|it| format!("{kind}: {it}")));
+    }
+    (text, faults)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_and_mode_does_the_same() -> Result<()> {
+    let ejabberd = async |schema| Lab::ejabberd(&EjabberdConfig::default().schema(schema)).await;
+    let columns = tokio::try_join!(
+        async {
+            talk(Lab::prosody().await?, "prosody, placeholder", "placeholder").await?.run().await
+        },
+        async { talk(Lab::prosody().await?, "prosody, delete", "delete").await?.run().await },
+    )?;
+    let mut columns: Vec<Column> = vec![columns.0, columns.1];
+    for (schema, kinds) in [
+        (Schema::Classic, ["classic, placeholder", "classic, delete"]),
+        (Schema::MultiHost, ["multihost, placeholder", "multihost, delete"]),
+    ] {
+        let both = tokio::try_join!(
+            async { talk(ejabberd(schema).await?, kinds[0], "placeholder").await?.run().await },
+            async { talk(ejabberd(schema).await?, kinds[1], "delete").await?.run().await },
+        )?;
+        columns.extend([both.0, both.1]);
+    }
+    let (matrix, faults) = judge(&columns);
+    #[expect(clippy::print_stdout, reason = "the matrix is what this suite is run for")]
+    {
+        println!("{matrix}");
+    }
+    assert!(faults.is_empty(), "{matrix}\n{}", faults.join("\n"));
+    Ok(())
+}

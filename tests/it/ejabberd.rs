@@ -1,0 +1,155 @@
+//! The whole way through a real ejabberd, in both schemas.
+
+use std::time::Duration;
+
+use ephemerd_lab::ejabberd::rows::{ArchiveRow, insert};
+use ephemerd_lab::ejabberd::{EjabberdConfig, Schema};
+use ephemerd_lab::xmpp::MamQuery;
+use ephemerd_lab::{
+    Archive, Checker, Daemon, DaemonConfig, Lab, PATIENCE, Result, Words, eventually,
+};
+use tokio::time::Instant;
+
+use crate::support::{program, start};
+
+const EPHEMERAL: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='3'/>";
+
+/// In each schema: marked words leave both users' archives and the room's on time, all others stay byte for
+/// byte, and a cursor on an erased message still works.
+#[tokio::test(flavor = "multi_thread")]
+async fn marked_words_go_on_time_and_nothing_else() -> Result<()> {
+    for schema in [Schema::Classic, Schema::MultiHost] {
+        let lab = Lab::ejabberd(&EjabberdConfig::default().schema(schema)).await?;
+        let daemon = start(&lab.daemon_config()).await?;
+        let mut words = Words::random();
+        let mut peter = lab.online("peter").await?;
+        let mut rosa = lab.online("rosa").await?;
+        let den = lab.endpoints().room("den");
+        peter.join(&den, "Peter").await?;
+        rosa.join(&den, "Rosa").await?;
+        let both = [Archive::user("peter"), Archive::user("rosa")];
+        let room = [Archive::room("den", "rosa")];
+        let mut checker = Checker::new();
+        let started = Instant::now();
+        for extra in ["", EPHEMERAL, ""] {
+            let word = words.word();
+            peter.chat(rosa.bare_jid(), &word, extra).await?;
+            rosa.wait_for_body(&word).await?;
+            let in_room = words.word();
+            peter.groupchat(&den, &in_room, extra).await?;
+            rosa.wait_for_body(&in_room).await?;
+            for (word, archives) in [(&word, &both[..]), (&in_room, &room[..])] {
+                match extra {
+                    "" => checker.stays(word, archives),
+                    _ => {
+                        let due = started + Duration::from_secs(3);
+                        checker.goes(word, archives, due, Instant::now() + Duration::from_secs(5));
+                    }
+                }
+            }
+        }
+        let before = lab.snapshots().await?;
+        let items = lab.archive("rosa", &MamQuery::default()).await?;
+        assert_eq!(items.len(), 3, "all is there when nothing is due");
+        tokio::time::sleep_until(checker.last_by().expect("words go")).await;
+        let verdict = checker.judge(&lab, &before).await?;
+        assert!(verdict.is_good(), "{schema:?}, seed {}: {verdict:?}", words.seed());
+        let after = MamQuery { after: Some(items[1].id.clone()), ..MamQuery::default() };
+        let rest = rosa.query_all(&after).await?;
+        assert_eq!(rest.len(), 1, "a cursor on an erased message works");
+        assert!(daemon.terminate().await?.success());
+    }
+    Ok(())
+}
+
+/// With `use_mam_for_storage` the queue holds one message and the archive the rest. Of one marked and two plain
+/// messages to somebody who is away, the marked one goes in its time, and the others reach him at login.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_behind_an_erased_message_is_delivered() -> Result<()> {
+    for (schema, mam_for_storage) in
+        [(Schema::Classic, true), (Schema::MultiHost, true), (Schema::Classic, false)]
+    {
+        let config = EjabberdConfig { schema, mam_for_storage, ..EjabberdConfig::default() };
+        let lab = Lab::ejabberd(&config).await?;
+        let pool = lab.database.superuser();
+        let config = lab.daemon_config().set("offline.undelivered_for", "3s");
+        let daemon = start(&config).await?;
+        let mut words = Words::random();
+        lab.client("otto").await?.close().await?;
+        let mut peter = lab.online("peter").await?;
+        let said: Vec<String> = (0..3).map(|_| words.word()).collect();
+        for (word, extra) in said.iter().zip([EPHEMERAL, "", ""]) {
+            peter.chat("otto@localhost", word, extra).await?;
+            peter.sync().await?;
+        }
+        let seen = Instant::now();
+        let stands = async |word: &str| -> Result<i64> {
+            let rows = "SELECT (SELECT count(*) FROM archive WHERE username = 'otto' AND strpos(xml || txt, $1) > 0)
+                             + (SELECT count(*) FROM spool WHERE strpos(xml, $1) > 0)";
+            Ok(sqlx::query_scalar(rows).bind(word).fetch_one(pool).await?)
+        };
+        assert_eq!(stands(&said[0]).await?, 2, "an archived row and its copy");
+        eventually("the marked message goes", Duration::from_secs(20), async || {
+            Ok((stands(&said[0]).await? == 0).then_some(()))
+        })
+        .await?;
+        // Its timer and how long nobody need have it; the look at the rows may have been late.
+        assert!(seen.elapsed() > Duration::from_secs(5), "undelivered words wait");
+        let queued: i64 = sqlx::query_scalar("SELECT count(*) FROM spool").fetch_one(pool).await?;
+        assert_eq!(queued, if mam_for_storage { 1 } else { 3 }, "queue rows are blanked in place");
+
+        let mut otto = lab.online("otto").await?;
+        for word in &said[1..] {
+            otto.wait_for_body(word).await?;
+        }
+        otto.sync().await?;
+        assert!(otto.take(|it| it.body() == Some(&said[0])).is_empty());
+        let entries: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM ephemerd.expiries").fetch_one(pool).await?;
+        assert_eq!(entries, 0, "nothing is remembered of what is gone");
+        let failures = daemon.figures().await?.get("ephemerd_erase_failures_total", &[]);
+        assert_eq!(failures, Some(0.0));
+    }
+    Ok(())
+}
+
+/// Compressed rows are counted as unreadable and left alone; what is not compressed goes all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_rows_are_left_alone_and_counted() -> Result<()> {
+    let config = EjabberdConfig { compress_xml: true, ..EjabberdConfig::default() };
+    let lab = Lab::ejabberd(&config).await?;
+    let pool = lab.database.superuser();
+    let daemon = start(&lab.daemon_config()).await?;
+    let mut peter = lab.online("peter").await?;
+    lab.client("rosa").await?.close().await?;
+    peter.chat("rosa@localhost", "compressed", EPHEMERAL).await?;
+    peter.sync().await?;
+    let unreadable = "ephemerd_unreadable_stanzas_total";
+    daemon.wait_for_figure(unreadable, &[], PATIENCE, |it| it >= 2.0).await?;
+    let pressed = "SELECT count(*) FROM archive WHERE xml NOT LIKE '<%'";
+    let rows: i64 = sqlx::query_scalar(pressed).fetch_one(pool).await?;
+    assert_eq!(rows, 2);
+    daemon.terminate().await?;
+    let daemon = start(&lab.daemon_config()).await?;
+    assert!(daemon.log()?.contains("compress_xml"), "the operator is told");
+    Ok(())
+}
+
+/// The classic schema names no virtual host: a configuration that leaves it open is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_virtual_hosts_in_the_classic_schema_are_refused() -> Result<()> {
+    let lab = Lab::ejabberd_tables(&EjabberdConfig::default()).await?;
+    let config = DaemonConfig::for_ejabberd_tables(&lab.database)?;
+    let two = config.clone().set("archive.hosts", vec!["localhost", "other.example"]);
+    let daemon = Daemon::spawn(program(), &two)?;
+    assert_eq!(daemon.wait(PATIENCE).await?.code(), Some(3));
+    assert!(daemon.log()?.contains("one virtual host"));
+
+    // Its users are those of another host than the one that is listed.
+    let xml = "<message from='peter@elsewhere.example/x' to='rosa@elsewhere.example'><body>x</body></message>";
+    insert(&lab.database, Schema::Classic, &[ArchiveRow::user("peter", 1, xml)]).await?;
+    let daemon = Daemon::spawn(program(), &config)?;
+    assert_eq!(daemon.wait(PATIENCE).await?.code(), Some(3));
+    assert!(daemon.log()?.contains("elsewhere.example"));
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! How the daemon ends, and what it tells whoever started it.
+
+use std::time::Duration;
+
+use ephemerd_lab::{Daemon, DaemonConfig, Lab, PATIENCE, Result, Signal, eventually};
+use tokio::net::UnixDatagram;
+use tokio::time::{Instant, timeout};
+
+use crate::reliability::saw;
+use crate::support::{archive_marked, program, seconds, standing, start};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_is_told() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path)?;
+    let config = DaemonConfig::for_database(&lab.database)?
+        .env("NOTIFY_SOCKET", &path.display().to_string())
+        .env("WATCHDOG_USEC", "1000000");
+    let daemon = start(&config).await?;
+    let mut told = Vec::new();
+    let mut bytes = [0; 512];
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(3) {
+        if let Ok(length) = timeout(Duration::from_millis(700), socket.recv(&mut bytes)).await {
+            told.push(String::from_utf8_lossy(&bytes[..length?]).trim().to_owned());
+        }
+    }
+    assert_eq!(told.first().map(String::as_str), Some("READY=1"), "{told:?}");
+    let fed = told.iter().filter(|it| *it == "WATCHDOG=1").count();
+    assert!(fed >= 4, "every half of its second: {told:?}");
+    daemon.signal(Signal::SIGTERM)?;
+    let stopping = async {
+        loop {
+            let length = socket.recv(&mut bytes).await.unwrap();
+            if bytes[..length].starts_with(b"STOPPING=1") {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, stopping).await.expect("systemd is told of the stop");
+    assert!(daemon.wait(PATIENCE).await?.success());
+    saw(
+        "systemd",
+        "the daemon started with systemd's socket and a watchdog of 1 s, then SIGTERM",
+        "READY, WATCHDOG at least every half second, STOPPING; exit code 0",
+    );
+    Ok(())
+}
+
+const SLOW: &str = "
+    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN PERFORM pg_sleep(40); RETURN NEW; END $$;
+    CREATE TRIGGER slow BEFORE UPDATE ON prosodyarchive FOR EACH ROW EXECUTE FUNCTION slow();";
+
+async fn in_the_middle(lab: &Lab) -> Result<Daemon> {
+    let pool = lab.database.superuser();
+    let daemon = Daemon::start(program(), &DaemonConfig::for_database(&lab.database)?).await?;
+    archive_marked(pool, "slow", 5).await?;
+    eventually("an erasing statement hangs", PATIENCE, async || {
+        let hanging = "SELECT count(*) FROM pg_stat_activity
+                        WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        let hanging: i64 = sqlx::query_scalar(hanging).fetch_one(pool).await?;
+        Ok((hanging > 0).then_some(()))
+    })
+    .await?;
+    Ok(daemon)
+}
+
+/// The first signal waits for what has begun, the second does not; what was begun did not happen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_what_hangs() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let pool = lab.database.superuser();
+    sqlx::raw_sql(SLOW).execute(pool).await?;
+    let daemon = in_the_middle(&lab).await?;
+    daemon.signal(Signal::SIGTERM)?;
+    let soft = daemon.wait(Duration::from_secs(2)).await;
+    assert!(soft.is_err(), "a transaction that has begun is waited for");
+    let second = Instant::now();
+    daemon.signal(Signal::SIGTERM)?;
+    let status = daemon.wait(Duration::from_secs(4)).await?;
+    let took = second.elapsed();
+    assert!(status.success(), "{status}: {}", daemon.log()?);
+    assert_eq!(standing(pool, "<body>slow").await?, 5, "nothing was done by halves");
+    saw(
+        "a statement hangs at the stop",
+        "an erasing statement takes 40 s; SIGTERM, and another 2 s later",
+        &format!(
+            "waits after the first; ends {} after the second, exit code 0, no row changed",
+            seconds(took)
+        ),
+    );
+    Ok(())
+}
+
+/// Without a second signal the soft stop has its own end.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_soft_stop_has_an_end() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    sqlx::raw_sql(SLOW).execute(lab.database.superuser()).await?;
+    let daemon = in_the_middle(&lab).await?;
+    let stopped = Instant::now();
+    daemon.signal(Signal::SIGTERM)?;
+    let status = daemon.wait(Duration::from_secs(28)).await?;
+    assert!(status.success() && stopped.elapsed() > Duration::from_secs(19), "{status}");
+    assert_eq!(standing(lab.database.superuser(), "<body>slow").await?, 5);
+    saw(
+        "a statement hangs at one SIGTERM",
+        "an erasing statement takes 40 s; one SIGTERM",
+        &format!("ends after {}, exit code 0, no row changed", seconds(stopped.elapsed())),
+    );
+    Ok(())
+}
+
+/// A fault ends with its exit code, whatever the signal would have given.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_has_its_exit_code() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let config = DaemonConfig::for_database(&lab.database)?;
+    let daemon = start(&config).await?;
+    let taken = config.clone().set("http.listen", daemon.http().to_string());
+    let second = Daemon::spawn(program(), &taken)?;
+    assert_eq!(second.wait(PATIENCE).await?.code(), Some(1), "the port is taken");
+    sqlx::query("UPDATE ephemerd._sqlx_migrations SET version = 9999")
+        .execute(lab.database.superuser())
+        .await?;
+    let third = Daemon::spawn(program(), &config)?;
+    assert_eq!(third.wait(PATIENCE).await?.code(), Some(3), "the schema is newer");
+    assert!(third.log()?.contains("newer"), "{}", third.log()?);
+    assert!(daemon.terminate().await?.success());
+    saw(
+        "faults at the start",
+        "the HTTP port taken; our schema newer than the program",
+        "exit codes 1 and 3, each with what to do; SIGTERM to the first daemon: 0",
+    );
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! Databases that are not what the daemon needs: a stand-by, or one behind a pooler.
+
+use std::time::Duration;
+
+use ephemerd_lab::daemon::command;
+use ephemerd_lab::{
+    Daemon, DaemonConfig, Lab, PATIENCE, PgBouncer, Postgres, PostgresConfig, Result, eventually,
+};
+
+use crate::reliability::saw;
+use crate::support::{archive_marked, gone, program, seconds, start};
+
+/// In transaction mode it shares sessions out: LISTEN, session locks and settings are lost. Whether it
+/// refuses our settings or drops them, the operator is told, and nothing is done by halves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_pooler_is_told() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let mut told = Vec::new();
+    for settings in ["", "ignore_startup_parameters = options, extra_float_digits"] {
+        let pooler = PgBouncer::start(&lab.database, settings).await?;
+        let config = DaemonConfig::for_database(&lab.database)?
+            .set("database.url", pooler.url_without_password());
+        for args in ["run", "migrate"] {
+            let output = command(program(), &config, &[args]).await?;
+            assert_eq!(output.code, Some(3), "{args}, {settings:?}: {}", output.stderr);
+            assert!(output.stderr.contains("pooler"), "{args}, {settings:?}: {}", output.stderr);
+            told.push(output.stderr);
+        }
+    }
+    let ours: Option<String> = sqlx::query_scalar("SELECT to_regclass('ephemerd.expiries')::text")
+        .fetch_one(lab.database.superuser())
+        .await?;
+    assert_eq!(ours, None, "nothing was made through a pooler");
+    saw(
+        "a transaction pooler",
+        "PgBouncer in transaction mode between us and PostgreSQL: refusing our settings, and dropping them",
+        "`run` and `migrate` say so and end with exit code 3; nothing was written",
+    );
+    Ok(())
+}
+
+/// A stand-by can be read but not written: the daemon says so, waits, and works once it is promoted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stand_by_is_waited_for() -> Result<()> {
+    let primary = std::sync::Arc::new(Postgres::start(PostgresConfig::default()).await?);
+    let lab = Lab::database_only_on(std::sync::Arc::clone(&primary)).await?;
+    let config = DaemonConfig::for_database(&lab.database)?;
+    assert!(start(&config).await?.terminate().await?.success());
+    let standby = primary.standby().await?;
+    let url = format!("postgres://ephemerd@{}/{}", standby.address(), lab.database.name());
+    let daemon = Daemon::spawn(program(), &config.set("database.url", url))?;
+    eventually("the daemon says that it is a stand-by", PATIENCE, async || {
+        Ok(daemon.log()?.contains("stand-by").then_some(()))
+    })
+    .await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(daemon.get("/healthz").await?.status, 200);
+    let unready = daemon.get("/readyz").await?;
+    assert_eq!(unready.status, 503, "{}", unready.body);
+    assert_eq!(daemon.figures().await?.get("ephemerd_leader", &[]), Some(0.0));
+
+    archive_marked(lab.database.superuser(), "before", 10).await?;
+    let copied = sqlx::PgPool::connect(&standby.superuser_url(lab.database.name())).await?;
+    eventually("the stand-by has the rows", PATIENCE, async || {
+        Ok((crate::support::standing(&copied, "before").await? == 10).then_some(()))
+    })
+    .await?;
+    primary.stop().await?;
+    standby.promote().await?;
+    let took = gone(&copied, "before", PATIENCE).await?;
+    daemon.wait_ready(PATIENCE).await?;
+    assert!(daemon.terminate().await?.success());
+    saw(
+        "a stand-by",
+        "the daemon starts on a hot stand-by, which is later promoted",
+        &format!(
+            "told in the log, alive, not ready, does not lead; overdue rows gone {} after the promotion",
+            seconds(took)
+        ),
+    );
+    Ok(())
+}

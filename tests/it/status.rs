@@ -1,0 +1,64 @@
+//! `status` tells what the tables say.
+
+use ephemerd_lab::rows::{ArchiveRow, Bulk, insert};
+use ephemerd_lab::{DaemonConfig, Lab, Result};
+
+use crate::support::{marked, now, number, printed, start, told, wait_for_number};
+
+const SWEPT: &str = "SELECT count(*) FROM ephemerd.sweeps, ephemerd.cursors
+                       WHERE completed_at IS NOT NULL AND requested_at IS NULL AND started_at IS NULL";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_tells_what_the_tables_say() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let pool = lab.database.superuser();
+    let config = DaemonConfig::for_database(&lab.database)?.set("archive.poll", "50ms");
+    printed(&config, &["migrate"]).await?;
+    let text = printed(&config, &["status"]).await?;
+    assert!(text.contains("\nerasing       going on\n"), "{text}");
+    assert!(text.contains("\ninspection    not begun; `ephemerd run` begins it\n"), "{text}");
+    assert!(text.contains("\noverdue       nothing\n"), "{text}");
+
+    Bulk { rows: 100, ..Bulk::default() }.insert(pool).await?;
+    let daemon = start(&config).await?;
+    wait_for_number(pool, SWEPT, 1).await?;
+    let now = now(pool).await?;
+    let row = |key, age, timer| ArchiveRow::archive("peter", key, now - age, &marked(key, timer));
+    insert(pool, &[row("gone", 10, 1), row("waits", 0, 3_600)]).await?;
+    let standing = "SELECT count(*) FILTER (WHERE phase = 'placeholder') * 100 + count(*)
+                      FROM ephemerd.expiries WHERE NOT backlog";
+    wait_for_number(pool, standing, 102).await?;
+    assert!(daemon.terminate().await?.success());
+    insert(pool, &[row("late", 7_200, 3_600)]).await?;
+    let overdue = "UPDATE ephemerd.expiries SET due_at = now() - interval '2 hours'
+                    WHERE archive_id = 'waits'";
+    sqlx::query(overdue).execute(pool).await?;
+
+    let status = told(&config, &["status"]).await?;
+    assert_eq!(status["pending"], 1, "{status}");
+    assert_eq!(status["placeholders"], 1);
+    assert_eq!(status["backlog"], 10);
+    assert_eq!(status["overdue"], 1);
+    assert_eq!(status["cursors"][0]["archive"], "prosodyarchive");
+    assert_eq!(status["cursors"][0]["frontier"], 102);
+    assert_eq!(status["sweeps"][0]["found"]["rows"], 100);
+    let added = number(pool, "SELECT added FROM ephemerd.sweeps").await?;
+    assert_eq!(status["sweeps"][0]["found"]["added"], added);
+    assert_eq!(status["sweeps"][0]["started_at"], serde_json::Value::Null);
+    let text = printed(&config, &["status"]).await?;
+    assert!(text.contains("\npending       1 message has yet to go\n"), "{text}");
+    assert!(text.contains("\nplaceholders  1 row has yet to be deleted\n"), "{text}");
+    assert!(text.contains(" UTC (2h 0m ago)\n") || text.contains(" UTC (2h ago)\n"), "{text}");
+    assert!(text.contains("\nbacklog       10 held; see `ephemerd backlog show`\n"), "{text}");
+    assert!(text.contains("sweep         prosodyarchive: the last came to its end "), "{text}");
+
+    sqlx::query("UPDATE ephemerd.sweeps SET started_at = now(), position = 25, upto = 100")
+        .execute(pool)
+        .await?;
+    let text = printed(&config, &["status"]).await?;
+    assert!(
+        text.contains("sweep         prosodyarchive: at 25 %, row 25 of 100, begun "),
+        "{text}"
+    );
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! What all tests of the program share.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ephemerd_lab::rows::{ArchiveRow, insert};
+use ephemerd_lab::xmpp::Client;
+use ephemerd_lab::{Daemon, DaemonConfig, Output, PATIENCE, Result, daemon, eventually};
+use sqlx::PgPool;
+use tokio::time::Instant;
+
+/// The program, as cargo built it for these tests.
+pub(crate) fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_ephemerd"))
+}
+
+/// Starts `ephemerd run` and waits until it is ready.
+pub(crate) async fn start(config: &DaemonConfig) -> Result<Daemon> {
+    Daemon::start(program(), config).await
+}
+
+/// Runs a command of the program to its end.
+pub(crate) async fn run(config: &DaemonConfig, args: &[&str]) -> Result<Output> {
+    daemon::command(program(), config, args).await
+}
+
+/// Runs a command that must succeed; gives what it printed.
+pub(crate) async fn printed(config: &DaemonConfig, args: &[&str]) -> Result<String> {
+    let output = run(config, args).await?;
+    assert_eq!(output.code, Some(0), "{args:?}: {}{}", output.stdout, output.stderr);
+    Ok(output.stdout)
+}
+
+/// The same with `--json`.
+pub(crate) async fn told(config: &DaemonConfig, args: &[&str]) -> Result<serde_json::Value> {
+    let text = printed(config, &[args, &["--json"]].concat()).await?;
+    Ok(serde_json::from_str(&text).expect("--json prints JSON"))
+}
+
+/// Now, as Prosody stamps it.
+pub(crate) async fn now(pool: &PgPool) -> Result<i64> {
+    Ok(sqlx::query_scalar("SELECT extract(epoch FROM now())::bigint").fetch_one(pool).await?)
+}
+
+/// One number that the superuser asks for.
+pub(crate) async fn number(pool: &PgPool, query: &'static str) -> Result<i64> {
+    Ok(sqlx::query_scalar(query).fetch_one(pool).await?)
+}
+
+/// Waits until the superuser's query gives this number.
+pub(crate) async fn wait_for_number(pool: &PgPool, query: &'static str, is: i64) -> Result<()> {
+    let waiting =
+        eventually(query, PATIENCE, async || Ok((number(pool, query).await? == is).then_some(())));
+    waiting.await
+}
+
+/// A chat message with this body whose timer is so many seconds.
+pub(crate) fn marked(body: &str, timer: u32) -> String {
+    format!(
+        "<message type='chat' to='rosa@localhost' from='peter@localhost/phone'><body>{body}</body>\
+         <ephemeral xmlns='urn:xmpp:ephemeral:0' timer='{timer}'/></message>"
+    )
+}
+
+/// Archives these stanzas now, with their keys, in one transaction.
+pub(crate) async fn archive(pool: &PgPool, stanzas: &[(String, String)]) -> Result<Vec<i64>> {
+    let now: i64 =
+        sqlx::query_scalar("SELECT extract(epoch FROM now())::bigint").fetch_one(pool).await?;
+    let rows: Vec<_> = stanzas
+        .iter()
+        .map(|(key, stanza)| ArchiveRow::archive("peter", key, now, stanza))
+        .collect();
+    insert(pool, &rows).await
+}
+
+/// Archives so many messages with a timer of one second; their bodies and keys begin with `name`.
+pub(crate) async fn archive_marked(pool: &PgPool, name: &str, count: usize) -> Result<Vec<i64>> {
+    let stanzas: Vec<_> = (0..count)
+        .map(|at| (format!("{name}-{at}"), marked(&format!("{name}-{at}."), 1)))
+        .collect();
+    archive(pool, &stanzas).await
+}
+
+/// How many rows of the archive still say this.
+pub(crate) async fn standing(pool: &PgPool, words: &str) -> Result<i64> {
+    let count = "SELECT count(*) FROM prosodyarchive WHERE strpos(value, $1) > 0";
+    Ok(sqlx::query_scalar(count).bind(words).fetch_one(pool).await?)
+}
+
+/// Waits until no row of the archive says this any more; how long that took.
+pub(crate) async fn gone(pool: &PgPool, words: &str, within: Duration) -> Result<Duration> {
+    let started = Instant::now();
+    eventually(&format!("no row says {words}"), within, async || {
+        Ok((standing(pool, words).await? == 0).then_some(()))
+    })
+    .await?;
+    Ok(started.elapsed())
+}
+
+/// Asks the component by way of the server, as an ordinary account.
+pub(crate) async fn ping(client: &mut Client, component: &str) -> Result<()> {
+    client.iq("get", Some(component), "<ping xmlns='urn:xmpp:ping'/>").await.map(drop)
+}
+
+/// The same until it answers; how long that took.
+pub(crate) async fn answered(
+    client: &mut Client,
+    component: &str,
+    within: Duration,
+) -> Result<Duration> {
+    let started = Instant::now();
+    eventually("the component's answer", within, async || {
+        // What was given to a connection that had just died is never answered.
+        match tokio::time::timeout(Duration::from_secs(1), ping(client, component)).await {
+            Err(_) => Ok(None),
+            Ok(Err(error)) if error.condition().is_none() => Err(error),
+            Ok(answer) => Ok(answer.ok()),
+        }
+    })
+    .await?;
+    Ok(started.elapsed())
+}
+
+/// For the table of docs/reliability.md.
+pub(crate) fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}

@@ -1,0 +1,88 @@
+//! The tail misses nothing: rows that commit late, out of order, while nobody looked.
+
+use std::time::Duration;
+
+use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Result, eventually};
+use sqlx::{Connection as _, PgConnection, PgPool};
+
+use crate::support::start;
+
+fn marked(word: &str) -> String {
+    format!(
+        "<message type='chat' to='rosa@localhost' from='peter@localhost/phone'><body>{word}</body>\
+         <ephemeral xmlns='urn:xmpp:ephemeral:0' timer='1'/></message>"
+    )
+}
+
+const INSERT: &str = r#"
+    INSERT INTO prosodyarchive (host, "user", store, key, "when", "with", type, value)
+    VALUES ('localhost', 'peter', 'archive', $1, extract(epoch FROM now())::int, 'rosa@localhost',
+            'xml', $2)
+    RETURNING sort_id"#;
+
+async fn words_stand(pool: &PgPool) -> Result<i64> {
+    let pattern = "SELECT count(*) FROM prosodyarchive WHERE value LIKE '%<body>%'";
+    Ok(sqlx::query_scalar(pattern).fetch_one(pool).await?)
+}
+
+/// A row whose number is smaller commits 8 s after one whose number is larger was read: both go.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_commits_late_is_seen() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let pool = lab.database.superuser();
+    let _daemon = start(&DaemonConfig::for_database(&lab.database)?).await?;
+
+    let mut early = PgConnection::connect(&lab.database.server_url()).await?;
+    let mut transaction = early.begin().await?;
+    let small: i64 = sqlx::query_scalar(INSERT)
+        .bind("late")
+        .bind(marked("late"))
+        .fetch_one(&mut *transaction)
+        .await?;
+    let large: i64 =
+        sqlx::query_scalar(INSERT).bind("soon").bind(marked("soon")).fetch_one(pool).await?;
+    assert!(small < large, "the late row has the smaller number");
+    eventually("the row that committed at once goes", PATIENCE, async || {
+        Ok((words_stand(pool).await? == 0).then_some(()))
+    })
+    .await?;
+
+    // Real time: the transaction must outlive all that could make a tail go on without it.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    transaction.commit().await?;
+    assert_eq!(words_stand(pool).await?, 1, "the late row is there now");
+    eventually("the row that committed late goes", PATIENCE, async || {
+        Ok((words_stand(pool).await? == 0).then_some(()))
+    })
+    .await
+}
+
+/// What is archived while the daemon is down goes once it is up; what is older than its first start
+/// is held.
+#[tokio::test(flavor = "multi_thread")]
+async fn downtime_is_caught_up_and_history_is_held() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let pool = lab.database.superuser();
+    sqlx::query(INSERT).bind("old").bind(marked("old")).execute(pool).await?;
+    let daemon = start(&DaemonConfig::for_database(&lab.database)?).await?;
+    eventually("history is found", PATIENCE, async || {
+        let held = "SELECT count(*) FROM ephemerd.expiries WHERE backlog";
+        let held: i64 = sqlx::query_scalar(held).fetch_one(pool).await?;
+        Ok((held == 1).then_some(()))
+    })
+    .await?;
+    assert!(daemon.terminate().await?.success());
+
+    sqlx::query(INSERT).bind("down").bind(marked("down")).execute(pool).await?;
+    let _daemon = start(&DaemonConfig::for_database(&lab.database)?).await?;
+    eventually("what came in the downtime goes", PATIENCE, async || {
+        Ok((words_stand(pool).await? == 1).then_some(()))
+    })
+    .await?;
+    let left: String =
+        sqlx::query_scalar("SELECT key FROM prosodyarchive WHERE value LIKE '%<body>%'")
+            .fetch_one(pool)
+            .await?;
+    assert_eq!(left, "old", "history waits for the operator");
+    Ok(())
+}

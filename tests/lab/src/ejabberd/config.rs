@@ -1,0 +1,143 @@
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::database::Database;
+use crate::postgres::SERVER_ROLE;
+use crate::server::Endpoints;
+
+/// Which of ejabberd's SQL schemas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Schema {
+    /// `pg.sql`: one virtual host, which no column names.
+    #[default]
+    Classic,
+    /// `pg.new.sql`: several, named by `server_host`.
+    MultiHost,
+}
+
+/// How ejabberd is set up beyond what the lab needs.
+#[derive(Debug, Clone, Default)]
+pub struct EjabberdConfig {
+    /// The SQL schema.
+    pub schema: Schema,
+    /// `archive` has the column `origin_id`, as from 24.02 on.
+    pub origin_id: bool,
+    /// `use_mam_for_storage` of `mod_offline`.
+    pub mam_for_storage: bool,
+    /// `compress_xml` of `mod_mam`.
+    pub compress_xml: bool,
+    /// More lines of YAML, at the top level.
+    pub lines: Vec<String>,
+}
+
+impl EjabberdConfig {
+    /// The same in another schema.
+    #[must_use]
+    pub fn schema(self, schema: Schema) -> Self {
+        Self { schema, ..self }
+    }
+
+    /// The schema's file, as the package brings it.
+    pub(super) fn schema_file(&self) -> &'static Path {
+        Path::new(match self.schema {
+            Schema::Classic => "/usr/share/ejabberd/sql/pg.sql",
+            Schema::MultiHost => "/usr/share/ejabberd/sql/pg.new.sql",
+        })
+    }
+
+    /// The configuration file.
+    pub(super) fn render(&self, endpoints: &Endpoints, database: &Database) -> String {
+        let mut yaml = self.globals(endpoints, database);
+        for line in &self.lines {
+            let _ = writeln!(yaml, "{line}");
+        }
+        yaml + &self.modules(endpoints)
+    }
+
+    fn globals(&self, endpoints: &Endpoints, database: &Database) -> String {
+        let postgres = database.postgres();
+        let mut yaml = format!(
+            "hosts: [{domain}]
+loglevel: info
+default_db: sql
+sql_type: pgsql
+sql_server: \"127.0.0.1\"
+sql_port: {port}
+sql_database: {database}
+sql_username: {SERVER_ROLE}
+sql_password: {password:?}
+sql_pool_size: 4
+auth_method: sql
+auth_password_format: plain
+listen:
+  - port: {clients}
+    ip: \"127.0.0.1\"
+    module: ejabberd_c2s
+    access: c2s
+    starttls: false
+  - port: {components}
+    ip: \"127.0.0.1\"
+    module: ejabberd_service
+    access: c2s
+    hosts:
+      {component}:
+        password: {secret:?}
+access_rules:
+  c2s:
+    allow: all
+  rooms:
+    allow: all
+shaper_rules:
+  max_user_sessions: 20
+  max_user_offline_messages: 5000
+",
+            domain = endpoints.domain,
+            port = postgres.address().port(),
+            database = database.name(),
+            password = postgres.password(),
+            clients = endpoints.clients.port(),
+            components = endpoints.components.port(),
+            component = endpoints.component_jid,
+            secret = endpoints.component_secret,
+        );
+        if self.schema == Schema::MultiHost {
+            yaml.push_str("new_sql_schema: true\n");
+        }
+        yaml
+    }
+
+    fn modules(&self, endpoints: &Endpoints) -> String {
+        format!(
+            "modules:
+  mod_disco: {{}}
+  mod_blocking: {{}}
+  mod_carboncopy: {{}}
+  mod_ping: {{}}
+  mod_privacy: {{}}
+  mod_roster: {{}}
+  mod_stream_mgmt: {{}}
+  mod_offline:
+    access_max_user_messages: max_user_offline_messages
+    use_mam_for_storage: {mam}
+  mod_mam:
+    default: always
+    request_activates_archiving: false
+    compress_xml: {compress}
+  mod_muc:
+    host: {rooms}
+    access: rooms
+    access_create: rooms
+    access_persistent: rooms
+    access_mam: rooms
+    default_room_options:
+      mam: true
+      persistent: true
+      public: true
+      allow_subscription: true
+",
+            mam = self.mam_for_storage,
+            compress = self.compress_xml,
+            rooms = endpoints.rooms,
+        )
+    }
+}

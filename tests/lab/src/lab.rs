@@ -1,0 +1,119 @@
+use std::sync::Arc;
+
+use crate::database::Database;
+use crate::ejabberd::{self, Ejabberd, EjabberdConfig};
+use crate::postgres::Postgres;
+use crate::prosody::{Prosody, ProsodyConfig, Storage};
+use crate::server::{Endpoints, Server};
+use crate::snapshot::Snapshot;
+use crate::xmpp::{Client, MamItem, MamQuery};
+use crate::{Result, rows};
+
+/// One test's world: a database of its own, and the XMPP server `S` with its archives in it.
+pub struct Lab<S = ()> {
+    /// The XMPP server; nothing for tests that need only its tables. First, so that it ends before its database.
+    pub server: S,
+    /// The server's database, with `deploy/grants.sql` applied.
+    pub database: Database,
+}
+
+impl Lab {
+    /// A database with Prosody's empty tables, without Prosody, in the PostgreSQL that all tests share.
+    pub async fn database_only() -> Result<Self> {
+        Self::database_only_on(Postgres::shared().await?).await
+    }
+
+    /// The same in another PostgreSQL.
+    pub async fn database_only_on(postgres: Arc<Postgres>) -> Result<Self> {
+        let database = Database::create(postgres).await?;
+        rows::create_prosody_tables(&database).await?;
+        database.apply_grants().await?;
+        Ok(Self { server: (), database })
+    }
+
+    /// A Prosody with SQL storage in the PostgreSQL that all tests share.
+    pub async fn prosody() -> Result<Lab<Prosody>> {
+        Self::prosody_with(&ProsodyConfig::default()).await
+    }
+
+    /// The same, set up in another way.
+    pub async fn prosody_with(config: &ProsodyConfig) -> Result<Lab<Prosody>> {
+        Self::prosody_on(Postgres::shared().await?, config).await
+    }
+
+    /// The same in another PostgreSQL.
+    pub async fn prosody_on(
+        postgres: Arc<Postgres>,
+        config: &ProsodyConfig,
+    ) -> Result<Lab<Prosody>> {
+        let database = Database::create(postgres).await?;
+        let server = Prosody::start(config, Some(&database)).await?;
+        // Prosody opens its database, and makes its tables, when somebody first asks for something in it.
+        server.register("first").await?;
+        let mut client = Client::login(server.endpoints(), "first", "lab").await?;
+        client.query(&MamQuery::default()).await?;
+        client.close().await?;
+        if config.storage == Storage::Postgres {
+            database.wait_for_table("prosodyarchive").await?;
+        }
+        database.apply_grants().await?;
+        Ok(Lab { server, database })
+    }
+}
+
+impl Lab {
+    /// An ejabberd with SQL storage in the PostgreSQL that all tests share.
+    pub async fn ejabberd(config: &EjabberdConfig) -> Result<Lab<Ejabberd>> {
+        let database = Database::create(Postgres::shared().await?).await?;
+        let server = Ejabberd::start(config, &database).await?;
+        database.apply_grants().await?;
+        Ok(Lab { server, database })
+    }
+
+    /// A database with ejabberd's empty tables, without ejabberd.
+    pub async fn ejabberd_tables(config: &EjabberdConfig) -> Result<Self> {
+        let database = Database::create(Postgres::shared().await?).await?;
+        ejabberd::create_tables(config, &database).await?;
+        database.apply_grants().await?;
+        Ok(Self { server: (), database })
+    }
+}
+
+impl<S: Server> Lab<S> {
+    /// Where the server is found.
+    pub fn endpoints(&self) -> &Endpoints {
+        self.server.endpoints()
+    }
+
+    /// A client of this user, whose account is made where it is missing. It has sent no presence.
+    pub async fn client(&self, user: &str) -> Result<Client> {
+        self.server.register(user).await?;
+        Client::login(self.endpoints(), user, "lab").await
+    }
+
+    /// A client that is available and receives messages.
+    pub async fn online(&self, user: &str) -> Result<Client> {
+        let mut client = self.client(user).await?;
+        client.send_presence().await?;
+        client.sync().await?;
+        Ok(client)
+    }
+
+    /// The server's archives as they stand now, for a `Checker`; not its offline queues, which it empties by itself.
+    pub async fn snapshots(&self) -> Result<Vec<Snapshot>> {
+        let mut snapshots = Vec::new();
+        for table in S::TABLES.iter().filter(|table| !table.is_queue) {
+            snapshots.push(Snapshot::take(&self.database, *table).await?);
+        }
+        Ok(snapshots)
+    }
+
+    /// What a fresh client of this user finds in an archive, page by page.
+    pub async fn archive(&self, user: &str, query: &MamQuery) -> Result<Vec<MamItem>> {
+        let resource = "fresh"; // sends no presence, so it takes no offline messages away
+        let mut client = Client::login(self.endpoints(), user, resource).await?;
+        let items = client.query_all(query).await?;
+        client.close().await?;
+        Ok(items)
+    }
+}

@@ -1,0 +1,289 @@
+//! A private PostgreSQL.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use nix::unistd::User;
+use rand::RngExt as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
+use tempfile::TempDir;
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::launch::{Launch, give, service_user};
+use crate::process::Process;
+use crate::{LabError, Result, eventually, free_address, scratch};
+
+/// The role that the XMPP servers use and that owns their databases.
+pub const SERVER_ROLE: &str = "prosody";
+/// The role that `deploy/grants.sql` makes and that the daemon uses.
+pub const DAEMON_ROLE: &str = "ephemerd";
+
+const SUPERUSER: &str = "postgres";
+const START_WITHIN: Duration = Duration::from_secs(30);
+
+/// How a private PostgreSQL is set up.
+#[derive(Debug, Clone, Default)]
+pub struct PostgresConfig {
+    /// `fsync`: off by default, since a lab's data need not outlive a power cut.
+    pub fsync: bool,
+    /// More lines for `postgresql.conf`, for example `log_statement = 'all'`.
+    pub settings: Vec<String>,
+}
+
+/// A private PostgreSQL of Debian's packages on loopback, ended and removed when dropped. It asks for passwords (SCRAM) as a real one does.
+pub struct Postgres {
+    bin: PathBuf,
+    user: Option<User>,
+    address: SocketAddr,
+    password: String,
+    process: Mutex<Option<Process>>,
+    // Roles belong to the whole server: parallel tests must not make one at the same time.
+    roles: Mutex<()>,
+    // Dropped last: the server must have ended before its folder goes.
+    folder: TempDir,
+}
+
+static SHARED: OnceCell<Arc<Postgres>> = OnceCell::const_new();
+
+impl Postgres {
+    /// One PostgreSQL for all tests of this process; it ends with the process.
+    pub async fn shared() -> Result<Arc<Self>> {
+        let start = async || Self::start(PostgresConfig::default()).await.map(Arc::new);
+        SHARED.get_or_try_init(start).await.cloned()
+    }
+
+    /// A PostgreSQL of one's own, for tests that stop it or want other settings.
+    pub async fn start(config: PostgresConfig) -> Result<Self> {
+        let postgres = Self {
+            bin: find_binaries(Path::new("/usr/lib/postgresql"))?,
+            user: service_user("postgres", "postgresql")?,
+            address: free_address()?,
+            password: format!("{:032x}", rand::rng().random::<u128>()),
+            process: Mutex::new(None),
+            roles: Mutex::new(()),
+            folder: scratch::folder("postgres")?,
+        };
+        postgres.initdb(&config).await?;
+        postgres.resume().await?;
+        let password = &postgres.password;
+        let role = format!("CREATE ROLE {SERVER_ROLE} LOGIN PASSWORD '{password}'");
+        postgres.execute(&role).await?;
+        Ok(postgres)
+    }
+
+    /// A hot stand-by of this server, which can only be read until [`Postgres::promote`].
+    pub async fn standby(&self) -> Result<Self> {
+        let standby = Self {
+            bin: self.bin.clone(),
+            user: self.user.clone(),
+            address: free_address()?,
+            password: self.password.clone(),
+            process: Mutex::new(None),
+            roles: Mutex::new(()),
+            folder: scratch::folder("standby")?,
+        };
+        give(standby.folder.path(), standby.user.as_ref())?;
+        Launch::new("pg_basebackup", self.bin.join("pg_basebackup"), Signal::SIGTERM)
+            .user(self.user.as_ref())
+            .env("PGPASSWORD", &self.password)
+            .args(["--host", "127.0.0.1", "--port", &self.address.port().to_string()])
+            .args([
+                "--username",
+                SUPERUSER,
+                "--checkpoint=fast",
+                "--no-sync",
+                "--write-recovery-conf",
+            ])
+            .args(["--pgdata".as_ref(), standby.data().as_os_str()])
+            .run()
+            .await?;
+        let settings =
+            fs::OpenOptions::new().append(true).open(standby.data().join("postgresql.auto.conf"));
+        settings?.write_all(standby.settings(&PostgresConfig::default()).as_bytes())?;
+        standby.resume().await?;
+        Ok(standby)
+    }
+
+    /// Makes a stand-by a server that can be written.
+    pub async fn promote(&self) -> Result<()> {
+        self.execute("SELECT pg_promote()").await
+    }
+
+    /// `127.0.0.1` and its port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The password of every role here.
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// The postmaster's pid, while it runs.
+    pub async fn pid(&self) -> Option<i32> {
+        self.process.lock().await.as_ref().map(Process::pid)
+    }
+
+    /// The server's log.
+    pub fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// A connection URL with the password in it.
+    pub fn url(&self, role: &str, database: &str) -> String {
+        format!("postgres://{role}:{}@{}/{database}", self.password, self.address)
+    }
+
+    /// The superuser's connection URL.
+    pub fn superuser_url(&self, database: &str) -> String {
+        self.url(SUPERUSER, database)
+    }
+
+    pub(crate) fn options(&self, role: &str, database: &str) -> PgConnectOptions {
+        PgConnectOptions::new_without_pgpass()
+            .host(&self.address.ip().to_string())
+            .port(self.address.port())
+            .username(role)
+            .password(&self.password)
+            .database(database)
+            .ssl_mode(PgSslMode::Disable)
+            .disable_statement_logging()
+    }
+
+    pub(crate) fn superuser_options(&self, database: &str) -> PgConnectOptions {
+        self.options(SUPERUSER, database)
+    }
+
+    /// Starts the server again after `stop` or `kill`, on the same port, with the same data.
+    pub async fn resume(&self) -> Result<()> {
+        let mut slot = self.process.lock().await;
+        if slot.as_ref().is_some_and(|running| running.ended().is_none()) {
+            return Ok(());
+        }
+        let process = Launch::new("PostgreSQL", self.bin.join("postgres"), Signal::SIGQUIT)
+            .death(Signal::SIGQUIT) // so that it ends its children and frees its shared memory
+            .user(self.user.as_ref())
+            .args(["-D".as_ref(), self.data().as_os_str()])
+            .spawn(&self.log())?;
+        let ready = async || {
+            if process.ended().is_some() {
+                return Err(process.complain("ended at its start"));
+            }
+            let hello = PgConnection::connect_with(&self.superuser_options("postgres")).await;
+            Ok(hello.ok())
+        };
+        let hello = eventually("PostgreSQL's first answer", START_WITHIN, ready).await?;
+        *slot = Some(process);
+        hello.close().await?;
+        Ok(())
+    }
+
+    /// A fast shutdown: running transactions are rolled back.
+    pub async fn stop(&self) -> Result<()> {
+        let Some(process) = self.process.lock().await.take() else { return Ok(()) };
+        process.signal(Signal::SIGINT)?;
+        process.wait(START_WITHIN).await.map(drop)
+    }
+
+    /// An immediate shutdown, as in a crash: the next start recovers from the log.
+    pub async fn kill(&self) -> Result<()> {
+        let Some(process) = self.process.lock().await.take() else { return Ok(()) };
+        process.stop().await.map(drop)
+    }
+
+    /// `stop`, then `resume`.
+    pub async fn restart(&self) -> Result<()> {
+        self.stop().await?;
+        self.resume().await
+    }
+
+    /// Makes an empty database that the XMPP server's role owns.
+    pub async fn create_database(&self, name: &str) -> Result<()> {
+        // The words are checked, since an identifier cannot be a parameter.
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return Err(LabError::new(format!("{name:?} is no name for a database here")));
+        }
+        self.execute(&format!(r#"CREATE DATABASE "{name}" OWNER {SERVER_ROLE} TEMPLATE template0"#))
+            .await
+    }
+
+    /// Runs `deploy/grants.sql` as it stands, with psql and as superuser, as an operator does; then gives the daemon's role its password.
+    pub async fn apply_grants(&self, database: &str) -> Result<()> {
+        let _alone = self.roles.lock().await;
+        let grants = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/grants.sql");
+        Launch::new("psql", self.bin.join("psql"), Signal::SIGTERM)
+            .env("PGPASSWORD", &self.password)
+            .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file", grants])
+            .args(["--host", &self.address.ip().to_string(), "--username", SUPERUSER])
+            .args(["--port", &self.address.port().to_string(), "--dbname", database])
+            .run()
+            .await?;
+        self.execute(&format!("ALTER ROLE {DAEMON_ROLE} PASSWORD '{}'", self.password)).await
+    }
+
+    /// Runs a statement as superuser, outside any database of the tests.
+    pub(crate) async fn execute(&self, statement: &str) -> Result<()> {
+        let mut connection =
+            PgConnection::connect_with(&self.superuser_options("postgres")).await?;
+        connection.execute(AssertSqlSafe(statement)).await?;
+        connection.close().await?;
+        Ok(())
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    async fn initdb(&self, config: &PostgresConfig) -> Result<()> {
+        let user = self.user.as_ref();
+        give(self.folder.path(), user)?;
+        let password_file = self.folder.path().join("password");
+        fs::write(&password_file, &self.password)?;
+        Launch::new("initdb", self.bin.join("initdb"), Signal::SIGTERM)
+            .user(user)
+            .args(["--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256"])
+            .args(["--username", SUPERUSER])
+            .args(["--pwfile".as_ref(), password_file.as_os_str()])
+            .args(["--pgdata".as_ref(), self.data().as_os_str()])
+            .run()
+            .await?;
+        let settings = self.settings(config);
+        fs::write(self.data().join("postgresql.auto.conf"), settings)?;
+        Ok(())
+    }
+
+    fn settings(&self, config: &PostgresConfig) -> String {
+        let fsync = if config.fsync { "on" } else { "off" };
+        let ours = [
+            "listen_addresses = '127.0.0.1'".to_owned(),
+            format!("port = {}", self.address.port()),
+            format!("unix_socket_directories = '{}'", self.folder.path().display()),
+            format!("fsync = {fsync}"),
+            format!("full_page_writes = {fsync}"),
+            // As many tests run at once as the machine has cores, each with pools of several programs.
+            "max_connections = 1000".to_owned(),
+            "max_wal_size = '4GB'".to_owned(),
+            // In our folder, so that nothing stays in /dev/shm when we are killed.
+            "dynamic_shared_memory_type = 'mmap'".to_owned(),
+            "log_line_prefix = '%m [%p] %u@%d '".to_owned(),
+        ];
+        ours.iter().chain(&config.settings).map(|line| format!("{line}\n")).collect()
+    }
+}
+
+/// The newest version's programs.
+fn find_binaries(versions: &Path) -> Result<PathBuf> {
+    let versions = fs::read_dir(versions).into_iter().flatten().flatten();
+    versions
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok().zip(Some(entry.path())))
+        .filter(|(_, path)| path.join("bin/initdb").exists())
+        .max()
+        .map(|(_, path)| path.join("bin"))
+        .ok_or_else(|| LabError::new("PostgreSQL is not installed: apt-get install postgresql"))
+}

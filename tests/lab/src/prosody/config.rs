@@ -1,0 +1,138 @@
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::postgres::{Postgres, SERVER_ROLE};
+use crate::server::Endpoints;
+
+/// Where Prosody keeps archives and all else but accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Storage {
+    /// In the lab's PostgreSQL.
+    #[default]
+    Postgres,
+    /// In a SQLite file of its own.
+    Sqlite,
+    /// In files.
+    Files,
+}
+
+/// How Prosody is set up beyond what the lab needs.
+#[derive(Debug, Clone)]
+pub struct ProsodyConfig {
+    /// Where archives are.
+    pub storage: Storage,
+    /// `storage_archive_item_limit`, unlimited by default.
+    pub archive_item_limit: Option<u32>,
+    /// `max_archive_query_results`: the longest page of a MAM answer.
+    pub page_limit: u32,
+    /// Folders with more modules.
+    pub plugin_paths: Vec<PathBuf>,
+    /// More modules for the host of the accounts and for the rooms, by name.
+    pub modules: Vec<String>,
+    /// More lines of Lua for all hosts.
+    pub globals: Vec<String>,
+    /// `debug`, `info`, `warn` or `error`.
+    pub log_level: String,
+}
+
+impl Default for ProsodyConfig {
+    fn default() -> Self {
+        Self {
+            storage: Storage::default(),
+            archive_item_limit: None,
+            page_limit: 50,
+            plugin_paths: Vec::new(),
+            modules: Vec::new(),
+            globals: Vec::new(),
+            log_level: "info".to_owned(),
+        }
+    }
+}
+
+/// Where this Prosody lives.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) endpoints: &'a Endpoints,
+    pub(super) database: Option<(&'a Postgres, &'a str)>,
+}
+
+impl ProsodyConfig {
+    /// The configuration file. Strings go in as Lua's quoted strings.
+    pub(super) fn render(&self, place: Place<'_>) -> String {
+        [self.globals(place), self.storage(place), self.hosts(place.endpoints)].concat()
+    }
+
+    fn globals(&self, place: Place<'_>) -> String {
+        let Place { folder, endpoints, .. } = place;
+        let mut lua = String::new();
+        let plugins: Vec<_> = self.plugin_paths.iter().map(quote).collect();
+        let lines = [
+            format!("plugin_paths = {{ {} }}", plugins.join(", ")),
+            format!("data_path = {}", quote(folder.join("data"))),
+            format!("pidfile = {}", quote(folder.join("data/prosody.pid"))),
+            format!("log = {{ {{ levels = {{ min = {:?} }}, to = \"console\" }} }}", self.log_level),
+            "interfaces = { \"127.0.0.1\" }; component_interfaces = { \"127.0.0.1\" }".to_owned(),
+            format!("c2s_ports = {{ {} }}", endpoints.clients.port()),
+            format!("component_ports = {{ {} }}", endpoints.components.port()),
+            "c2s_direct_tls_ports = {}; s2s_ports = {}; s2s_direct_tls_ports = {}".to_owned(),
+            "http_ports = {}; https_ports = {}; limits = {}".to_owned(),
+            "c2s_require_encryption = false; allow_unencrypted_plain_auth = true".to_owned(),
+            "authentication = \"internal_plain\"".to_owned(),
+            "modules_disabled = { \"s2s\"; \"tls\"; \"http\" }".to_owned(),
+            "modules_enabled = { \"roster\"; \"saslauth\"; \"disco\"; \"ping\"; \"pep\"; \"blocklist\"; \
+             \"carbons\"; \"smacks\"; \"csi_simple\"; \"mam\"; \"offline\"; \"cron\"; \"posix\" }"
+                .to_owned(),
+            "default_archive_policy = true; archive_expires_after = \"never\"".to_owned(),
+            format!("max_archive_query_results = {}", self.page_limit),
+        ];
+        for line in lines.iter().chain(&self.globals) {
+            let _ = writeln!(lua, "{line}");
+        }
+        lua
+    }
+
+    fn storage(&self, place: Place<'_>) -> String {
+        // Accounts in files can be made without asking the server, whatever holds the rest.
+        let mut lua = "storage = { accounts = \"internal\" }\n".to_owned();
+        if let Some(limit) = self.archive_item_limit {
+            let _ = writeln!(lua, "storage_archive_item_limit = {limit}");
+        }
+        let _ = match (self.storage, place.database) {
+            (Storage::Files, _) => writeln!(lua, "default_storage = \"internal\""),
+            (Storage::Postgres, Some((postgres, database))) => writeln!(
+                lua,
+                "default_storage = \"sql\"\nsql = {{ driver = \"PostgreSQL\", host = \"127.0.0.1\", \
+                 port = {}, database = {database:?}, username = {SERVER_ROLE:?}, password = {:?} }}",
+                postgres.address().port(),
+                postgres.password(),
+            ),
+            (Storage::Sqlite | Storage::Postgres, _) => writeln!(
+                lua,
+                "default_storage = \"sql\"\nsql = {{ driver = \"SQLite3\", database = {} }}",
+                quote(place.folder.join("data/prosody.sqlite"))
+            ),
+        };
+        lua
+    }
+
+    fn hosts(&self, endpoints: &Endpoints) -> String {
+        let modules: String = self.modules.iter().map(|name| format!("{name:?}; ")).collect();
+        format!(
+            "VirtualHost {:?}\n\
+             \tmodules_enabled = {{ {modules}}}\n\
+             Component {:?} \"muc\"\n\
+             \trestrict_room_creation = false\n\
+             \tmodules_enabled = {{ \"muc_mam\"; {modules}}}\n\
+             \tmuc_room_default_persistent = true\n\
+             \tmuc_log_by_default = true; muc_log_expires_after = \"never\"\n\
+             Component {:?}\n\
+             \tcomponent_secret = {:?}\n",
+            endpoints.domain, endpoints.rooms, endpoints.component_jid, endpoints.component_secret
+        )
+    }
+}
+
+fn quote(path: impl AsRef<Path>) -> String {
+    format!("{:?}", path.as_ref().display().to_string())
+}

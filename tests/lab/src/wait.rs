@@ -1,0 +1,35 @@
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{LabError, Result};
+
+/// How long the laboratory waits for anything that should happen at once.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
+
+/// Asks again and again until the answer is there, at most for `within`. An error from `ask` ends the wait.
+pub async fn eventually<T>(
+    what: &str,
+    within: Duration,
+    mut ask: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let deadline = Instant::now() + within;
+    loop {
+        let last = Instant::now() >= deadline;
+        // One try may take as long as the whole wait, so that a hanging answer is bounded as well.
+        let answer = timeout(within.max(BETWEEN_TRIES), ask()).await.unwrap_or(Ok(None))?;
+        if let Some(answer) = answer {
+            return Ok(answer);
+        }
+        if last {
+            return Err(timed_out(what, within));
+        }
+        sleep(BETWEEN_TRIES).await;
+    }
+}
+
+pub(crate) fn timed_out(what: &str, after: Duration) -> LabError {
+    LabError::TimedOut { what: what.to_owned(), after }
+}

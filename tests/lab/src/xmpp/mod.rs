@@ -1,0 +1,13 @@
+//! Raw XMPP clients: they send what they are given, as it is written, and show what came, as it came.
+
+mod client;
+mod element;
+mod mam;
+mod stream;
+
+pub use client::{Client, Joined};
+pub use element::{Element, escape};
+pub use mam::{MamItem, MamPage, MamQuery};
+pub use stream::Stanza;
+
+pub(crate) use stream::probe;
