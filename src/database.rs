@@ -53,6 +53,8 @@ impl Settings {
             ("tcp_keepalives_interval", "5"),
             ("tcp_keepalives_count", "3"),
             ("timezone", "UTC"),
+            // Statements are short: compiling one would take longer than running it.
+            ("jit", "off"),
         ]);
         // sqlx would log what is slow as a whole; our own lines name the statement.
         let options = options.disable_statement_logging();
