@@ -45,8 +45,9 @@ pub fn later(from: Timestamp, by: Duration) -> Timestamp {
         .map_or(LATEST, |at| at.min(LATEST))
 }
 
-/// A row that stays only until somebody has received the message, or the queue's copy that shows that
-/// nobody has: the ledger must know both, though neither goes by itself.
+/// A row that stays only until somebody has received the message, or the queue's copy that shows
+/// that nobody has: the ledger must know both, though neither goes by itself. `because` are the
+/// reasons for which it stays.
 pub fn waits(store: Store, because: &[Because], facts: &Facts) -> bool {
     let waits = matches!(because.last(), Some(Because::UndeliveredStays | Because::HintInQueue));
     waits && (store != Store::Queue || facts.last_stanza_id.is_some())

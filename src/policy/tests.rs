@@ -3,10 +3,10 @@ use std::{collections::HashSet, time::Duration};
 use chrono::{DateTime, TimeDelta};
 use proptest::{option, prelude::*, sample::select};
 
-use super::{decide, fingerprint, judge, later, runs_from};
+use super::{decide, fingerprint, judge, later, runs_from, waits};
 use crate::model::{
     Because, Conflict, Facts, HintRules, Hints, Judgement, LATEST, OfflineRules, Placement, Reason,
-    Rules, Stamp, Store, TimerRules, Timers, Timestamp,
+    Rules, Stamp, StanzaId, Store, TimerRules, Timers, Timestamp,
 };
 
 fn at(text: &str) -> Timestamp {
@@ -291,4 +291,18 @@ fn a_placeholder_and_what_is_no_message_stay_whatever_they_say() {
     let because = |facts| judge(&facts, &row, &Rules::default()).because().to_vec();
     assert_eq!(because(placeholder), [Because::Placeholder]);
     assert_eq!(because(other), [Because::NotAMessage]);
+}
+
+#[test]
+fn what_waits_for_somebody_is_known_by_its_reasons() {
+    let id = StanzaId { by: "bob@example.org".to_owned(), id: "1".to_owned() };
+    let queued = Facts { last_stanza_id: Some(id), ..message(Some(60)) };
+    let unnamed = message(Some(60));
+    let stays = [Because::Timer { seconds: 60, of: 1 }, Because::UndeliveredStays];
+    let hint = [Because::HintInQueue];
+    assert!(waits(Store::Archive, &stays, &unnamed));
+    assert!(waits(Store::Queue, &stays, &queued) && waits(Store::Queue, &hint, &queued));
+    assert!(!waits(Store::Queue, &stays, &unnamed) && !waits(Store::Queue, &hint, &unnamed));
+    assert!(!waits(Store::Archive, &[Because::NothingAsked], &queued));
+    assert!(!waits(Store::Archive, &[], &queued));
 }

@@ -4,8 +4,8 @@
 //! length, whatever it holds. XML that a server may not have stored is [`Unreadable`]: its words
 //! cannot be judged, so it is left alone.
 //!
-//! The tokens come from quick-xml; `xml` adds the rules that quick-xml leaves to its caller, so that ephemerd and
-//! the clients never see two different messages in one row.
+//! The tokens come from quick-xml; `xml` adds the rules that quick-xml leaves to its caller, so that
+//! ephemerd and the clients never see two different messages in one row.
 
 mod attributes;
 mod blank;

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::generate::stanza;
 use crate::{
     model::{LATEST, Timestamp},
-    stanza::{blank_queued, placeholder, read},
+    stanza::{blank_queued, parties, placeholder, read},
 };
 
 fn at(text: &str) -> Timestamp {
@@ -72,6 +72,13 @@ fn a_placeholder_takes_nothing_from_what_is_no_message() {
 fn an_attribute_with_forbidden_characters_is_left_out() {
     let row = "<message from='a\u{1}b' to='c' type='\u{ffff}'>";
     assert_eq!(placeholder(row, until()), format!("<message to='c'>{EXPIRED}</message>"));
+}
+
+#[test]
+fn the_parties_are_read_as_far_as_they_can_be() {
+    assert_eq!(parties("<message to='b&amp;c' from=\"a'\"><body>"), ["a'", "b&c"]);
+    assert_eq!(parties("<message to='b'>"), ["b"]);
+    assert!(parties("<message to='b'").is_empty());
 }
 
 #[test]
