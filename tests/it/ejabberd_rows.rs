@@ -166,9 +166,20 @@ async fn a_poll_costs_what_is_new() -> Result<()> {
         let unlogged = "ALTER TABLE archive SET UNLOGGED;
                         ALTER TABLE archive SET (autovacuum_enabled = false); DROP INDEX IF EXISTS i_username_peer,
                         i_username_bare_peer, i_archive_sh_username_peer, i_archive_sh_username_bare_peer";
-        sqlx::raw_sql(unlogged).execute(pool).await?;
-        sqlx::query(AssertSqlSafe(fill)).execute(pool).await?;
-        sqlx::query("ANALYZE archive").execute(pool).await?;
+        // A session tells what it touched when it ends, at the latest: nothing of this may come later.
+        let mut filling = PgConnection::connect(&lab.database.superuser_url()).await?;
+        let pid: i32 =
+            sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut filling).await?;
+        sqlx::raw_sql(unlogged).execute(&mut filling).await?;
+        sqlx::query(AssertSqlSafe(fill)).execute(&mut filling).await?;
+        sqlx::query("ANALYZE archive").execute(&mut filling).await?;
+        filling.close().await?;
+        eventually("the session's end", PATIENCE, async || {
+            let sessions = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1";
+            let left: i64 = sqlx::query_scalar(sessions).bind(pid).fetch_one(pool).await?;
+            Ok((left == 0).then_some(()))
+        })
+        .await?;
         let daemon = lab.database.daemon_pool(1).await?;
         let mut connection = daemon.acquire().await?;
         let hosts = ["localhost".to_owned(), "conference.localhost".to_owned()];
