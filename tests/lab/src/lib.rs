@@ -1,4 +1,4 @@
-//! A laboratory for ephemerd's tests, its demo and its bench: private servers on loopback, raw XMPP clients, and a checker
+//! A laboratory for ephemerd's tests, its demo and its bench: private servers on loopback, raw XMPP clients and components, and a checker
 //! that judges by what those servers show, never by what ephemerd says of itself.
 //!
 //! It never depends on `ephemerd`: what it knows of the daemon is its command line, its configuration file and its HTTP pages.

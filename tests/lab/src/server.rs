@@ -19,6 +19,8 @@ pub struct Endpoints {
     pub component_jid: String,
     /// The component's secret.
     pub component_secret: String,
+    /// Another component's JID, which has the same secret and no business with the daemon.
+    pub other_component: String,
     /// The password of every account.
     pub password: String,
 }

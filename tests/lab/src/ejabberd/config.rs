@@ -111,8 +111,11 @@ listen:
     ip: \"127.0.0.1\"
     module: ejabberd_service
     access: c2s
+    global_routes: false
     hosts:
       {component}:
+        password: {secret:?}
+      {other}:
         password: {secret:?}
 access_rules:
   c2s:
@@ -130,6 +133,7 @@ shaper_rules:
             clients = endpoints.clients.port(),
             components = endpoints.components.port(),
             component = endpoints.component_jid,
+            other = endpoints.other_component,
             secret = endpoints.component_secret,
         );
         if self.schema == Schema::MultiHost {

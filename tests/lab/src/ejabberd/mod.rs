@@ -33,7 +33,7 @@ const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
 
 /// A private ejabberd of Debian's package on loopback, ended and removed when dropped.
 ///
-/// It serves `localhost`, rooms at `conference.localhost` and the component `ephemerd.localhost`. It runs as a lone Erlang
+/// It serves `localhost`, rooms at `conference.localhost` and the components `ephemerd.localhost` and `other.localhost`. It runs as a lone Erlang
 /// node without a name: no epmd, no distribution, one process with one pid.
 pub struct Ejabberd {
     endpoints: Endpoints,
@@ -193,6 +193,7 @@ fn endpoints() -> Result<Endpoints> {
         clients: free_address()?,
         components: free_address()?,
         component_jid: "ephemerd.localhost".to_owned(),
+        other_component: "other.localhost".to_owned(),
         component_secret: format!("{:016x}", rand::rng().random::<u64>()),
         password: format!("{:016x}", rand::rng().random::<u64>()),
     })

@@ -118,6 +118,7 @@ impl ProsodyConfig {
 
     fn hosts(&self, endpoints: &Endpoints) -> String {
         let modules: String = self.modules.iter().map(|name| format!("{name:?}; ")).collect();
+        let secret = &endpoints.component_secret;
         format!(
             "VirtualHost {:?}\n\
              \tmodules_enabled = {{ {modules}}}\n\
@@ -127,8 +128,10 @@ impl ProsodyConfig {
              \tmuc_room_default_persistent = true\n\
              \tmuc_log_by_default = true; muc_log_expires_after = \"never\"\n\
              Component {:?}\n\
-             \tcomponent_secret = {:?}\n",
-            endpoints.domain, endpoints.rooms, endpoints.component_jid, endpoints.component_secret
+             \tcomponent_secret = {secret:?}\n\
+             Component {:?}\n\
+             \tcomponent_secret = {secret:?}\n",
+            endpoints.domain, endpoints.rooms, endpoints.component_jid, endpoints.other_component
         )
     }
 }

@@ -27,7 +27,7 @@ const PROGRAM: &str = "/usr/bin/prosody";
 
 /// A private Prosody of Debian's package on loopback, ended and removed when dropped.
 ///
-/// It serves `localhost`, rooms at `conference.localhost` and the component `ephemerd.localhost`.
+/// It serves `localhost`, rooms at `conference.localhost` and the components `ephemerd.localhost` and `other.localhost`.
 pub struct Prosody {
     endpoints: Endpoints,
     user: Option<User>,
@@ -182,6 +182,7 @@ fn endpoints() -> Result<Endpoints> {
         clients: free_address()?,
         components: free_address()?,
         component_jid: "ephemerd.localhost".to_owned(),
+        other_component: "other.localhost".to_owned(),
         component_secret: format!("{:016x}", rand::rng().random::<u64>()),
         password: format!("{:016x}", rand::rng().random::<u64>()),
     })

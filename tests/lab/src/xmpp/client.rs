@@ -1,18 +1,14 @@
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use tokio::time::Instant;
 
 use super::element::escape;
+use super::mailbox::Mailbox;
 use super::stream::{Stanza, Stream};
 use crate::server::Endpoints;
-use crate::wait::{PATIENCE, timed_out};
+use crate::wait::PATIENCE;
 use crate::{LabError, Result};
-
-/// Stanzas that came while another was awaited; more than that and the test has a fault.
-const MAX_INBOX: usize = 100_000;
 
 const NS_CLIENT: &str = "jabber:client";
 const NS_SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
@@ -23,10 +19,8 @@ const NS_MUC_OWNER: &str = "http://jabber.org/protocol/muc#owner";
 
 /// An XMPP client that says only what it is told to. Nothing reads the socket between calls.
 pub struct Client {
-    stream: Stream,
-    inbox: VecDeque<Stanza>,
+    mailbox: Mailbox,
     jid: String,
-    next_id: u32,
 }
 
 /// What a room said at joining.
@@ -52,7 +46,7 @@ impl Client {
         }
         stream.restart(NS_CLIENT, domain, PATIENCE).await?;
         stream.receive(PATIENCE).await?; // features
-        let mut client = Self { stream, inbox: VecDeque::new(), jid: String::new(), next_id: 0 };
+        let mut client = Self { mailbox: Mailbox::new(stream), jid: String::new() };
         let resource = escape(resource);
         let bind = format!("<bind xmlns='{NS_BIND}'><resource>{resource}</resource></bind>");
         let bound = client.iq("set", None, &bind).await?;
@@ -73,7 +67,7 @@ impl Client {
 
     /// Sends this text as it is, whether it is XML or not.
     pub async fn send(&mut self, xml: &str) -> Result<()> {
-        self.stream.send(xml).await
+        self.mailbox.stream.send(xml).await
     }
 
     /// Becomes available: the server hands out offline messages and delivers new ones.
@@ -101,10 +95,7 @@ impl Client {
 
     /// The next stanza, of those that came before or from the server.
     pub async fn receive(&mut self, within: Duration) -> Result<Stanza> {
-        match self.inbox.pop_front() {
-            Some(stanza) => Ok(stanza),
-            None => self.stream.receive(within).await,
-        }
+        self.mailbox.receive(within).await
     }
 
     /// The first stanza for which this holds; others stay for later calls.
@@ -112,26 +103,9 @@ impl Client {
         &mut self,
         what: &str,
         within: Duration,
-        mut holds: impl FnMut(&Stanza) -> bool,
+        holds: impl FnMut(&Stanza) -> bool,
     ) -> Result<Stanza> {
-        if let Some(index) = self.inbox.iter().position(&mut holds) {
-            return self.inbox.remove(index).ok_or_else(|| LabError::new("the inbox changed"));
-        }
-        let deadline = Instant::now() + within;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let stanza = match self.stream.receive(left).await {
-                Err(LabError::TimedOut { .. }) => return Err(timed_out(what, within)),
-                answer => answer?,
-            };
-            if holds(&stanza) {
-                return Ok(stanza);
-            }
-            if self.inbox.len() >= MAX_INBOX {
-                return Err(LabError::new(format!("too many stanzas came before {what}")));
-            }
-            self.inbox.push_back(stanza);
-        }
+        self.mailbox.wait_for(what, within, holds).await
     }
 
     /// Waits for a message with this body.
@@ -141,20 +115,14 @@ impl Client {
     }
 
     /// Takes out of the inbox what this holds for; reads nothing.
-    pub fn take(&mut self, mut holds: impl FnMut(&Stanza) -> bool) -> Vec<Stanza> {
-        let (taken, kept) = self.inbox.drain(..).partition(|it| holds(it));
-        self.inbox = kept;
-        Vec::from(taken)
+    pub fn take(&mut self, holds: impl FnMut(&Stanza) -> bool) -> Vec<Stanza> {
+        self.mailbox.take(holds)
     }
 
     /// Asks (`get` or `set`) and waits for the answer. An error answer is `LabError::Stanza`.
     pub async fn iq(&mut self, kind: &str, to: Option<&str>, payload: &str) -> Result<Stanza> {
-        let id = self.new_id();
         let to = to.map(|to| format!(" to='{}'", escape(to))).unwrap_or_default();
-        self.send(&format!("<iq type='{kind}' id='{id}'{to}>{payload}</iq>")).await?;
-        let is_answer = |it: &Stanza| it.name == "iq" && it.attribute("id") == Some(&id);
-        let answer = self.wait_for("the answer to an iq", PATIENCE, is_answer).await?;
-        answer.error().map_or(Ok(answer), Err)
+        self.mailbox.iq(kind, &to, payload, None).await
     }
 
     /// Waits until the server has worked through all that was sent before: it handles a client's stanzas in order.
@@ -190,15 +158,12 @@ impl Client {
     }
 
     /// Says goodbye and waits for the server to close.
-    pub async fn close(mut self) -> Result<()> {
-        self.send("</stream:stream>").await?;
-        while self.stream.receive(PATIENCE).await.is_ok() {}
-        Ok(())
+    pub async fn close(self) -> Result<()> {
+        self.mailbox.close().await
     }
 
     pub(super) fn new_id(&mut self) -> String {
-        self.next_id += 1;
-        format!("lab-{}", self.next_id)
+        self.mailbox.new_id()
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::component::NS_COMPONENT;
 use super::element::{Element, TreeBuilder, new_parser, start_tag};
 use crate::error::Context as _;
 use crate::wait::timed_out;
@@ -33,7 +34,7 @@ impl std::ops::Deref for Stanza {
 }
 
 enum Item {
-    Header,
+    Header(Element),
     Stanza(Stanza),
     End,
 }
@@ -44,6 +45,7 @@ pub(super) struct Stream {
     parser: Parser,
     tree: TreeBuilder,
     header_read: bool,
+    id: String,
     /// Bytes of the stanza that is being read.
     raw: Vec<u8>,
     /// Bytes received and not yet given to the parser.
@@ -67,6 +69,7 @@ impl Stream {
             parser: new_parser(),
             tree: TreeBuilder::default(),
             header_read: false,
+            id: String::new(),
             raw: Vec::new(),
             ahead: Vec::new(),
         };
@@ -84,15 +87,25 @@ impl Stream {
         self.parser = new_parser();
         self.header_read = false;
         self.raw.clear();
+        // Components have no stream features (XEP-0114).
+        let version = if namespace == NS_COMPONENT { "" } else { " version='1.0'" };
         self.send(&format!(
             "<?xml version='1.0'?><stream:stream xmlns='{namespace}' \
-             xmlns:stream='{NS_STREAM}' to='{to}' version='1.0'>"
+             xmlns:stream='{NS_STREAM}' to='{to}'{version}>"
         ))
         .await?;
         match self.next(within).await? {
-            Item::Header => Ok(()),
+            Item::Header(header) => {
+                self.id = header.attribute("id").unwrap_or_default().to_owned();
+                Ok(())
+            }
             Item::Stanza(_) | Item::End => Err(LabError::new("no stream header")),
         }
+    }
+
+    /// The id that the server gave to this stream.
+    pub(super) fn id(&self) -> &str {
+        &self.id
     }
 
     /// Sends this text as it is.
@@ -107,7 +120,7 @@ impl Stream {
                 Err(LabError::new(format!("stream error: {}", stanza.xml)))
             }
             Item::Stanza(stanza) => Ok(stanza),
-            Item::Header | Item::End => Err(LabError::new("the server ended the stream")),
+            Item::Header(_) | Item::End => Err(LabError::new("the server ended the stream")),
         }
     }
 
@@ -143,7 +156,7 @@ impl Stream {
                 let header = start_tag(name, &attributes);
                 self.header_read = header.is(NS_STREAM, "stream");
                 self.raw.drain(..length);
-                Ok(Some(if self.header_read { Item::Header } else { Item::End }))
+                Ok(Some(if self.header_read { Item::Header(header) } else { Item::End }))
             }
             Event::EndElement(_) if between_stanzas => Ok(Some(Item::End)),
             Event::XmlDeclaration(..) | Event::Text(..) if between_stanzas => {

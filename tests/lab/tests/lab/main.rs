@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod checker;
 #[cfg(test)]
+mod component;
+#[cfg(test)]
 mod daemon;
 #[cfg(test)]
 mod database;
