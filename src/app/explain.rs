@@ -47,6 +47,8 @@ fn explainer(config: &Config) -> Explainer {
         rules: config.rules(),
         hosts: config.archive.hosts.clone(),
         keeps_placeholders: erase_mode(config) == Mode::Placeholder,
+        // ejabberd empties its queue by itself, at login.
+        deletes_from_queue: config.archive.kind == ArchiveKind::Prosody,
         placeholder_for: config.erase.placeholder_for,
     }
 }

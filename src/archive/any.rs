@@ -199,6 +199,22 @@ impl Archive {
         }
     }
 
+    /// Rows of this owner's queue whose text names an archive id: its copies are among them, and their
+    /// last stanza-id tells which they are. At most a hundred, the oldest first.
+    pub async fn queued_under(
+        &self,
+        connection: &mut PgConnection,
+        owner: (&str, &str),
+        archive_id: &str,
+    ) -> Result<Vec<Row>> {
+        match self {
+            Self::Prosody => prosody::queued_under(connection, owner, archive_id).await,
+            Self::Ejabberd(schema) => {
+                ejabberd::queued_under(connection, schema, owner, archive_id).await
+            }
+        }
+    }
+
     /// Which of these rows still stand, by position.
     pub async fn still_there(
         &self,

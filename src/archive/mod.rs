@@ -14,6 +14,9 @@ use crate::model::{Stamp, Store, Timestamp};
 /// The largest stanza that is read, in bytes. A larger one counts as unreadable.
 pub const MAX_STANZA_BYTES: i32 = 4 * 1024 * 1024;
 
+/// How many copies of one message are looked for in a queue: one is there, unless somebody forges.
+const MAX_COPIES: i64 = 100;
+
 /// The identity of an archived row: an erasing statement asserts all of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowKey {
@@ -31,6 +34,13 @@ pub struct RowKey {
     pub stamped_at: Timestamp,
     /// A digest of the row's words where the server's ids are not unique, else empty.
     pub digest: Vec<u8>,
+}
+
+impl RowKey {
+    /// What the ledger knows the row by: store, host, owner, archive id, digest.
+    pub fn name(&self) -> (Store, &str, &str, &str, &[u8]) {
+        (self.store, &self.host, &self.owner, &self.archive_id, &self.digest)
+    }
 }
 
 /// An archived row that the database's text search found.

@@ -32,7 +32,9 @@ impl Judgement {
 impl fmt::Display for Judgement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Goes(verdict) => write!(f, "goes {}", verdict.due_at)?,
+            Self::Goes(verdict) => {
+                write!(f, "goes {}", verdict.due_at.format("%Y-%m-%d %H:%M:%S UTC"))?;
+            }
             Self::Stays(_) => f.write_str("stays")?,
         }
         for (at, because) in self.because().iter().enumerate() {

@@ -24,10 +24,21 @@ pub struct Explanation {
     pub facts: Option<std::result::Result<Facts, Unreadable>>,
     /// What policy makes of it.
     pub judgement: Option<Judgement>,
-    /// Until when its row stands as a placeholder, once its words are gone.
-    pub placeholder_until: Option<Timestamp>,
+    /// What stands once its words are gone.
+    pub afterwards: Afterwards,
     /// Its host is listed, or not known; what is of another is never touched.
     pub listed: bool,
+}
+
+/// What stands of a message once its words are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Afterwards {
+    /// Nothing: its row goes with them.
+    Nothing,
+    /// A placeholder, up to this time.
+    Until(Timestamp),
+    /// A placeholder in the offline queue, which the server itself takes away at login.
+    UntilTaken,
 }
 
 /// What explaining needs to know.
@@ -39,6 +50,8 @@ pub struct Explainer {
     pub hosts: Vec<String>,
     /// Archived rows stay as placeholders for a while. Rows of the queue always do.
     pub keeps_placeholders: bool,
+    /// Placeholders in the queue are deleted by us; else by the server, at login.
+    pub deletes_from_queue: bool,
     /// How long a placeholder stands.
     pub placeholder_for: Duration,
 }
@@ -96,16 +109,21 @@ impl Explainer {
     ) -> Explanation {
         let readable = facts.as_ref().and_then(|facts| facts.as_ref().ok());
         let judgement = readable.map(|facts| policy::judge(facts, placement, &self.rules));
-        let stands = self.keeps_placeholders || placement.store == Store::Queue;
-        let placeholder_until = match &judgement {
-            Some(Judgement::Goes(verdict)) if stands => {
-                Some(policy::later(verdict.due_at, self.placeholder_for))
-            }
-            _ => None,
+        let afterwards = match &judgement {
+            Some(Judgement::Goes(verdict)) => self.afterwards(placement.store, verdict.due_at),
+            _ => Afterwards::Nothing,
         };
         let listed = host.is_none_or(|host| self.hosts.iter().any(|listed| listed == host));
         let store = placement.store;
-        Explanation { store, archived_at, facts, judgement, placeholder_until, listed }
+        Explanation { store, archived_at, facts, judgement, afterwards, listed }
+    }
+
+    fn afterwards(&self, store: Store, due_at: Timestamp) -> Afterwards {
+        match store {
+            Store::Queue if !self.deletes_from_queue => Afterwards::UntilTaken,
+            Store::Archive | Store::Room if !self.keeps_placeholders => Afterwards::Nothing,
+            _ => Afterwards::Until(policy::later(due_at, self.placeholder_for)),
+        }
     }
 
     /// Explains the live rows that this owner (host and local part) has under this id, and what the ledger says of them.
@@ -121,18 +139,36 @@ impl Explainer {
             .await
             .named("explain_now")?;
         let rows = archive.find(connection, owner, archive_id).await?;
-        let entries = ledger::entries_under(connection, owner, archive_id).await?;
-        let mut entries: Vec<Expiry> = entries.into_iter().map(|entry| entry.expiry).collect();
+        let copies = archive.queued_under(connection, owner, archive_id).await?;
+        let copies: Vec<Row> = copies.into_iter().filter(|it| is_copy(it, archive_id)).collect();
         let name = (Store::Archive, owner.0, owner.1, archive_id, &[][..]);
-        let undelivered = !ledger::undelivered(connection, &[name]).await?.is_empty();
+        let undelivered = copies.iter().any(|copy| self.holds_back(copy, now))
+            || !ledger::undelivered(connection, &[name]).await?.is_empty();
+        let rows: Vec<Row> = rows.into_iter().chain(copies).collect();
+        let names: Vec<ledger::Name<'_>> = rows.iter().map(|row| row.key.name()).collect();
+        let mut known = ledger::entries_of(connection, &names).await?;
+        let mut orphans = ledger::entries_under(connection, owner, archive_id).await?;
+        orphans.retain(|it| known.iter().all(|(_, entry)| entry.id != it.id));
         let mut live = Vec::new();
-        for row in rows {
-            let is_its = |it: &Expiry| it.store == row.key.store && it.digest == row.key.digest;
-            let at = entries.iter().position(is_its);
-            let entry = at.map(|at| entries.swap_remove(at));
-            live.push(self.live(&row, entry, undelivered, now));
+        for (position, row) in rows.iter().enumerate() {
+            let at = known.iter().position(|it| it.0 == position);
+            let entry = at.map(|at| known.swap_remove(at).1.expiry);
+            live.push(self.live(row, entry, undelivered, now));
         }
+        let entries = orphans.into_iter().map(|entry| entry.expiry).collect();
         Ok(Found { live, orphans: entries, pause: ledger::paused(connection).await? })
+    }
+
+    /// The ledger has this copy, or will have: what it is a copy of waits with it.
+    fn holds_back(&self, copy: &Row, now: Timestamp) -> bool {
+        let explanation = self.live(copy, None, false, now).explanation;
+        match (&explanation.judgement, &explanation.facts) {
+            (Some(Judgement::Goes(_)), _) => explanation.listed,
+            (Some(Judgement::Stays(because)), Some(Ok(facts))) => {
+                explanation.listed && policy::waits(Store::Queue, because, facts)
+            }
+            _ => false,
+        }
     }
 
     fn live(&self, row: &Row, entry: Option<Expiry>, undelivered: bool, now: Timestamp) -> Live {
@@ -149,4 +185,10 @@ impl Explainer {
         let explanation = self.judge(facts, &placement, Some(&key.host), key.stamped_at);
         Live { row_number: key.row_number, explanation, entry }
     }
+}
+
+/// The queue's row is a copy of what is archived under this id: its last stanza-id is the server's own.
+fn is_copy(row: &Row, archive_id: &str) -> bool {
+    let facts = row.xml.as_deref().and_then(|xml| stanza::read(xml).ok());
+    facts.and_then(|facts| facts.last_stanza_id).is_some_and(|id| id.id == archive_id)
 }

@@ -5,7 +5,7 @@ mod readiness;
 mod scan;
 mod status;
 
-pub use explain::{Explainer, Explanation, Found, Given, Live};
+pub use explain::{Afterwards, Explainer, Explanation, Found, Given, Live};
 pub use readiness::{Readiness, ReadinessReport};
 pub use scan::{Scan, ScanProgress, scan};
 pub use status::{Status, status};

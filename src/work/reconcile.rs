@@ -99,7 +99,7 @@ pub(super) async fn release(
 ) -> Result<()> {
     for ids in ids.chunks(ARCHIVE_ROWS_AT_ONCE) {
         let rows = archive.archive_rows(connection, ids).await?;
-        let names: Vec<Name<'_>> = rows.iter().map(|row| name(&row.key)).collect();
+        let names: Vec<Name<'_>> = rows.iter().map(|row| row.key.name()).collect();
         let mut changes = Vec::new();
         for (position, mut entry) in ledger::entries_of(connection, &names).await? {
             let held = entry.expiry.reason == Reason::Undelivered;
@@ -124,7 +124,7 @@ async fn reconcile_rows(
     reconciled: &mut Reconciled,
 ) -> Result<Vec<(String, String, String)>> {
     let reads: Vec<Read<'_>> = rows.iter().map(Read::of).collect();
-    let names: Vec<Name<'_>> = rows.iter().map(|row| name(&row.key)).collect();
+    let names: Vec<Name<'_>> = rows.iter().map(|row| row.key.name()).collect();
     let entries: HashMap<usize, Entry> =
         ledger::entries_of(connection, &names).await?.into_iter().collect();
     let undelivered: HashSet<usize> =
@@ -228,10 +228,6 @@ async fn record(
         ledger::forget(connection, &vanished).await?;
     }
     Ok(copies)
-}
-
-fn name(key: &RowKey) -> Name<'_> {
-    (key.store, &key.host, &key.owner, &key.archive_id, &key.digest)
 }
 
 fn identity(key: &RowKey) -> (i64, Vec<u8>) {

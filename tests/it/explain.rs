@@ -1,6 +1,7 @@
 //! `explain` says what the daemon would do, and why.
 
 use ephemerd_lab::daemon::command_with_input;
+use ephemerd_lab::ejabberd::{EjabberdConfig, Schema};
 use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::{DaemonConfig, Lab, Result};
 
@@ -128,6 +129,7 @@ async fn a_live_row_is_explained_with_its_entry() -> Result<()> {
     assert!(text.ends_with(" UTC, by reason of timer\n"), "{text}");
     let text = printed(&config, &explain("rosa@localhost", "waiting")).await?;
     assert!(text.ends_with(" UTC, by reason of undelivered\n"), "{text}");
+    assert!(text.starts_with("archive, row 3, ") && text.contains("\nqueue, row 4, "), "{text}");
     let text = printed(&config, &explain("peter@localhost", "gone")).await?;
     assert!(text.contains("\n  stays: it is a placeholder: its words are gone\n"), "{text}");
     assert!(text.contains("\n  ledger: a placeholder, whose row goes 20"), "{text}");
@@ -153,5 +155,70 @@ async fn a_live_row_is_explained_with_its_entry() -> Result<()> {
         "{}",
         output.stderr
     );
+    Ok(())
+}
+
+/// A message that waits in ejabberd's queue is asked for by its archive id, as MAM shows it, and both its rows are
+/// explained: before the ledger knows them, while they wait, and once their words are gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_in_ejabberds_queue_is_explained_with_its_message() -> Result<()> {
+    for schema in [Schema::Classic, Schema::MultiHost] {
+        let lab = Lab::ejabberd(&EjabberdConfig { schema, ..EjabberdConfig::default() }).await?;
+        let pool = lab.database.superuser();
+        let config =
+            lab.daemon_config().set("offline.undelivered_for", "1h").set("erase.backlog", "erase");
+        lab.client("otto").await?.close().await?;
+        let mut peter = lab.online("peter").await?;
+        for word in ["plain", "marked"] {
+            let timer = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/>";
+            let extra = if word == "marked" { timer } else { "" };
+            peter.chat("otto@localhost", word, extra).await?;
+        }
+        peter.sync().await?;
+        let id = "SELECT timestamp FROM archive WHERE username = 'otto' AND txt = $1";
+        let id = async |word: &str| -> Result<String> {
+            let id: i64 = sqlx::query_scalar(id).bind(word).fetch_one(pool).await?;
+            Ok(id.to_string())
+        };
+        let (plain, marked) = (id("plain").await?, id("marked").await?);
+        let explain = |id: &str| -> Vec<String> {
+            ["explain", "--owner", "otto@localhost", "--id", id].map(str::to_owned).into()
+        };
+        let asked = async |id: &str, more: &[&str]| -> Result<String> {
+            let args = explain(id);
+            printed(&config, &[&args.iter().map(String::as_str).collect::<Vec<_>>(), more].concat())
+                .await
+        };
+        printed(&config, &["migrate"]).await?;
+        let unknown = asked(&marked, &[]).await?;
+        let waits = "a timer of 60 s; nobody has received it yet, which adds 1h";
+        assert_eq!(unknown.matches(waits).count(), 2, "{unknown}");
+        assert_eq!(unknown.matches("\n  ledger: nothing yet; ").count(), 2, "{unknown}");
+        assert!(unknown.contains("; kept as a placeholder until its owner takes the queue\n"));
+        let stays = asked(&plain, &[]).await?;
+        assert_eq!(stays.matches("\n  stays: neither a timer nor").count(), 2, "{stays}");
+
+        let daemon = start(&config).await?;
+        wait_for_number(pool, "SELECT count(*) FROM ephemerd.expiries", 3).await?;
+        assert!(daemon.terminate().await?.success());
+        let known = asked(&marked, &[]).await?;
+        let lines: Vec<&str> = known.lines().collect();
+        assert!(lines[0].starts_with("archive, row ") && lines[4].starts_with("queue, row "));
+        assert_eq!(known.matches(waits).count(), 2, "{known}");
+        assert_eq!(known.matches(" UTC, by reason of undelivered\n").count(), 2, "{known}");
+        assert!(!known.contains("differs"), "{known}");
+        let alone = asked(&marked, &["--store", "queue"]).await?;
+        assert_eq!(alone, lines[4..].join("\n") + "\n");
+
+        sqlx::query("UPDATE ephemerd.expiries SET due_at = now()").execute(pool).await?;
+        let daemon = start(&config).await?;
+        wait_for_number(pool, "SELECT count(*) FROM spool WHERE xml LIKE '%urn:ephemerd:0%'", 1)
+            .await?;
+        assert!(daemon.terminate().await?.success());
+        let gone = asked(&marked, &[]).await?;
+        assert!(gone.starts_with("queue, row "), "the archive's row is deleted: {gone}");
+        assert!(gone.contains("\n  stays: it is a placeholder: its words are gone\n"), "{gone}");
+        assert!(gone.ends_with("\n  ledger: nothing, as it should be\n"), "{gone}");
+    }
     Ok(())
 }

@@ -15,7 +15,7 @@ pub use archive::{archive_rows, candidates, find, horizon, span_end};
 pub use erase::{blank, blank_queued, delete};
 pub use probe::{Found, probe, unlisted_hosts};
 pub use schema::Schema;
-pub use spool::{candidates as queued_candidates, horizon as queue_horizon};
+pub use spool::{candidates as queued_candidates, horizon as queue_horizon, queued_under};
 
 use sqlx::PgConnection;
 

@@ -4,7 +4,7 @@ use sqlx::{FromRow, PgConnection};
 
 use super::{Schema, stamp};
 use crate::{
-    archive::{Horizon, MAX_STANZA_BYTES, Row, RowKey, position},
+    archive::{Horizon, MAX_COPIES, MAX_STANZA_BYTES, Row, RowKey, position},
     database::{Named, Result},
     model::{Stamp, Store, Timestamp},
     stanza,
@@ -58,6 +58,33 @@ pub async fn candidates(
     .fetch_all(connection)
     .await
     .named("spool_candidates")?;
+    Ok(found.into_iter().map(StoredRow::read).collect())
+}
+
+/// The rows of this owner's queue whose text names this archive id, the oldest first.
+pub async fn queued_under(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    (host, owner): (&str, &str),
+    archive_id: &str,
+) -> Result<Vec<Row>> {
+    let found: Vec<StoredRow> = sqlx::query_as(schema.sql(
+        "-- spool_queued_under
+         SELECT {host} AS server_host, a.username, a.seq::bigint, a.xml,
+                a.created_at AT TIME ZONE 'UTC' AS stamped_at, {digest} AS digest
+           FROM spool AS a
+          WHERE {host} = $1 AND a.username = $2
+            AND octet_length(a.xml) <= $4 AND strpos(a.xml, $3) > 0
+          ORDER BY a.seq LIMIT $5",
+    ))
+    .bind(host)
+    .bind(owner)
+    .bind(archive_id)
+    .bind(MAX_STANZA_BYTES)
+    .bind(MAX_COPIES)
+    .fetch_all(connection)
+    .await
+    .named("spool_queued_under")?;
     Ok(found.into_iter().map(StoredRow::read).collect())
 }
 

@@ -2,7 +2,7 @@ use sqlx::PgConnection;
 
 use super::read::StoredRow;
 use crate::{
-    archive::{MAX_STANZA_BYTES, Row},
+    archive::{MAX_COPIES, MAX_STANZA_BYTES, Row},
     database::{Named, Result},
 };
 
@@ -25,6 +25,32 @@ pub async fn find(
     .bind(owner)
     .bind(archive_id)
     .bind(MAX_STANZA_BYTES)
+    .fetch_all(connection)
+    .await
+    .named(NAME)?;
+    found.into_iter().map(|row| row.read(NAME)).collect()
+}
+
+/// The rows of this owner's queue whose text names this archive id, the oldest first.
+pub async fn queued_under(
+    connection: &mut PgConnection,
+    (host, owner): (&str, &str),
+    archive_id: &str,
+) -> Result<Vec<Row>> {
+    const NAME: &str = "prosody_queued_under";
+    let found: Vec<StoredRow> = sqlx::query_as(
+        r#"-- prosody_queued_under
+        SELECT sort_id::bigint, host, "user", store, key, "when", value
+          FROM prosodyarchive
+         WHERE host = $1 AND "user" = $2 AND store = 'offline'
+           AND octet_length(value) <= $4 AND strpos(value, $3) > 0
+         ORDER BY sort_id LIMIT $5"#,
+    )
+    .bind(host)
+    .bind(owner)
+    .bind(archive_id)
+    .bind(MAX_STANZA_BYTES)
+    .bind(MAX_COPIES)
     .fetch_all(connection)
     .await
     .named(NAME)?;

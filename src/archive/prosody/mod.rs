@@ -10,7 +10,7 @@ mod probe;
 mod read;
 
 pub use erase::{blank, delete};
-pub use find::find;
+pub use find::{find, queued_under};
 pub use hosts::absent_hosts;
 pub use probe::probe;
 pub use read::{

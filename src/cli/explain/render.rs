@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::show;
 use crate::ledger::{Expiry, Pause, Phase};
 use crate::model::{Facts, Judgement};
-use crate::ops::{Explanation, Found, Live};
+use crate::ops::{Afterwards, Explanation, Found, Live};
 
 /// A stanza that was looked up nowhere.
 pub(super) fn given(explanation: &Explanation) -> String {
@@ -52,9 +52,14 @@ fn verdict(explanation: &Explanation) -> String {
             return "stays: it is larger than ephemerd reads, so it is left alone".to_owned();
         }
     };
-    match explanation.placeholder_until {
-        Some(until) => format!("{judgement}; kept as a placeholder until {}", show::time(until)),
-        None => judgement.to_string(),
+    match explanation.afterwards {
+        Afterwards::Nothing => judgement.to_string(),
+        Afterwards::Until(until) => {
+            format!("{judgement}; kept as a placeholder until {}", show::time(until))
+        }
+        Afterwards::UntilTaken => {
+            format!("{judgement}; kept as a placeholder until its owner takes the queue")
+        }
     }
 }
 
@@ -123,6 +128,10 @@ pub(super) fn json(explanation: &Explanation) -> Value {
         Some(Judgement::Stays(_)) => ("stays", None, None),
         Some(Judgement::Goes(it)) => ("goes", Some(it.due_at), Some(it.reason.as_str())),
     };
+    let placeholder_until = match explanation.afterwards {
+        Afterwards::Until(until) => Some(until),
+        Afterwards::Nothing | Afterwards::UntilTaken => None,
+    };
     let because: Vec<String> = explanation
         .judgement
         .iter()
@@ -141,7 +150,7 @@ pub(super) fn json(explanation: &Explanation) -> Value {
         "due_at": due_at.map(show::json_time),
         "reason": reason,
         "because": because,
-        "placeholder_until": explanation.placeholder_until.map(show::json_time),
+        "placeholder_until": placeholder_until.map(show::json_time),
         "found": facts,
         "unreadable": unreadable,
     })
