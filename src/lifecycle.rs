@@ -2,7 +2,7 @@
 //!
 //! The first SIGTERM or SIGINT, or the end of any task, cancels the soft token: tasks finish what they
 //! hold and return. A second signal, or the time-out, cancels the hard token: tasks drop what they
-//! hold. Who still runs after that is abandoned, and named.
+//! hold. Who still runs after that is abandoned, and named. SIGHUP is heard apart and stops nothing.
 
 use std::collections::HashMap;
 use std::io;
@@ -199,6 +199,36 @@ async fn tick(watchdog: &mut Option<Interval>) {
         }
         None => std::future::pending().await,
     }
+}
+
+/// SIGHUP: the configuration is to be read anew. From here on it does not end the process.
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Begins to listen.
+    pub fn new() -> io::Result<Self> {
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Waits for the next. Several that came since the last one count as one.
+    pub async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// Tells systemd that the configuration is being read anew, for `systemctl reload` to wait for.
+pub fn reload_begins() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "the time is not known"),
+    }
+}
+
+/// Tells systemd that we go on by what was read.
+pub fn reload_ends() {
+    notify(&[NotifyState::Ready]);
 }
 
 /// Does nothing where there is no systemd.

@@ -89,6 +89,8 @@ metrics! {
     database_errors: IntCounter = "ephemerd_database_errors_total";
     /// 1 when the configuration was last read without a fault.
     config_last_reload_successful: IntGauge = "ephemerd_config_last_reload_successful";
+    /// Times that a running daemon read its configuration anew.
+    config_reloads: ByResult = "ephemerd_config_reloads_total";
     /// Always 1; the labels tell what is running.
     build_info: BuildInfo = "ephemerd_build_info";
 }
@@ -143,6 +145,28 @@ impl FailureCause {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Locked => "locked",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// How a reading of the configuration ended. The label `result`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reload {
+    /// It was taken up.
+    Done,
+    /// It has a fault, and nothing changed.
+    Refused,
+}
+
+impl Reload {
+    /// All results.
+    pub const ALL: [Self; 2] = [Self::Done, Self::Refused];
+
+    /// The name in labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
             Self::Refused => "refused",
         }
     }
@@ -237,6 +261,10 @@ labelled!(
     /// A counter by action.
     ByAction { action: Repair }
 );
+labelled!(
+    /// A counter by result.
+    ByResult { result: Reload }
+);
 
 impl ByStoreOutcome {
     fn touch_all(&self) {
@@ -272,6 +300,14 @@ impl ByCause {
     fn touch_all(&self) {
         for cause in FailureCause::ALL {
             self.of(cause);
+        }
+    }
+}
+
+impl ByResult {
+    fn touch_all(&self) {
+        for result in Reload::ALL {
+            self.of(result);
         }
     }
 }

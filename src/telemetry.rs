@@ -10,14 +10,20 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Subscriber, subscriber::SetGlobalDefaultError};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::{self, MakeWriter};
-use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::layer::{Layer, Layered, SubscriberExt as _};
 use tracing_subscriber::{Registry, reload};
 
 use crate::config::{LogConfig, LogFormat, LogLevel};
 
+type Filter = reload::Layer<Targets, Registry>;
+type Filtered = Layered<Filter, Registry>;
+type Lines = Box<dyn Layer<Filtered> + Send + Sync>;
+
 /// The handle of a log that has begun.
 pub struct Telemetry {
     filter: reload::Handle<Targets, Registry>,
+    lines: reload::Handle<Lines, Filtered>,
+    write: Box<dyn Fn(LogFormat) -> Lines + Send + Sync>,
 }
 
 impl Telemetry {
@@ -30,9 +36,14 @@ impl Telemetry {
         Ok(telemetry)
     }
 
-    /// Changes the level of our own lines.
-    pub fn set_level(&self, level: LogLevel) -> Result<(), reload::Error> {
-        self.filter.reload(targets(level))
+    /// Goes on as it says, with the next line.
+    pub fn change(&self, log: &LogConfig) {
+        let changed = self.filter.reload(targets(log.level));
+        let changed = changed.and_then(|()| self.lines.reload((self.write)(log.format)));
+        // It fails where the log has ended: then nobody reads this either.
+        if let Err(error) = changed {
+            tracing::error!(%error, "the log cannot change");
+        }
     }
 }
 
@@ -42,15 +53,20 @@ fn build<W>(
     writer: W,
 ) -> (impl Subscriber + Send + Sync + use<W>, Telemetry)
 where
-    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+    W: for<'w> MakeWriter<'w> + Clone + Send + Sync + 'static,
 {
-    let (filter, handle) = reload::Layer::new(targets(log.level));
-    let lines = fmt::layer().with_writer(writer).with_ansi(colours);
-    let lines = match log.format {
-        LogFormat::Human => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    let write = move |format| {
+        let lines = fmt::layer().with_writer(writer.clone()).with_ansi(colours);
+        match format {
+            LogFormat::Human => lines.boxed(),
+            LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        }
     };
-    (tracing_subscriber::registry().with(filter).with(lines), Telemetry { filter: handle })
+    let (filter, filter_handle) = reload::Layer::new(targets(log.level));
+    let (lines, lines_handle) = reload::Layer::new(write(log.format));
+    let telemetry =
+        Telemetry { filter: filter_handle, lines: lines_handle, write: Box::new(write) };
+    (tracing_subscriber::registry().with(filter).with(lines), telemetry)
 }
 
 fn targets(level: LogLevel) -> Targets {
@@ -120,16 +136,21 @@ mod tests {
     }
 
     #[test]
-    fn the_level_can_change_while_running() {
+    fn level_and_format_can_change_while_running() {
         let log = LogConfig { level: LogLevel::Error, format: LogFormat::Human };
         let text = logged(log, |telemetry| {
             tracing::info!(target: "ephemerd", "before");
             tracing::warn!(target: "hyper", "their warning");
-            telemetry.set_level(LogLevel::Info).unwrap();
-            tracing::info!(target: "ephemerd", "after");
+            telemetry.change(&LogConfig { level: LogLevel::Info, format: LogFormat::Human });
+            tracing::info!(target: "ephemerd", rows = 3, "after");
+            telemetry.change(&LogConfig { level: LogLevel::Info, format: LogFormat::Json });
+            tracing::info!(target: "ephemerd", rows = 4, "and then");
         });
         assert!(!text.contains("before") && !text.contains("their warning"), "{text}");
-        assert!(text.contains("after"), "{text}");
+        let [human, json] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+        assert!(human.ends_with(" INFO ephemerd: after rows=3"), "{text}");
+        let json: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!((&json["message"], &json["rows"]), (&"and then".into(), &4.into()));
     }
 
     #[test]

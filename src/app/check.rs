@@ -2,7 +2,7 @@
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::{archive_kind, daemon};
+use super::{archive_kind, settings};
 use crate::{
     archive::{self, Probed},
     component,
@@ -22,7 +22,7 @@ pub async fn check(config: &Config) -> Vec<Finding> {
         findings.extend(schemas(&mut connection, config).await);
         let _ = connection.close().await;
     }
-    findings.extend(component::probe(&daemon::component(config)).await);
+    findings.extend(component::probe(&settings::component(config)).await);
     findings
 }
 

@@ -1,6 +1,7 @@
 //! `ephemerd run`: builds the workers, joins them, and sees them through to their end.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -10,22 +11,27 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Error, bring_up_to_date, erase_mode, open_archive, pooled, sweep::sweep_settings};
+use super::{
+    Error, bring_up_to_date, open_archive, pooled,
+    reload::Reloader,
+    settings::{self, Told, component},
+};
 use crate::{
     archive::Archive,
     component,
-    config::{BacklogRule, Config},
+    config::Config,
     database::{Named, Settings},
     http,
-    lifecycle::{ExitReason, Lifecycle, TaskError},
+    lifecycle::{ExitReason, Hangups, Lifecycle, TaskError},
     metrics::Metrics,
     model::{Clock, Level, SystemClock},
     ops::Readiness,
+    telemetry::Telemetry,
     work::{
-        backlog,
-        erase::{self, Eraser},
+        Changing, backlog,
+        erase::Eraser,
         gauges,
-        inspect::{self, Inspector, Standing},
+        inspect::{Inspector, Standing},
         leader::{self, Leader},
         sweep::Sweeper,
         wake::{self, Wake},
@@ -36,15 +42,19 @@ use crate::{
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// How `run` was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunOptions {
     /// Bring the schema up to date first.
     pub migrate: bool,
+    /// The configuration file that was named: it is read anew at SIGHUP.
+    pub file: Option<PathBuf>,
+    /// The log, which a new configuration may change.
+    pub telemetry: Telemetry,
 }
 
 /// Runs until a signal or a failure. What is down only delays it; what is wrong ends it.
 pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Error> {
     let mut lifecycle = Lifecycle::new().map_err(|error| Error::Signals(error.kind()))?;
+    let hangups = Hangups::new().map_err(|error| Error::Signals(error.kind()))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Arc::new(Metrics::new());
     metrics.config_last_reload_successful.set(1);
@@ -71,13 +81,20 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
         connect_while_leading(component(&config), Arc::clone(&metrics), leading, lifecycle.soft());
     lifecycle.spawn("component", endless(connection));
 
-    let workers = Workers { config, pool, metrics, clock, readiness, stop: lifecycle.soft() };
+    let RunOptions { migrate, file, telemetry } = options;
+    let (tell, told) = settings::channels(&config);
+    let reloader =
+        Reloader { file, telemetry, in_force: config.clone(), tell, metrics: Arc::clone(&metrics) };
+    lifecycle.spawn("reload", endless(reloader.run(hangups, lifecycle.soft())));
+
+    let stop = lifecycle.soft();
+    let workers = Workers { config, told, pool, metrics, clock, readiness, stop };
     let fatal = Arc::new(Mutex::new(None));
     let told = Arc::clone(&fatal);
     let hard = lifecycle.hard();
     lifecycle.spawn("workers", async move {
         // Dropped at the hard stop: the database takes back what was not committed.
-        let outcome = hard.run_until_cancelled(workers.run(options)).await.unwrap_or(Ok(()));
+        let outcome = hard.run_until_cancelled(workers.run(migrate)).await.unwrap_or(Ok(()));
         outcome.map_err(|error| {
             let text = error.to_string();
             *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
@@ -118,19 +135,11 @@ async fn connect_while_leading(
     }
 }
 
-/// What the configuration says to the component.
-pub(super) fn component(config: &Config) -> component::Settings {
-    component::Settings {
-        jid: config.component.jid.clone(),
-        server: config.component.server.clone(),
-        secret: config.component.secret.clone(),
-        timing: component::Timing::default(),
-    }
-}
-
 /// Everything that needs the database.
 struct Workers {
+    /// As it was at the start: what is taken from here needs a restart to change.
     config: Config,
+    told: Told,
     pool: PgPool,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
@@ -139,45 +148,49 @@ struct Workers {
 }
 
 impl Workers {
-    async fn run(self, options: RunOptions) -> Result<(), Error> {
-        let Some(archive) = self.wait_for_database(options).await? else {
+    async fn run(self, migrate: bool) -> Result<(), Error> {
+        let Some(archive) = self.wait_for_database(migrate).await? else {
             return Ok(());
         };
         let bell = Arc::new(Wake::default());
         let (standing, stands) = watch::channel(Standing { caught_up: None, reachable: true });
         let (sweeping, sweeps) = watch::channel(false);
+        let (inspect, sweep) = (Changing::new(self.told.inspect), Changing::new(self.told.sweep));
+        // The sweep goes by other rules once the tail does: what that recorded before, it then corrects.
+        let (judging, judged) = watch::channel(inspect.rules.clone());
+        // And nothing is released before nothing is held any more.
+        let (holding, holds) = watch::channel(sweep.hold_backlog);
         let eraser = Eraser::new(
             self.pool.clone(),
             archive.clone(),
-            self.erase_settings(),
+            Changing::new(self.told.erase),
             Arc::clone(&self.metrics),
             Arc::clone(&bell),
         );
         let inspector = Inspector::new(
             self.pool.clone(),
             archive.clone(),
-            self.inspect_settings(),
+            inspect,
             Arc::clone(&self.metrics),
-            standing,
+            (standing, judging),
         );
         let sweeper = Sweeper::new(
             self.pool.clone(),
             archive,
-            sweep_settings(&self.config),
+            sweep,
+            Changing::new(judged),
             Arc::clone(&self.metrics),
         );
         let stop = || self.stop.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(inspector.run(stop()));
         tasks.spawn(eraser.run(stop()));
-        tasks.spawn(sweeper.run(sweeping, stop()));
+        tasks.spawn(sweeper.run((sweeping, holding), stop()));
         tasks.spawn(wake::listen(self.pool.clone(), bell, Arc::clone(&self.metrics), stop()));
         let (hosts, metrics) = (self.config.archive.hosts.clone(), Arc::clone(&self.metrics));
         tasks.spawn(gauges::run(self.pool.clone(), hosts, metrics, stop()));
-        if self.config.erase.backlog == BacklogRule::Erase {
-            let metrics = Arc::clone(&self.metrics);
-            tasks.spawn(release_backlog(self.pool.clone(), metrics, stop()));
-        }
+        let metrics = Arc::clone(&self.metrics);
+        tasks.spawn(release_backlog(self.pool.clone(), metrics, holds, stop()));
         tasks.spawn(tell_readiness(self.readiness, self.clock, stands, sweeps, stop()));
         // Whichever ends first ends all: none may be missing unnoticed.
         while let Some(ended) = tasks.join_next().await {
@@ -189,11 +202,11 @@ impl Workers {
     }
 
     /// Waits until the database is there and as it must be. `None` when stopped meanwhile.
-    async fn wait_for_database(&self, options: RunOptions) -> Result<Option<Archive>, Error> {
+    async fn wait_for_database(&self, migrate: bool) -> Result<Option<Archive>, Error> {
         let mut wait = Duration::from_millis(250);
         let mut told = false;
         loop {
-            let attempt = prepare(self.pool.clone(), &self.config, options);
+            let attempt = prepare(self.pool.clone(), &self.config, migrate);
             let error = match self.stop.run_until_cancelled(attempt).await {
                 None => return Ok(None),
                 Some(Ok(archive)) => return Ok(Some(archive)),
@@ -209,26 +222,6 @@ impl Workers {
             wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
-
-    fn erase_settings(&self) -> erase::Settings {
-        let erase = &self.config.erase;
-        erase::Settings {
-            hosts: self.config.archive.hosts.clone(),
-            mode: erase_mode(&self.config),
-            placeholder_for: erase.placeholder_for,
-            batch: erase.batch,
-            rows_per_second: erase.rows_per_second.unwrap_or(0),
-            dry_run: erase.dry_run,
-        }
-    }
-
-    fn inspect_settings(&self) -> inspect::Settings {
-        inspect::Settings {
-            hosts: self.config.archive.hosts.clone(),
-            poll: self.config.archive.poll,
-            rules: self.config.rules(),
-        }
-    }
 }
 
 async fn release(pool: &PgPool) -> crate::database::Result<i64> {
@@ -236,27 +229,42 @@ async fn release(pool: &PgPool) -> crate::database::Result<i64> {
     backlog::release(&mut connection, |_| {}).await
 }
 
-/// What an earlier start held back is no longer to be held.
-async fn release_backlog(pool: PgPool, metrics: Arc<Metrics>, stop: CancellationToken) {
+async fn until(flag: &mut watch::Receiver<bool>, is: bool) {
+    if flag.wait_for(|flag| *flag == is).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// What was held back is no longer to be held: whenever the configuration comes to say so.
+async fn release_backlog(
+    pool: PgPool,
+    metrics: Arc<Metrics>,
+    mut holds: watch::Receiver<bool>,
+    stop: CancellationToken,
+) {
     let mut told = false;
     loop {
+        if stop.run_until_cancelled(until(&mut holds, false)).await.is_none() {
+            return;
+        }
         match stop.run_until_cancelled(release(&pool)).await {
             None => return,
-            Some(Ok(0)) => break,
             Some(Ok(count)) => {
-                info!(count, "the backlog is no longer held: erase.backlog is \"erase\"");
-                break;
+                if count > 0 {
+                    info!(count, "the backlog is no longer held: erase.backlog is \"erase\"");
+                }
+                told = false;
+                stop.run_until_cancelled(until(&mut holds, true)).await;
             }
             Some(Err(error)) => {
                 metrics.database_errors.inc();
                 if !std::mem::replace(&mut told, true) {
                     warn!(%error, "the backlog cannot be released, trying again");
                 }
+                stop.run_until_cancelled(tokio::time::sleep(LONGEST_WAIT)).await;
             }
         }
-        stop.run_until_cancelled(tokio::time::sleep(LONGEST_WAIT)).await;
     }
-    stop.cancelled().await;
 }
 
 /// Tells HTTP how the workers stand, after each look at the archive.
@@ -287,10 +295,10 @@ async fn tell_readiness(
 }
 
 /// The database as it must be, or why not.
-async fn prepare(pool: PgPool, config: &Config, options: RunOptions) -> Result<Archive, Error> {
+async fn prepare(pool: PgPool, config: &Config, migrate: bool) -> Result<Archive, Error> {
     // Detached: migrating changes the session's settings.
     let mut connection = pool.acquire().await.named("connect").map_err(pooled)?.detach();
-    bring_up_to_date(&mut connection, options.migrate).await?;
+    bring_up_to_date(&mut connection, migrate).await?;
     let opened = open_archive(&mut connection, config).await;
     let _ = connection.close().await;
     let (archive, findings) = opened?;

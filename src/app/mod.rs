@@ -5,6 +5,8 @@ mod control;
 mod daemon;
 mod explain;
 mod preview;
+mod reload;
+mod settings;
 mod sweep;
 
 use sqlx::{Connection as _, PgConnection};

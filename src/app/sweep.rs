@@ -12,7 +12,10 @@ use crate::{
     database,
     ledger::{Found, Sweep},
     metrics::Metrics,
-    work::sweep::{self, Sweeper},
+    work::{
+        Changing,
+        sweep::{self, Sweeper},
+    },
 };
 
 /// So often we look how far another daemon has come that is at it.
@@ -45,8 +48,10 @@ pub async fn sweep(
     let _ = connection.close().await;
     let (archive, _) = opened?;
     let pool = database::Settings::new(config.database.options()).pool();
-    let settings = sweep_settings(config);
-    let sweeper = Sweeper::new(pool.clone(), archive, settings, Arc::new(Metrics::new()));
+    let settings = Changing::fixed(sweep_settings(config));
+    let rules = Changing::fixed(config.rules());
+    let metrics = Arc::new(Metrics::new());
+    let sweeper = Sweeper::new(pool.clone(), archive, settings, rules, metrics);
     let swept = steps(&sweeper, &stop, told).await;
     pool.close().await;
     Ok(swept?)
@@ -106,7 +111,6 @@ fn share(sweeps: &[Sweep]) -> f64 {
 pub(super) fn sweep_settings(config: &Config) -> sweep::Settings {
     sweep::Settings {
         hosts: config.archive.hosts.clone(),
-        rules: config.rules(),
         every: config.sweep.every,
         rows_per_second: config.sweep.rows_per_second.unwrap_or(0),
         hold_backlog: config.erase.backlog == BacklogRule::Hold,

@@ -113,7 +113,7 @@ impl Cli {
     async fn dispatch(self) -> Result<ExitCode, Failure> {
         let config = Config::load(self.config.as_deref())?;
         match self.command {
-            Command::Run(args) => run::execute(args, config).await,
+            Command::Run(args) => run::execute(args, self.config, config).await,
             Command::Check(args) => check::execute(args, &config).await,
             Command::Migrate(args) => migrate::execute(args, config).await,
             Command::Config(args) => config::execute(&args, &config),

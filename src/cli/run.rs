@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::Failure;
@@ -14,7 +15,7 @@ Examples:
 /// Inspect archived messages and erase what is due, until stopped
 ///
 /// Stops at SIGTERM or SIGINT; a second one stops at once. A database or XMPP server that is down only
-/// delays it.
+/// delays it. SIGHUP reads the configuration anew and takes up what can change in place.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -23,10 +24,14 @@ pub(super) struct Args {
     no_migrate: bool,
 }
 
-pub(super) async fn execute(args: Args, config: Config) -> Result<ExitCode, Failure> {
-    let _telemetry =
+pub(super) async fn execute(
+    args: Args,
+    file: Option<PathBuf>,
+    config: Config,
+) -> Result<ExitCode, Failure> {
+    let telemetry =
         Telemetry::init(&config.log).map_err(|error| Failure::Other(error.to_string()))?;
-    let options = app::RunOptions { migrate: !args.no_migrate };
+    let options = app::RunOptions { migrate: !args.no_migrate, file, telemetry };
     let reason = app::run(config, options).await?;
     Ok(reason.exit_code())
 }

@@ -7,6 +7,7 @@
 //! Only layer 5 sees this module: `app` hands each worker what it needs and no more.
 
 mod address;
+mod change;
 mod duration;
 mod error;
 mod judge;
@@ -20,6 +21,7 @@ mod validate;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+pub use change::{Change, changes_in_place};
 pub use duration::{DurationError, parse as parse_duration, print as print_duration};
 pub use error::{ConfigError, Origin};
 pub use raw::KEYS;
@@ -34,7 +36,7 @@ pub use types::{
 use crate::model::{HintRules, OfflineRules, Rules, TimerRules};
 
 /// The whole configuration, read, judged and complete.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// `[component]`: who we are to the XMPP server.
     pub component: ComponentConfig,

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use secrecy::SecretString;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 use url::Url;
 
 use super::sources::read_text;
@@ -24,6 +24,7 @@ pub(super) fn read(file: &Path) -> io::Result<SecretString> {
 }
 
 /// Where the database is and who we are there. May hold a password, so it prints without.
+#[derive(Clone)]
 pub struct DatabaseUrl {
     options: PgConnectOptions,
     shown: String,
@@ -69,6 +70,12 @@ impl DatabaseUrl {
     /// What the URL says, its password included: for whoever connects.
     pub(super) fn options(&self) -> PgConnectOptions {
         self.options.clone()
+    }
+
+    /// Whether both hold the same password, or none.
+    pub(super) fn has_same_password(&self, other: &Self) -> bool {
+        let password = |it: &Self| it.options.to_url_lossy().password().map(str::to_owned);
+        password(self) == password(other)
     }
 
     /// Whether the URL holds a password.
@@ -127,7 +134,6 @@ mod tests {
     #[test]
     fn whoever_connects_gets_the_password() {
         use crate::config::DatabaseConfig;
-        use sqlx::ConnectOptions as _;
 
         for (url, password) in [
             ("postgres://e:hush%40@db/prosody", None),

@@ -9,7 +9,7 @@ use super::secret::DatabaseUrl;
 use crate::component::ServerAddress;
 
 /// Who we are to the XMPP server (XEP-0114).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ComponentConfig {
     /// Our own address: a domain.
     pub jid: String,
@@ -20,7 +20,7 @@ pub struct ComponentConfig {
 }
 
 /// The XMPP server's own PostgreSQL database, where our schema lives too.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DatabaseConfig {
     /// Where it is and who we are there.
     pub url: DatabaseUrl,
@@ -97,7 +97,7 @@ pub struct LogConfig {
 macro_rules! choice {
     ($(#[doc = $doc:literal])+ $type:ident { $(#[doc = $help:literal] $variant:ident = $name:literal),+ $(,)? }) => {
         $(#[doc = $doc])+
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum $type {
             $(#[doc = $help] $variant,)+

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::batch::{Batch, Failure};
-use super::{TRANSACTION_LIMIT, wake::Wake};
+use super::{Changing, TRANSACTION_LIMIT, wake::Wake};
 use crate::{
     archive::Archive,
     database::{Error, Named, Result, in_time},
@@ -33,7 +33,7 @@ const FROM_ZERO_EVERY: Duration = Duration::from_secs(10);
 const EVERYTHING: (Timestamp, i64) = (Timestamp::UNIX_EPOCH, 0);
 
 /// What the worker needs to know.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Only rows of these hosts.
     pub hosts: Vec<String>,
@@ -53,7 +53,7 @@ pub struct Settings {
 pub struct Eraser {
     pool: PgPool,
     archive: Archive,
-    settings: Settings,
+    settings: Changing<Settings>,
     metrics: Arc<Metrics>,
     wake: Arc<Wake>,
     /// Rows of the next transaction: halved when one fails, doubled when one does not.
@@ -75,7 +75,7 @@ impl Eraser {
     pub fn new(
         pool: PgPool,
         archive: Archive,
-        settings: Settings,
+        settings: Changing<Settings>,
         metrics: Arc<Metrics>,
         wake: Arc<Wake>,
     ) -> Self {
@@ -98,6 +98,9 @@ impl Eraser {
     /// Works until stopped. A transaction that has begun is brought to its end.
     pub async fn run(mut self, stop: CancellationToken) {
         while !stop.is_cancelled() {
+            if self.settings.take() {
+                self.start_anew();
+            }
             let next = match self.round().await {
                 Ok(next) => {
                     if std::mem::take(&mut self.failures) > 0 {
@@ -114,9 +117,17 @@ impl Eraser {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.wake.rung(), if self.failures == 0 => {}
+                () = self.settings.told() => {}
                 () = stop.cancelled() => return,
             }
         }
+    }
+
+    /// By other settings: what a dry run walked past is looked at again.
+    fn start_anew(&mut self) {
+        self.metrics.dry_run.set(i64::from(self.settings.dry_run));
+        self.rows = self.settings.most_rows();
+        self.from = EVERYTHING;
     }
 
     fn failed(&mut self, error: &Error) -> Duration {

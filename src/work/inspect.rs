@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use self::pass::{Pass, Tail};
 use super::{
-    TRANSACTION_LIMIT,
+    Changing, TRANSACTION_LIMIT,
     reconcile::{Backlog, Context, Reconciled, end_page, reconcile, release},
     row_key,
 };
@@ -40,7 +40,7 @@ const QUEUE_ENTRIES: i64 = 1_000;
 const SPANS: usize = 10;
 
 /// What the tail needs to know.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Only rows of these hosts.
     pub hosts: Vec<String>,
@@ -64,9 +64,10 @@ pub struct Inspector {
     pool: PgPool,
     archive: Archive,
     tails: Vec<Tail>,
-    settings: Settings,
+    settings: Changing<Settings>,
     metrics: Arc<Metrics>,
     standing: watch::Sender<Standing>,
+    judging: watch::Sender<Rules>,
     started: Instant,
     /// Queue entries are looked at in rounds: this is the last one seen.
     queue_seen: i64,
@@ -86,23 +87,27 @@ enum Step {
 }
 
 impl Inspector {
-    /// A tail that starts with [`Inspector::run`].
+    /// A tail that starts with [`Inspector::run`]. `judging` is told of other rules once nothing is
+    /// recorded by the old ones any more.
     pub fn new(
         pool: PgPool,
         archive: Archive,
-        settings: Settings,
+        settings: Changing<Settings>,
         metrics: Arc<Metrics>,
-        standing: watch::Sender<Standing>,
+        (standing, judging): (watch::Sender<Standing>, watch::Sender<Rules>),
     ) -> Self {
         let started = Instant::now();
         let tails = archive.tables().into_iter().map(Tail::new).collect();
-        Self { pool, archive, tails, settings, metrics, standing, started, queue_seen: 0 }
+        Self { pool, archive, tails, settings, metrics, standing, judging, started, queue_seen: 0 }
     }
 
     /// Polls until stopped.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut failures: u32 = 0;
         while !stop.is_cancelled() {
+            if self.settings.take() {
+                self.judging.send_if_modified(|rules| replace(rules, &self.settings.rules));
+            }
             let step = match in_time("inspect", TRANSACTION_LIMIT, self.step()).await {
                 Err(error) if error.is_contention() => {
                     debug!(%error, "inspection waits for another session");
@@ -132,6 +137,7 @@ impl Inspector {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = self.settings.told() => {}
                 () = stop.cancelled() => return,
             }
         }
@@ -332,6 +338,13 @@ pub(super) fn is_cut(rows: &[Row]) -> bool {
     };
     i64::try_from(rows.len()).is_ok_and(|rows| rows >= CANDIDATES)
         || rows.iter().map(size).sum::<i64>() >= CANDIDATE_BYTES
+}
+
+/// Whether they were others.
+fn replace(rules: &mut Rules, by: &Rules) -> bool {
+    let others = rules != by;
+    rules.clone_from(by);
+    others
 }
 
 fn seconds(at: Timestamp) -> f64 {

@@ -2,6 +2,7 @@
 //! by arrays of keys.
 
 pub mod backlog;
+mod changing;
 pub mod erase;
 pub mod gauges;
 pub mod inspect;
@@ -11,6 +12,8 @@ pub mod sweep;
 pub mod wake;
 
 use std::time::Duration;
+
+pub use changing::Changing;
 
 use crate::{archive::RowKey, ledger::Expiry};
 

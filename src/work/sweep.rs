@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    TRANSACTION_LIMIT,
+    Changing, TRANSACTION_LIMIT,
     inspect::{CANDIDATE_BYTES, CANDIDATES, SPAN_ROWS, is_cut},
     reconcile::{Backlog, Context, end_page, reconcile},
     row_key,
@@ -30,12 +30,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const ENTRIES: i64 = 1_000;
 
 /// What the sweep needs to know.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Only rows of these hosts.
     pub hosts: Vec<String>,
-    /// What the operator decided.
-    pub rules: Rules,
     /// From the end of one sweep to the start of the next.
     pub every: Duration,
     /// 0 is no limit.
@@ -57,28 +55,56 @@ pub struct Progress {
     pub found: Found,
 }
 
+/// What the daemon has yet to ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owes {
+    Nothing,
+    /// A sweep, if the last one judged otherwise.
+    SweepByOtherRules,
+    /// A sweep.
+    Sweep,
+}
+
 /// The sweep of one archive.
 pub struct Sweeper {
     pool: PgPool,
     archive: Archive,
-    settings: Settings,
+    settings: Changing<Settings>,
+    rules: Changing<Rules>,
     metrics: Arc<Metrics>,
 }
 
 impl Sweeper {
-    /// A sweep that starts with [`Sweeper::run`], or step by step.
-    pub fn new(pool: PgPool, archive: Archive, settings: Settings, metrics: Arc<Metrics>) -> Self {
-        Self { pool, archive, settings, metrics }
+    /// A sweep that starts with [`Sweeper::run`], or step by step. It judges by `rules`.
+    pub fn new(
+        pool: PgPool,
+        archive: Archive,
+        settings: Changing<Settings>,
+        rules: Changing<Rules>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { pool, archive, settings, rules, metrics }
     }
 
-    /// Sweeps whenever it is time, until stopped. `sweeping` says whether one is under way.
-    pub async fn run(self, sweeping: watch::Sender<bool>, stop: CancellationToken) {
+    /// Sweeps whenever it is time, until stopped. `sweeping` says whether one is under way, `holding`
+    /// whether it holds back what is older than the first start.
+    pub async fn run(
+        mut self,
+        (sweeping, holding): (watch::Sender<bool>, watch::Sender<bool>),
+        stop: CancellationToken,
+    ) {
         let mut failures: u32 = 0;
-        let mut asked = false;
+        let mut owes = Owes::SweepByOtherRules;
         while !stop.is_cancelled() {
             let started = Instant::now();
-            if !asked {
-                asked = self.request_if_rules_changed().await.is_ok();
+            if self.settings.take() {
+                holding.send_replace(self.settings.hold_backlog);
+            }
+            if self.rules.take() {
+                owes = Owes::Sweep;
+            }
+            if owes != Owes::Nothing && self.ask_for(owes).await.is_ok() {
+                owes = Owes::Nothing;
             }
             let pause = match in_time("sweep", TRANSACTION_LIMIT, self.step()).await {
                 Ok(Some(progress)) => {
@@ -107,14 +133,21 @@ impl Sweeper {
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = self.settings.told() => {}
+                () = self.rules.told() => {}
                 () = stop.cancelled() => return,
             }
         }
     }
 
-    /// Other hosts, timers or hints judge otherwise: once a start, not for as long as they differ, so
-    /// that two daemons that differ do not sweep for ever.
-    async fn request_if_rules_changed(&self) -> Result<()> {
+    /// Other hosts, timers or hints judge otherwise: once a start and once a change, not for as long as
+    /// they differ, so that two daemons that differ do not sweep for ever.
+    async fn ask_for(&self, owed: Owes) -> Result<()> {
+        if owed == Owes::Sweep {
+            // Whatever the last one judged by: what we recorded since was judged by the old rules.
+            info!("a sweep is due: timers or hints have changed");
+            return self.request().await;
+        }
         let mut connection = self.pool.acquire().await.named("sweep_connect")?;
         for table in self.archive.tables() {
             match ledger::sweep(&mut connection, table.name()).await? {
@@ -214,7 +247,7 @@ impl Sweeper {
     fn fingerprint(&self) -> Vec<u8> {
         let mut hosts = self.settings.hosts.clone();
         hosts.sort_unstable();
-        let mut fingerprint = policy::fingerprint(&self.settings.rules).to_vec();
+        let mut fingerprint = policy::fingerprint(&self.rules).to_vec();
         fingerprint.extend(hosts.join(",").into_bytes());
         fingerprint
     }
@@ -247,7 +280,7 @@ impl Sweeper {
         // What is left to the next page counts there.
         let count = if at < end { count - 1 } else { count };
         let backlog = self.backlog(connection).await?;
-        let context = Context { rules: &self.settings.rules, now, backlog, restores: true };
+        let context = Context { rules: &self.rules, now, backlog, restores: true };
         let reconciled = reconcile(connection, &self.archive, &rows, context).await?;
         for (_, reason) in &reconciled.recorded {
             self.metrics.expiries_recorded.of(*reason).inc();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ephemerd::component::ServerAddress;
-use ephemerd::config::{ArchiveKind, Config, KEYS, Origin, Sources};
+use ephemerd::config::{ArchiveKind, Config, KEYS, Origin, Sources, changes_in_place};
 use secrecy::ExposeSecret as _;
 
 const MINIMAL: &str = r#"
@@ -402,7 +402,8 @@ fn the_sample_is_true() {
     }
 }
 
-/// docs/configuration.md has a row for each key, in order, with the default that is in force.
+/// docs/configuration.md has a row for each key, in order, with the default that is in force and whether it
+/// changes in a running daemon.
 #[test]
 fn the_documentation_is_true() {
     let text = repository("docs/configuration.md");
@@ -417,8 +418,10 @@ fn the_documentation_is_true() {
     assert_eq!(keys, KEYS);
     let values = values(&minimal());
     for row in &rows {
-        assert_eq!(row.len(), 4, "{row:?}");
+        assert_eq!(row.len(), 5, "{row:?}");
         let (key, default) = (row[0], row[2]);
+        let changes = if changes_in_place(key) { "in place" } else { "at a restart" };
+        assert_eq!(row[3], changes, "{key}");
         if default.starts_with("required") || default == "–" {
             continue;
         }

@@ -14,10 +14,14 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{program, start};
 
 const KILLS: u32 = 10;
-const MARKED: &str = "xml LIKE '%urn:xmpp:ephemeral:0%'";
+pub(crate) const MARKED: &str = "xml LIKE '%urn:xmpp:ephemeral:0%'";
 
 /// Archives rows all the time, about half of them marked with timers of 0 to 2 s after their second.
-fn load(pool: PgPool, mut random: StdRng, stop: CancellationToken) -> JoinHandle<Result<()>> {
+pub(crate) fn load(
+    pool: PgPool,
+    mut random: StdRng,
+    stop: CancellationToken,
+) -> JoinHandle<Result<()>> {
     tokio::spawn(async move {
         let mut number: u64 = 0;
         while !stop.is_cancelled() {

@@ -66,6 +66,8 @@ mod preview;
 #[cfg(test)]
 mod reliability;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod restarts;
 #[cfg(test)]
 mod restored;

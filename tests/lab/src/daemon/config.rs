@@ -100,14 +100,18 @@ impl DaemonConfig {
     /// Writes the configuration file and the files it names into this folder.
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
         let mut config = self.clone();
+        // Each file at once, for a daemon that reads while we write.
+        let new = folder.join("new");
         for (key, text) in &self.files {
             let file = folder.join(key);
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(true).mode(0o600);
-            options.open(&file)?.write_all(text.as_bytes())?;
+            options.open(&new)?.write_all(text.as_bytes())?;
+            fs::rename(&new, &file)?;
             config = config.set(key, file.display().to_string());
         }
-        Ok(fs::write(folder.join("ephemerd.toml"), config.render()?)?)
+        fs::write(&new, config.render()?)?;
+        Ok(fs::rename(new, folder.join("ephemerd.toml"))?)
     }
 
     /// The file as text, in TOML.

@@ -116,6 +116,13 @@ impl Daemon {
         self.process.signal(signal)
     }
 
+    /// Changes its configuration, but for the address of its pages, and sends SIGHUP. Waits for nothing.
+    pub fn reload(&mut self, config: &DaemonConfig) -> Result<()> {
+        self.config = config.clone().set("http.listen", self.http.to_string());
+        self.config.write(self.folder.path())?;
+        self.signal(Signal::SIGHUP)
+    }
+
     /// Waits for its end.
     pub async fn wait(&self, within: Duration) -> Result<ExitStatus> {
         self.process.wait(within).await
