@@ -160,6 +160,10 @@ impl Workers {
         let (judging, judged) = watch::channel(inspect.rules.clone());
         // And nothing is released before nothing is held any more.
         let (holding, holds) = watch::channel(sweep.hold_backlog);
+        let counted = gauges::Settings {
+            hosts: self.config.archive.hosts.clone(),
+            tables: archive.tables().iter().map(|table| table.name().to_owned()).collect(),
+        };
         let eraser = Eraser::new(
             self.pool.clone(),
             archive.clone(),
@@ -187,8 +191,8 @@ impl Workers {
         tasks.spawn(eraser.run(stop()));
         tasks.spawn(sweeper.run((sweeping, holding), stop()));
         tasks.spawn(wake::listen(self.pool.clone(), bell, Arc::clone(&self.metrics), stop()));
-        let (hosts, metrics) = (self.config.archive.hosts.clone(), Arc::clone(&self.metrics));
-        tasks.spawn(gauges::run(self.pool.clone(), hosts, metrics, stop()));
+        let metrics = Arc::clone(&self.metrics);
+        tasks.spawn(gauges::run(self.pool.clone(), counted, metrics, stop()));
         let metrics = Arc::clone(&self.metrics);
         tasks.spawn(release_backlog(self.pool.clone(), metrics, holds, stop()));
         tasks.spawn(tell_readiness(self.readiness, self.clock, stands, sweeps, stop()));

@@ -11,6 +11,7 @@ use crate::{
     database::{Named, Result, in_time},
     ledger,
     metrics::Metrics,
+    model::Timestamp,
 };
 
 /// The shortest time between two counts.
@@ -19,11 +20,20 @@ const EVERY: Duration = Duration::from_secs(15);
 /// Counting takes at most one part in so many of the time.
 const IDLE_PARTS: u32 = 100;
 
+/// What is counted.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Only entries of these hosts can be overdue.
+    pub hosts: Vec<String>,
+    /// The archive's tables, each with a sweep of its own.
+    pub tables: Vec<String>,
+}
+
 /// Keeps the gauges of the ledger fresh, until stopped.
-pub async fn run(pool: PgPool, hosts: Vec<String>, metrics: Arc<Metrics>, stop: CancellationToken) {
+pub async fn run(pool: PgPool, settings: Settings, metrics: Arc<Metrics>, stop: CancellationToken) {
     loop {
         let started = Instant::now();
-        let refreshed = in_time("tally", TRANSACTION_LIMIT, refresh(&pool, &hosts, &metrics));
+        let refreshed = in_time("tally", TRANSACTION_LIMIT, refresh(&pool, &settings, &metrics));
         if refreshed.await.is_err() {
             metrics.database_errors.inc();
         }
@@ -35,9 +45,9 @@ pub async fn run(pool: PgPool, hosts: Vec<String>, metrics: Arc<Metrics>, stop: 
     }
 }
 
-async fn refresh(pool: &PgPool, hosts: &[String], metrics: &Metrics) -> Result<()> {
+async fn refresh(pool: &PgPool, settings: &Settings, metrics: &Metrics) -> Result<()> {
     let mut connection = pool.acquire().await.named("tally_connect")?;
-    let tally = ledger::tally(&mut connection, hosts).await?;
+    let tally = ledger::tally(&mut connection, &settings.hosts).await?;
     metrics.pending_expiries.set(tally.pending);
     metrics.pending_placeholders.set(tally.placeholders);
     metrics.backlog_expiries.set(tally.backlog);
@@ -45,5 +55,16 @@ async fn refresh(pool: &PgPool, hosts: &[String], metrics: &Metrics) -> Result<(
     metrics.set_oldest_due(tally.oldest_due);
     let control = ledger::control(&mut connection).await?;
     metrics.paused.set(i64::from(control.paused));
+    let swept = last_swept(ledger::sweeps(&mut connection).await?, &settings.tables);
+    metrics
+        .sweep_last_completion_timestamp_seconds
+        .set(swept.map_or(0.0, |at| at.timestamp_micros() as f64 / 1e6));
     Ok(())
+}
+
+/// When the whole archive was last swept, whichever daemon did it and however long ago: `None` unless each table was.
+fn last_swept(sweeps: Vec<(String, ledger::Sweep)>, tables: &[String]) -> Option<Timestamp> {
+    let ours = sweeps.into_iter().filter(|(name, _)| tables.contains(name));
+    // No time at all is less than any.
+    ours.map(|(_, sweep)| sweep.completed_at).min().flatten()
 }

@@ -88,4 +88,6 @@ mod sweep_command;
 #[cfg(test)]
 mod tail;
 #[cfg(test)]
+mod watching;
+#[cfg(test)]
 mod way;

@@ -293,3 +293,15 @@ fn peak_kib(pid: i32) -> Result<u64> {
     let kib = line.and_then(|it| it.split_whitespace().next()?.parse().ok());
     Ok(kib.expect("Linux tells the peak"))
 }
+
+/// A restarted daemon knows of the sweeps before it, and of those that others did: else each restart would look like days without one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_remembers_the_last_sweep() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let mut daemon = start(&DaemonConfig::for_database(&lab.database)?).await?;
+    let at = daemon.wait_for_figure(DONE, &[], PATIENCE, |at| at > 0.0).await?;
+    assert!(daemon.terminate().await?.success());
+    daemon.resume().await?;
+    daemon.wait_for_figure(DONE, &[], PATIENCE, |again| (again - at).abs() < 1.0).await?;
+    Ok(())
+}
