@@ -8,6 +8,8 @@ mod check;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod companion_ejabberd;
+#[cfg(test)]
 mod component;
 #[cfg(test)]
 mod component_hostile;

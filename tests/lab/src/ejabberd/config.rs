@@ -16,9 +16,25 @@ pub enum Schema {
     MultiHost,
 }
 
+/// Where archives and offline queues are; accounts and rooms are always in SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Storage {
+    /// PostgreSQL.
+    #[default]
+    Sql,
+    /// ejabberd's own database in files.
+    Mnesia,
+}
+
 /// How ejabberd is set up beyond what the lab needs.
 #[derive(Debug, Clone, Default)]
 pub struct EjabberdConfig {
+    /// Where archives and offline queues are.
+    pub storage: Storage,
+    /// Loads the companion module of `deploy/ejabberd`, built once for all tests.
+    pub companion: bool,
+    /// Virtual hosts beside the one of the lab.
+    pub more_hosts: Vec<&'static str>,
     /// The SQL schema.
     pub schema: Schema,
     /// `archive` has the column `origin_id`, as from 24.02 on.
@@ -89,7 +105,7 @@ impl EjabberdConfig {
     fn globals(&self, endpoints: &Endpoints, database: &Database) -> String {
         let postgres = database.postgres();
         let mut yaml = format!(
-            "hosts: [{domain}]
+            "hosts: [{hosts}]
 loglevel: info
 default_db: sql
 sql_type: pgsql
@@ -126,7 +142,7 @@ shaper_rules:
   max_user_sessions: 20
   max_user_offline_messages: 5000
 ",
-            domain = endpoints.domain,
+            hosts = [&[endpoints.domain.as_str()], &self.more_hosts[..]].concat().join(", "),
             port = postgres.address().port(),
             database = database.name(),
             password = postgres.password(),
@@ -154,8 +170,10 @@ shaper_rules:
   mod_stream_mgmt: {{}}
   mod_offline:
     access_max_user_messages: max_user_offline_messages
+    db_type: {storage}
     use_mam_for_storage: {mam}
   mod_mam:
+    db_type: {storage}
     default: always
     request_activates_archiving: false
     compress_xml: {compress}
@@ -170,7 +188,15 @@ shaper_rules:
       persistent: true
       public: true
       allow_subscription: true
-",
+{companion}",
+            storage = match self.storage {
+                Storage::Sql => "sql",
+                Storage::Mnesia => "mnesia",
+            },
+            companion = match self.companion {
+                true => format!("  mod_ephemerd:\n    component: {}\n", endpoints.component_jid),
+                false => String::new(),
+            },
             mam = self.mam_for_storage,
             compress = self.compress_xml,
             rooms = endpoints.rooms,

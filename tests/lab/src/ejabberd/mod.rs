@@ -1,5 +1,6 @@
 //! A private ejabberd.
 
+mod companion;
 mod config;
 pub mod rows;
 
@@ -14,7 +15,7 @@ use sqlx::AssertSqlSafe;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
-pub use config::{EjabberdConfig, Schema};
+pub use config::{EjabberdConfig, Schema, Storage};
 
 use crate::database::Database;
 use crate::error::Context as _;
@@ -40,6 +41,8 @@ pub struct Ejabberd {
     database: Database,
     schema: Schema,
     user: Option<User>,
+    /// The companion module's compiled files, where it is loaded.
+    modules: Option<PathBuf>,
     process: Mutex<Option<Process>>,
     // Dropped last: the server must have ended before its folder goes.
     folder: TempDir,
@@ -57,6 +60,10 @@ impl Ejabberd {
             database: database.clone(),
             schema: config.schema,
             user: service_user("ejabberd", "ejabberd")?,
+            modules: match config.companion {
+                true => Some(companion::build().await?),
+                false => None,
+            },
             process: Mutex::new(None),
             folder: scratch::folder("ejabberd")?,
         };
@@ -101,6 +108,7 @@ impl Ejabberd {
             .env("EJABBERD_LOG_PATH", self.log())
             .args(["-noinput", "+sbwt", "none", "-mnesia", "dir"])
             .args([format!("{:?}", folder.join("data").display().to_string())])
+            .args(self.modules.iter().flat_map(|modules| [Path::new("-pa"), modules]))
             .args(["-s", "ejabberd"])
             .spawn(&folder.join("output"))?;
         let ready = async || {

@@ -1,0 +1,234 @@
+%%% ephemerd's companion module for ejabberd: archives of users and rooms, in Mnesia and in SQL.
+%%%
+%%% This program is free software; you can redistribute it and/or modify it under the terms of the GNU General Public
+%%% License as published by the Free Software Foundation; either version 2 of the License, or (at your option) any later
+%%% version. As a special exception, like ejabberd's own, permission is given to link it with the OpenSSL library and to
+%%% distribute the result. It is distributed in the hope that it will be useful, but WITHOUT ANY WARRANTY; see the GNU
+%%% General Public License for more details. SPDX-License-Identifier: GPL-2.0-or-later
+
+%%% ejabberd's own removal by id (mod_mam:remove_message_from_archive/3, from 23.04) is not used: it takes every row of that
+%%% time, marked or not. Here each row is looked at and changed in one transaction, or named by its number.
+
+-module(mod_ephemerd_archive).
+-export([is_known/1, change/4, rows/4, owners/2]).
+
+-include("logger.hrl").
+-include("xmpp.hrl").
+-include("mod_mam.hrl").
+-include("ejabberd_sql_pt.hrl").
+
+-type owner() :: {binary(), binary()}.
+-type change() :: erase | {blank, Until :: binary()}.
+-type item() :: {Id :: binary(), Usec :: integer()}.
+-type outcome() :: done | gone | other | failed.
+
+%% Whether this host's archives are in a storage that we know how to change.
+-spec is_known(binary()) -> boolean().
+is_known(Host) ->
+    case gen_mod:db_mod(Host, mod_mam) of
+        mod_mam_mnesia -> true;
+        mod_mam_sql -> ejabberd_option:sql_type(Host) /= mssql;
+        _ -> false
+    end.
+
+%% Erases or blanks rows of one owner; an outcome for each, in their order.
+-spec change(binary(), owner(), change(), [item()]) -> [outcome()].
+change(Host, Owner, Change, Items) ->
+    case gen_mod:db_mod(Host, mod_mam) of
+        mod_mam_mnesia -> change_mnesia(Owner, Change, Items);
+        mod_mam_sql -> [change_sql(Host, Owner, Change, Item) || Item <- Items]
+    end.
+
+%% About `Count` rows stamped at `From` or later, oldest first, and where to go on. Of rows of one time, which share an id,
+%% only the first marked one is shown.
+-spec rows(binary(), owner(), integer(), pos_integer()) ->
+          {ok, [{Id :: binary(), Usec :: integer(), xmlel() | unreadable}], From :: integer() | none} | error.
+rows(Host, Owner, From, Count) ->
+    Read = case gen_mod:db_mod(Host, mod_mam) of
+               mod_mam_mnesia -> rows_mnesia(Owner, From, Count);
+               mod_mam_sql -> rows_sql(Host, Owner, From, Count)
+           end,
+    case Read of
+        error -> error;
+        Rows when length(Rows) < Count -> {ok, one_a_time(Rows), none};
+        Rows ->
+            % Of the last time there may be more.
+            {_, Last, _} = lists:last(Rows),
+            case [Row || {_, Usec, _} = Row <- Rows, Usec < Last] of
+                [] -> {ok, one_a_time(Rows), Last + 1};
+                Sure -> {ok, one_a_time(Sure), Last}
+            end
+    end.
+
+one_a_time([{Id, _, El} = One, {Id, _, _} = Other | Rows]) ->
+    case El /= unreadable andalso mod_ephemerd_xml:is_marked(El) of
+        true -> one_a_time([One | Rows]);
+        false -> one_a_time([Other | Rows])
+    end;
+one_a_time([Row | Rows]) -> [Row | one_a_time(Rows)];
+one_a_time([]) -> [].
+
+%% Bare JIDs at `Domain` that have rows, in no order.
+-spec owners(binary(), binary()) -> {ok, [binary()]} | error.
+owners(Host, Domain) ->
+    case gen_mod:db_mod(Host, mod_mam) of
+        mod_mam_mnesia -> owners_mnesia(Domain);
+        mod_mam_sql -> owners_sql(Host, Domain)
+    end.
+
+%%% Mnesia
+
+%% One transaction under the lock that mod_mam's own appending takes: nothing that comes meanwhile is lost. The rows are
+%% found in one pass, and only they are read.
+change_mnesia(Owner, Change, Items) ->
+    IsAsked = list_to_tuple(['orelse', false | [{'==', '$1', Id} || {Id, _} <- Items]]),
+    Asked = [{#archive_msg{us = Owner, id = '$1', _ = '_'}, [IsAsked], ['$_']}],
+    Run = fun() ->
+                  Rows = mnesia:select(archive_msg, Asked, write),
+                  [change_mnesia_rows(Change, Usec, [Row || #archive_msg{id = Is} = Row <- Rows, Is == Id])
+                   || {Id, Usec} <- Items]
+          end,
+    case mnesia:transaction(Run) of
+        {atomic, Outcomes} -> Outcomes;
+        {aborted, _} ->
+            ?ERROR_MSG("Mnesia could not change an archive", []),
+            [failed || _ <- Items]
+    end.
+
+change_mnesia_rows(_, _, []) -> gone;
+change_mnesia_rows(Change, Usec, Rows) ->
+    Standings = [{standing(Row#archive_msg.packet), Row}
+                 || Row <- Rows, misc:now_to_usec(Row#archive_msg.timestamp) == Usec],
+    case [{Standing, Row} || {Standing, Row} <- Standings, Standing /= plain] of
+        [] -> other;
+        Marked ->
+            lists:foreach(fun({Standing, Row}) -> change_mnesia_row(Change, Standing, Row) end, Marked),
+            done
+    end.
+
+change_mnesia_row(erase, _, Row) -> mnesia:delete_object(Row);
+change_mnesia_row({blank, _}, placeholder, _) -> ok;
+change_mnesia_row({blank, Until}, marked, #archive_msg{packet = El} = Row) ->
+    mnesia:delete_object(Row),
+    mnesia:write(Row#archive_msg{packet = mod_ephemerd_xml:placeholder(El, Until, archive)}).
+
+rows_mnesia(Owner, From, Count) ->
+    Asked = [{#archive_msg{us = Owner, timestamp = '$1', _ = '_'},
+              [{'>=', '$1', {const, misc:usec_to_now(max(0, From))}}], ['$_']}],
+    Rows = lists:keysort(#archive_msg.timestamp, mnesia:dirty_select(archive_msg, Asked)),
+    [{Id, misc:now_to_usec(Now), El} || #archive_msg{id = Id, timestamp = Now, packet = El} <- lists:sublist(Rows, Count)].
+
+owners_mnesia(Domain) ->
+    Keys = [{#archive_msg{us = {'$1', Domain}, _ = '_'}, [], ['$1']}],
+    {ok, mod_ephemerd_queue:distinct(archive_msg, Keys, Domain)}.
+
+standing(#xmlel{} = El) -> mod_ephemerd_xml:standing(El, archive);
+standing(_) -> plain.
+
+%%% SQL, in both schemas
+
+change_sql(Host, Owner, Change, {Id, Usec}) ->
+    case archive_id(Id) of
+        none -> gone;
+        Time ->
+            case rows_at(Host, Owner, Time) of
+                error -> failed;
+                [] -> gone;
+                Rows when Time == Usec -> change_sql_rows(Host, Owner, Change, Time, Rows);
+                _ -> other
+            end
+    end.
+
+change_sql_rows(Host, Owner, Change, Time, Rows) ->
+    Marked = [{Number, Standing, El}
+              || {Number, El} <- Rows, Standing <- [standing(El)], Standing /= plain],
+    Outcomes = [change_sql_row(Host, Owner, Change, Time, Row) || Row <- Marked],
+    case {Marked, lists:member(failed, Outcomes), lists:member(done, Outcomes)} of
+        {[], _, _} -> other;
+        {_, true, _} -> failed;
+        {_, false, true} -> done;
+        {_, false, false} -> gone
+    end.
+
+change_sql_row(_, _, {blank, _}, _, {_, placeholder, _}) -> done;
+change_sql_row(Host, Owner, {blank, Until}, Time, {Number, marked, El}) ->
+    User = username(Owner, Host),
+    Xml = mod_ephemerd_xml:text(mod_ephemerd_xml:placeholder(El, Until, archive)),
+    outcome(ejabberd_sql:sql_query(
+              Host,
+              ?SQL("update archive set xml=%(Xml)s, txt='' where username=%(User)s and %(Host)H"
+                   " and timestamp=%(Time)d and id=%(Number)d")));
+change_sql_row(Host, Owner, erase, Time, {Number, _, _}) ->
+    User = username(Owner, Host),
+    outcome(ejabberd_sql:sql_query(
+              Host,
+              ?SQL("delete from archive where username=%(User)s and %(Host)H"
+                   " and timestamp=%(Time)d and id=%(Number)d"))).
+
+outcome({updated, 0}) -> gone;
+outcome({updated, _}) -> done;
+outcome(_) -> failed.
+
+rows_at(Host, Owner, Time) ->
+    User = username(Owner, Host),
+    Kind = kind(Owner, Host),
+    case ejabberd_sql:sql_query(
+           Host,
+           ?SQL("select @(id)d, @(peer)s, @(xml)s from archive where username=%(User)s and %(Host)H"
+                " and timestamp=%(Time)d and kind=%(Kind)s")) of
+        {selected, Rows} -> [{Number, read(Xml, Owner, Peer)} || {Number, Peer, Xml} <- Rows];
+        _ -> error
+    end.
+
+rows_sql(Host, Owner, From, Count) ->
+    User = username(Owner, Host),
+    Kind = kind(Owner, Host),
+    case ejabberd_sql:sql_query(
+           Host,
+           ?SQL("select @(timestamp)d, @(peer)s, @(xml)s from archive where username=%(User)s and %(Host)H"
+                " and timestamp>=%(From)d and kind=%(Kind)s order by timestamp, id limit %(Count)d")) of
+        {selected, Rows} ->
+            [{integer_to_binary(Time), Time, read(Xml, Owner, Peer)} || {Time, Peer, Xml} <- Rows];
+        _ -> error
+    end.
+
+owners_sql(Host, Domain) when Host == Domain ->
+    owners_sql_of(Host, <<"chat">>, fun(User) -> {true, <<User/binary, $@, Domain/binary>>} end);
+owners_sql(Host, Domain) ->
+    IsOfDomain = fun(Room) ->
+                         case binary:split(Room, <<"@">>) of
+                             [_, Domain] -> {true, Room};
+                             _ -> false
+                         end
+                 end,
+    owners_sql_of(Host, <<"groupchat">>, IsOfDomain).
+
+owners_sql_of(Host, Kind, Jid) ->
+    case ejabberd_sql:sql_query(
+           Host,
+           ?SQL("select distinct @(username)s from archive where %(Host)H and kind=%(Kind)s")) of
+        {selected, Names} -> {ok, lists:filtermap(fun({Name}) -> Jid(Name) end, Names)};
+        _ -> error
+    end.
+
+%% `archive` names users by their local part and rooms by their whole JID.
+username({User, Host}, Host) -> User;
+username({Room, Domain}, _) -> jid:encode({Room, Domain, <<>>}).
+
+kind({_, Host}, Host) -> <<"chat">>;
+kind(_, _) -> <<"groupchat">>.
+
+%% Also what `compress_xml` wrote, by this very server's own reading.
+read(Xml, {User, Domain}, Peer) ->
+    try xml_compress:decode(Xml, jid:encode({User, Domain, <<>>}), Peer) of
+        #xmlel{} = El -> El;
+        _ -> unreadable
+    catch _:_ -> unreadable
+    end.
+
+archive_id(Id) ->
+    try binary_to_integer(Id) of
+        Time when Time >= 0, Time < 1 bsl 63 -> Time;
+        _ -> none
+    catch _:_ -> none
+    end.

@@ -1,0 +1,384 @@
+%%% ephemerd's companion module for ejabberd: it answers the component. docs/protocol.md says what may be asked.
+%%%
+%%% This program is free software; you can redistribute it and/or modify it under the terms of the GNU General Public
+%%% License as published by the Free Software Foundation; either version 2 of the License, or (at your option) any later
+%%% version. As a special exception, like ejabberd's own, permission is given to link it with the OpenSSL library and to
+%%% distribute the result. It is distributed in the hope that it will be useful, but WITHOUT ANY WARRANTY; see the GNU
+%%% General Public License for more details. SPDX-License-Identifier: GPL-2.0-or-later
+
+%%% For each virtual host one process answers one request after the other: lists are paced, and the component's connection
+%%% is never held up.
+
+-module(mod_ephemerd_requests).
+-behaviour(gen_server).
+
+-export([start_link/1, ask/2, refuse/2, row_attrs/4]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
+
+-include("logger.hrl").
+-include("xmpp.hrl").
+
+-define(NS, <<"urn:ephemerd:companion:0">>).
+-define(VERSION, <<"1">>).
+-define(MODULE_VERSION, <<"0.1.0">>).
+-define(MAX_WAITING, 50).
+-define(MAX_ITEMS, 500).
+-define(MAX_ID, 256).
+-define(MAX_LOOKED_AT, 2000).
+-define(ROWS_AT_ONCE, 200).
+-define(MIN_BYTES, 1024).
+-define(MAX_BYTES, 262144).
+-define(BETWEEN_LISTS_MS, 50).
+%% Pages of owners come from one reading, for so long.
+-define(OWNERS_KEPT_MS, 60000).
+
+-record(state, {host :: binary(), listed = none :: none | integer(), owners = none}).
+-record(page, {rows = [], count = 0, bytes = 0, looked_at = 0, last = none, full = false}).
+
+start_link(Host) ->
+    gen_server:start_link({local, gen_mod:get_module_proc(Host, ?MODULE)}, ?MODULE, [Host], []).
+
+%% Hands a request of the component over; the answer is sent later.
+-spec ask(binary(), iq()) -> iq() | ignore.
+ask(Host, IQ) ->
+    Process = whereis(gen_mod:get_module_proc(Host, ?MODULE)),
+    case is_pid(Process) andalso process_info(Process, message_queue_len) of
+        {_, Waiting} when Waiting < ?MAX_WAITING ->
+            gen_server:cast(Process, {ask, IQ}),
+            ignore;
+        _ -> refuse(IQ, xmpp:err_resource_constraint())
+    end.
+
+%% An error that quotes nothing of what was asked.
+-spec refuse(iq(), stanza_error()) -> iq().
+refuse(IQ, Error) ->
+    xmpp:make_error(IQ#iq{sub_els = []}, Error).
+
+%% The attributes of a row that are only sometimes there.
+row_attrs(Store, {User, Domain}, El, IsReduced) ->
+    CopyOf = case Store of
+                 <<"queue">> -> mod_ephemerd_xml:stanza_id(El, jid:encode({User, Domain, <<>>}));
+                 _ -> none
+             end,
+    [{<<"copy-of">>, CopyOf} || CopyOf /= none] ++ [{<<"reduced">>, <<"true">>} || IsReduced].
+
+%%% The process
+
+init([Host]) ->
+    {ok, #state{host = Host}}.
+
+handle_call(_Request, _From, State) ->
+    {reply, ok, State}.
+
+handle_cast({ask, IQ}, State) ->
+    Failed = {error, failed(), State},
+    Run = fun() ->
+                  try answer(IQ, State)
+                  catch throw:{refuse, Error} -> {error, Error, State}
+                  end
+          end,
+    {Reply, Next} =
+        case mod_ephemerd:safely(Run, Failed) of
+            {ok, El, New} -> {xmpp:make_iq_result(IQ, El), New};
+            {error, Error, New} -> {refuse(IQ, Error), New}
+        end,
+    ejabberd_router:route(Reply),
+    {noreply, Next, hibernate};
+handle_cast(_, State) ->
+    {noreply, State}.
+
+handle_info(_, State) ->
+    {noreply, State}.
+
+terminate(_Reason, _State) ->
+    ok.
+
+code_change(_OldVersion, State, _Extra) ->
+    {ok, State}.
+
+%%% What is asked
+
+answer(#iq{type = Type, to = #jid{lserver = Domain}, sub_els = [#xmlel{name = Name} = El]}, State) ->
+    case {Type, Name} of
+        {get, <<"companion">>} -> {ok, companion(Domain, State), State};
+        _ ->
+            same_version(El),
+            case {Type, Name} of
+                {get, <<"owners">>} -> paced(fun() -> owners(Domain, El, State) end, State);
+                {get, <<"list">>} -> paced(fun() -> {list(Domain, El, State), State} end, State);
+                {set, <<"erase">>} -> {ok, change(Domain, El, erase, <<"erased">>, State), State};
+                {set, <<"blank">>} -> {ok, change(Domain, El, {blank, until(El)}, <<"blanked">>, State), State};
+                {set, <<"scrub">>} -> {ok, scrub(Domain, El, State), State};
+                _ -> not_implemented(<<>>)
+            end
+    end.
+
+same_version(El) ->
+    case attr(<<"version">>, El) of
+        ?VERSION -> ok;
+        <<>> -> bad_request();
+        Theirs when byte_size(Theirs) =< 9 ->
+            not_implemented(<<"The module speaks version ", ?VERSION/binary, ", it was asked in version ", Theirs/binary>>);
+        _ -> bad_request()
+    end.
+
+companion(Domain, #state{host = Host}) ->
+    {Boot, Number} = mod_ephemerd:boot_and_number(Host, Domain),
+    Server = <<"ejabberd ", (iolist_to_binary(ejabberd_option:version()))/binary>>,
+    Attrs = [{<<"version">>, ?VERSION}, {<<"module">>, ?MODULE_VERSION}, {<<"server">>, Server}, {<<"boot">>, Boot},
+             {<<"number">>, integer_to_binary(Number)},
+             {<<"now">>, mod_ephemerd_xml:stamp(erlang:system_time(microsecond))}],
+    Can = [#xmlel{name = <<"can">>, attrs = [{<<"what">>, What}]} || What <- abilities(Host, Domain)],
+    element(<<"companion">>, Attrs, Can).
+
+abilities(Host, Domain) ->
+    Archive = case mod_ephemerd_archive:is_known(Host) of
+                  true -> [<<"erase">>, <<"blank">>, <<"list">>];
+                  false -> []
+              end,
+    case Domain of
+        Host -> Archive ++ [<<"queue">> || mod_ephemerd_queue:is_known(Host)];
+        _ -> Archive ++ [<<"scrub">>]
+    end.
+
+change(Domain, El, Change, Name, #state{host = Host} = State) ->
+    Store = store(Domain, El, State),
+    {Owner, Jid} = owner(Domain, El),
+    Items = items(El, fun stamped/1),
+    Outcomes = change_in(Host, Store, Owner, Change, Items),
+    scrub_too(Store, Owner, Items),
+    Answers = [#xmlel{name = <<"item">>, attrs = [{<<"id">>, Id}, {<<"outcome">>, atom_to_binary(Outcome)}]}
+               || {{Id, _}, Outcome} <- lists:zip(Items, Outcomes)],
+    element(Name, [{<<"owner">>, Jid}, {<<"store">>, Store}], Answers).
+
+change_in(_, <<"queue">>, _, erase, _) -> not_implemented(<<>>);
+change_in(Host, <<"queue">>, Owner, {blank, Until}, Items) -> mod_ephemerd_queue:blank(Host, Owner, Until, Items);
+change_in(Host, _, Owner, Change, Items) -> mod_ephemerd_archive:change(Host, Owner, Change, Items).
+
+%% What the archive forgot, the history must not tell.
+scrub_too(<<"room">>, Room, Items) ->
+    mod_ephemerd_room:scrub(Room, [Id || {Id, _} <- Items]);
+scrub_too(_, _, _) -> ok.
+
+scrub(Domain, El, #state{host = Host}) ->
+    Domain /= Host orelse item_not_found(),
+    {Room, Jid} = owner(Domain, El),
+    Ids = items(El, fun(Item) -> id(Item) end),
+    case mod_ephemerd_room:scrub(Room, Ids) of
+        {ok, Count} -> element(<<"scrubbed">>, [{<<"owner">>, Jid}, {<<"count">>, integer_to_binary(Count)}], []);
+        error -> throw({refuse, failed()})
+    end.
+
+%%% Lists
+
+%% One at a time, and not one right after the other.
+paced(List, #state{listed = Listed} = State) ->
+    case Listed /= none andalso now_ms() - Listed < ?BETWEEN_LISTS_MS of
+        true -> {error, xmpp:err_resource_constraint(), State};
+        false ->
+            try List() of
+                {El, Next} -> {ok, El, Next#state{listed = now_ms()}}
+            catch
+                throw:{refuse, Error} -> {error, Error, State#state{listed = now_ms()}}
+            end
+    end.
+
+owners(Domain, El, #state{host = Host} = State) ->
+    Store = store(Domain, El, State),
+    Max = number(<<"max">>, El, 1, ?MAX_ITEMS),
+    After = attr(<<"after">>, El),
+    {All, Next} = all_owners(Host, Domain, Store, After, State),
+    Rest = lists:dropwhile(fun(Jid) -> Jid =< After end, All),
+    Page = lists:sublist(Rest, Max),
+    Complete = [{<<"complete">>, <<"true">>} || length(Rest) =< Max],
+    Owners = [#xmlel{name = <<"owner">>, attrs = [{<<"jid">>, Jid}]} || Jid <- Page],
+    {element(<<"owners">>, [{<<"store">>, Store} | Complete], Owners), Next}.
+
+all_owners(Host, Domain, Store, After, #state{owners = Kept} = State) ->
+    case Kept of
+        {Store, Domain, At, All} when After /= <<>> ->
+            case now_ms() - At < ?OWNERS_KEPT_MS of
+                true -> {All, State};
+                false -> read_owners(Host, Domain, Store, State)
+            end;
+        _ -> read_owners(Host, Domain, Store, State)
+    end.
+
+read_owners(Host, Domain, Store, State) ->
+    Read = case Store of
+               <<"queue">> -> mod_ephemerd_queue:owners(Host);
+               _ -> mod_ephemerd_archive:owners(Host, Domain)
+           end,
+    case Read of
+        {ok, Jids} ->
+            All = lists:usort(Jids),
+            {All, State#state{owners = {Store, Domain, now_ms(), All}}};
+        error -> throw({refuse, failed()})
+    end.
+
+list(Domain, El, #state{host = Host} = State) ->
+    Store = store(Domain, El, State),
+    {Owner, Jid} = owner(Domain, El),
+    Since = since(El),
+    Max = number(<<"max">>, El, 1, ?MAX_ITEMS),
+    MaxBytes = number(<<"max-bytes">>, El, ?MIN_BYTES, ?MAX_BYTES),
+    After = attr(<<"after">>, El),
+    byte_size(After) =< ?MAX_ID orelse bad_request(),
+    Take = fun(Row, Page) -> take(Row, Page, Store, Owner, Max, MaxBytes) end,
+    Page = case Store of
+               <<"queue">> -> list_queue(Host, Owner, Since, After, Take);
+               _ -> list_archive(Host, Owner, max(Since, after_usec(After) + 1), Take, #page{})
+           end,
+    Attrs = [{<<"owner">>, Jid}, {<<"store">>, Store}]
+        ++ [{<<"last">>, Page#page.last} || Page#page.last /= none]
+        ++ [{<<"complete">>, <<"true">>} || not Page#page.full],
+    element(<<"list">>, Attrs, lists:reverse(Page#page.rows)).
+
+after_usec(<<>>) -> -1;
+after_usec(Id) -> try binary_to_integer(Id) catch _:_ -> -1 end.
+
+list_archive(Host, Owner, From, Take, Page) ->
+    case mod_ephemerd_archive:rows(Host, Owner, From, rows_at_once(Host)) of
+        error -> throw({refuse, failed()});
+        {ok, Rows, Next} ->
+            case lists:foldl(Take, Page, Rows) of
+                #page{full = false} = More when Next /= none -> list_archive(Host, Owner, Next, Take, More);
+                Last -> Last
+            end
+    end.
+
+%% In Mnesia each look reads the owner's whole archive.
+rows_at_once(Host) ->
+    case gen_mod:db_mod(Host, mod_mam) of
+        mod_mam_mnesia -> ?MAX_LOOKED_AT + 2;
+        _ -> ?ROWS_AT_ONCE
+    end.
+
+list_queue(Host, Owner, Since, After, Take) ->
+    case mod_ephemerd_queue:rows(Host, Owner) of
+        error -> throw({refuse, failed()});
+        {ok, Rows} ->
+            Rest = case lists:splitwith(fun({Id, _, _}) -> Id /= After end, Rows) of
+                       {_, [_ | Later]} -> Later;
+                       {All, []} -> All
+                   end,
+            lists:foldl(Take, #page{}, [Row || {_, Usec, _} = Row <- Rest, Usec >= Since])
+    end.
+
+%% Adds a row to the page, or finds the page full.
+take(_, #page{full = true} = Page, _, _, _, _) -> Page;
+take(_, #page{looked_at = ?MAX_LOOKED_AT} = Page, _, _, _, _) -> Page#page{full = true};
+take({Id, _, unreadable}, #page{looked_at = LookedAt} = Page, _, _, _, _) ->
+    Page#page{looked_at = LookedAt + 1, last = Id};
+take({Id, Usec, El}, #page{looked_at = LookedAt} = Page, Store, Owner, Max, MaxBytes) ->
+    case mod_ephemerd_xml:is_marked(El) of
+        false -> Page#page{looked_at = LookedAt + 1, last = Id};
+        true -> take_marked({Id, Usec, El}, Page, Store, Owner, Max, MaxBytes)
+    end.
+
+take_marked({Id, Usec, El}, #page{rows = Rows, count = Count, bytes = Bytes} = Page, Store, Owner, Max, MaxBytes) ->
+    {Shown, IsReduced} = mod_ephemerd_xml:reduce(El),
+    Size = byte_size(mod_ephemerd_xml:text(Shown)),
+    case Count == Max orelse (Count > 0 andalso Bytes + Size > MaxBytes) of
+        true -> Page#page{full = true};
+        false ->
+            Attrs = [{<<"id">>, Id}, {<<"stamp">>, mod_ephemerd_xml:stamp(Usec)} | row_attrs(Store, Owner, El, IsReduced)],
+            Row = #xmlel{name = <<"row">>, attrs = Attrs, children = [Shown]},
+            Page#page{rows = [Row | Rows], count = Count + 1, bytes = Bytes + Size,
+                      looked_at = Page#page.looked_at + 1, last = Id}
+    end.
+
+%%% Attributes, and what is wrong with them
+
+%% Which stores a host has depends on what it is.
+store(Domain, El, #state{host = Host}) ->
+    Store = attr(<<"store">>, El),
+    IsKnown = mod_ephemerd_archive:is_known(Host),
+    case Store of
+        <<"archive">> when Domain == Host -> IsKnown orelse not_implemented(<<>>);
+        <<"room">> when Domain /= Host -> IsKnown orelse not_implemented(<<>>);
+        <<"queue">> when Domain == Host -> mod_ephemerd_queue:is_known(Host) orelse not_implemented(<<>>);
+        <<"archive">> -> item_not_found();
+        <<"room">> -> item_not_found();
+        <<"queue">> -> item_not_found();
+        _ -> bad_request()
+    end,
+    Store.
+
+owner(Domain, El) ->
+    Jid = attr(<<"owner">>, El),
+    try jid:decode(Jid) of
+        #jid{luser = User, lserver = Domain, resource = <<>>} when User /= <<>> -> {{User, Domain}, Jid};
+        #jid{luser = User, resource = <<>>} when User /= <<>> -> item_not_found();
+        _ -> bad_request()
+    catch
+        error:{bad_jid, _} -> bad_request()
+    end.
+
+items(#xmlel{children = Children}, Read) ->
+    Items = [Read(Item) || #xmlel{name = <<"item">>} = Item <- Children],
+    Ids = [attr(<<"id">>, Item) || #xmlel{name = <<"item">>} = Item <- Children],
+    case length(Items) of
+        Count when Count >= 1, Count =< ?MAX_ITEMS -> ok;
+        _ -> bad_request()
+    end,
+    length(lists:usort(Ids)) == length(Ids) orelse bad_request(),
+    Items.
+
+id(Item) ->
+    Id = attr(<<"id">>, Item),
+    (Id /= <<>> andalso byte_size(Id) =< ?MAX_ID) orelse bad_request(),
+    Id.
+
+stamped(Item) ->
+    case mod_ephemerd_xml:usec(attr(<<"stamp">>, Item)) of
+        {ok, Usec} -> {id(Item), Usec};
+        error -> bad_request()
+    end.
+
+until(El) ->
+    Until = attr(<<"until">>, El),
+    case mod_ephemerd_xml:usec(Until) of
+        {ok, _} -> Until;
+        error -> bad_request()
+    end.
+
+since(El) ->
+    case attr(<<"since">>, El) of
+        <<>> -> 0;
+        Stamp ->
+            case mod_ephemerd_xml:usec(Stamp) of
+                {ok, Usec} -> Usec;
+                error -> bad_request()
+            end
+    end.
+
+number(Name, El, Min, Max) ->
+    try binary_to_integer(attr(Name, El)) of
+        Number when Number >= Min, Number =< Max -> Number;
+        _ -> bad_request()
+    catch
+        error:badarg -> bad_request()
+    end.
+
+attr(Name, El) ->
+    fxml:get_tag_attr_s(Name, El).
+
+element(Name, Attrs, Children) ->
+    #xmlel{name = Name, attrs = [{<<"xmlns">>, ?NS} | Attrs], children = Children}.
+
+now_ms() ->
+    erlang:monotonic_time(millisecond).
+
+-spec bad_request() -> no_return().
+bad_request() -> throw({refuse, xmpp:err_bad_request()}).
+
+-spec item_not_found() -> no_return().
+item_not_found() -> throw({refuse, xmpp:err_item_not_found()}).
+
+-spec not_implemented(binary()) -> no_return().
+not_implemented(<<>>) -> throw({refuse, xmpp:err_feature_not_implemented()});
+not_implemented(Text) -> throw({refuse, xmpp:err_feature_not_implemented(Text, <<"en">>)}).
+
+failed() ->
+    (xmpp:err_internal_server_error())#stanza_error{type = wait}.

@@ -1,0 +1,248 @@
+%%% ephemerd's companion module for ejabberd: what it reads in stanzas and what it writes into them. No state, no I/O.
+%%%
+%%% This program is free software; you can redistribute it and/or modify it under the terms of the GNU General Public
+%%% License as published by the Free Software Foundation; either version 2 of the License, or (at your option) any later
+%%% version. As a special exception, like ejabberd's own, permission is given to link it with the OpenSSL library and to
+%%% distribute the result. It is distributed in the hope that it will be useful, but WITHOUT ANY WARRANTY; see the GNU
+%%% General Public License for more details. SPDX-License-Identifier: GPL-2.0-or-later
+
+-module(mod_ephemerd_xml).
+-export([may_be_marked/1, is_marked/1, standing/2, placeholder/3, reduce/1, text/1]).
+-export([stamp/1, usec/1, stanza_id/2, delay_usec/2]).
+
+-include("xmpp.hrl").
+
+-define(NS_EPHEMERAL, <<"urn:xmpp:ephemeral:0">>).
+-define(NS_EPHEMERD, <<"urn:ephemerd:0">>).
+-define(NS_STORAGE_HINTS, <<"urn:xmpp:hints">>).
+-define(NS_PUBSUB_EVENTS, <<"http://jabber.org/protocol/pubsub#event">>).
+-define(NS_STANZA_IDS, <<"urn:xmpp:sid:0">>).
+-define(NS_DELAYS, <<"urn:xmpp:delay">>).
+-define(MUCSUB_MESSAGES, <<"urn:xmpp:mucsub:nodes:messages">>).
+
+%% Longer stanzas are told of in a reduced form (docs/protocol.md, 2.1).
+-define(MAX_TEXT, 131072).
+%% Marks of which so much is kept where even the reduced form is too long.
+-define(MAX_MARKS, 16).
+-define(MAX_MARK_TEXT, 1024).
+
+%% A cheap look at a message of ordinary traffic, before anything is encoded: `false` is certain.
+-spec may_be_marked(message()) -> boolean().
+may_be_marked(#message{sub_els = Els}) ->
+    lists:any(fun may_mark/1, Els).
+
+may_mark(#xmlel{name = Name, attrs = Attrs}) ->
+    is_telling(fxml:get_attr_s(<<"xmlns">>, Attrs)) orelse binary:match(Name, <<":">>) /= nomatch;
+may_mark(Decoded) ->
+    is_telling(xmpp:get_ns(Decoded)).
+
+is_telling(?NS_EPHEMERAL) -> true;
+is_telling(?NS_STORAGE_HINTS) -> true;
+is_telling(?NS_EPHEMERD) -> true;
+is_telling(?NS_PUBSUB_EVENTS) -> true;
+is_telling(_) -> false.
+
+%% Whether a direct child of the message, or of the message in a MUC/Sub event, says something about retention.
+-spec is_marked(xmlel()) -> boolean().
+is_marked(#xmlel{attrs = Attrs} = El) ->
+    lists:any(fun(Child) -> is_mark(name(Child, [Attrs])) end, children(El)) orelse
+        case wrapped(El) of
+            {Inner, Scope} -> lists:any(fun(Child) -> is_mark(name(Child, Scope)) end, children(Inner));
+            none -> false
+        end.
+
+is_mark({?NS_EPHEMERAL, _}) -> true;
+is_mark({?NS_EPHEMERD, <<"expired">>}) -> true;
+is_mark({?NS_STORAGE_HINTS, <<"no-permanent-store">>}) -> true;
+is_mark({?NS_STORAGE_HINTS, <<"no-permanent-storage">>}) -> true;
+is_mark({?NS_STORAGE_HINTS, <<"no-store">>}) -> true;
+is_mark({?NS_STORAGE_HINTS, <<"no-storage">>}) -> true;
+is_mark(_) -> false.
+
+%% The message in a MUC/Sub event, and the attributes in whose scope its children stand.
+wrapped(#xmlel{attrs = Attrs} = El) ->
+    Path = [{?NS_PUBSUB_EVENTS, <<"event">>}, {?NS_PUBSUB_EVENTS, <<"items">>}, {?NS_PUBSUB_EVENTS, <<"item">>}],
+    walk(Path, El, [Attrs]).
+
+walk([], El, Scope) ->
+    case find({<<"jabber:client">>, <<"message">>}, El, Scope) of
+        none -> none;
+        #xmlel{attrs = Attrs} = Inner -> {Inner, [Attrs | Scope]}
+    end;
+walk([Step | Path], El, Scope) ->
+    case find(Step, El, Scope) of
+        none -> none;
+        #xmlel{attrs = Attrs} = Next ->
+            IsItems = element(2, Step) == <<"items">>,
+            case IsItems andalso fxml:get_attr_s(<<"node">>, Attrs) /= ?MUCSUB_MESSAGES of
+                true -> none;
+                false -> walk(Path, Next, [Attrs | Scope])
+            end
+    end.
+
+find(Name, El, Scope) ->
+    case [Child || Child <- children(El), name(Child, Scope) == Name] of
+        [First | _] -> First;
+        [] -> none
+    end.
+
+children(#xmlel{children = Children}) ->
+    [Child || #xmlel{} = Child <- Children].
+
+%% Namespace and local name, whatever the prefix. `Scope` are the attributes of what is around it, the innermost first.
+name(#xmlel{name = Name, attrs = Attrs}, Scope) ->
+    case binary:split(Name, <<":">>) of
+        [Local] -> {declared(<<"xmlns">>, [Attrs | Scope], <<"jabber:client">>), Local};
+        [Prefix, Local] -> {declared(<<"xmlns:", Prefix/binary>>, [Attrs | Scope], <<>>), Local}
+    end.
+
+declared(_, [], Default) -> Default;
+declared(Key, [Attrs | Scope], Default) ->
+    case lists:keyfind(Key, 1, Attrs) of
+        {_, Ns} -> Ns;
+        false -> declared(Key, Scope, Default)
+    end.
+
+%% What a row is to us: `plain` is left alone.
+-spec standing(xmlel(), archive | queue) -> plain | marked | placeholder.
+standing(El, Store) ->
+    case is_marked(El) of
+        false -> plain;
+        true ->
+            Expired = find({?NS_EPHEMERD, <<"expired">>}, El, [El#xmlel.attrs]),
+            case Expired /= none andalso placeholder(El, fxml:get_tag_attr_s(<<"until">>, Expired), Store) of
+                El -> placeholder;
+                _ -> marked
+            end
+    end.
+
+%% The stanza that stands for an erased one. In a queue it keeps what the server's own bookkeeping needs.
+-spec placeholder(xmlel(), binary(), archive | queue) -> xmlel().
+placeholder(#xmlel{name = Name, attrs = Attrs} = El, Until, Store) ->
+    {Keep, Kept} =
+        case Store of
+            archive -> {[<<"xmlns">>, <<"from">>, <<"to">>, <<"type">>], []};
+            queue -> {[<<"xmlns">>, <<"from">>, <<"to">>, <<"type">>, <<"id">>], bookkeeping(El)}
+        end,
+    Expired = #xmlel{name = <<"expired">>, attrs = [{<<"xmlns">>, ?NS_EPHEMERD}, {<<"until">>, Until}]},
+    #xmlel{name = Name, attrs = only(Keep, Attrs), children = [Expired | Kept]}.
+
+%% Texts inside are left out: anybody may have written them.
+bookkeeping(#xmlel{attrs = Scope} = El) ->
+    lists:filtermap(
+        fun(Child) ->
+            case name(Child, [Scope]) of
+                {?NS_STANZA_IDS, <<"stanza-id">>} ->
+                    {true, bare(<<"stanza-id">>, ?NS_STANZA_IDS, only([<<"by">>, <<"id">>], Child#xmlel.attrs))};
+                {?NS_DELAYS, <<"delay">>} ->
+                    {true, bare(<<"delay">>, ?NS_DELAYS, only([<<"from">>, <<"stamp">>], Child#xmlel.attrs))};
+                _ -> false
+            end
+        end, children(El)).
+
+bare(Name, Ns, Attrs) ->
+    #xmlel{name = Name, attrs = [{<<"xmlns">>, Ns} | Attrs]}.
+
+only(Names, Attrs) ->
+    [Attr || {Name, _} = Attr <- Attrs, lists:member(Name, Names)].
+
+%% As it is forwarded: whole, or reduced where its text is too long.
+-spec reduce(xmlel()) -> {xmlel(), Reduced :: boolean()}.
+reduce(El) ->
+    case fits(El) of
+        true -> {rooted(El), false};
+        false ->
+            Reduced = reduced(El, fun what_it_says/2),
+            case fits(Reduced) of
+                true -> {rooted(Reduced), true};
+                false -> {rooted(reduced(El, fun barely/2)), true}
+            end
+    end.
+
+fits(El) -> byte_size(text(El)) =< ?MAX_TEXT.
+
+rooted(#xmlel{attrs = Attrs} = El) ->
+    El#xmlel{attrs = lists:keystore(<<"xmlns">>, 1, Attrs, {<<"xmlns">>, <<"jabber:client">>})}.
+
+reduced(#xmlel{attrs = Attrs} = El, Cut) ->
+    Start = start(El),
+    case wrapped(El) of
+        none -> Start#xmlel{children = Cut(children(El), [Attrs])};
+        {Inner, Scope} ->
+            Message = start(rooted(Inner)),
+            Cutted = Message#xmlel{children = Cut(children(Inner), Scope)},
+            Item = bare(<<"item">>, ?NS_PUBSUB_EVENTS, []),
+            Items = bare(<<"items">>, ?NS_PUBSUB_EVENTS, [{<<"node">>, ?MUCSUB_MESSAGES}]),
+            Event = bare(<<"event">>, ?NS_PUBSUB_EVENTS, []),
+            Start#xmlel{children = [Event#xmlel{children = [Items#xmlel{children = [Item#xmlel{children = [Cutted]}]}]}]}
+    end.
+
+start(#xmlel{attrs = Attrs} = El) ->
+    Kept = only([<<"xmlns">>, <<"from">>, <<"to">>, <<"type">>, <<"id">>], Attrs),
+    El#xmlel{attrs = [Attr || {_, Value} = Attr <- Kept, byte_size(Value) =< 4 * ?MAX_MARK_TEXT], children = []}.
+
+what_it_says(Children, Scope) ->
+    [said(name(Child, Scope), Child) || Child <- Children].
+
+said({Ns, Local} = Name, Child) ->
+    IsWhole = is_mark(Name) orelse Name == {?NS_STORAGE_HINTS, <<"store">>} orelse
+        Name == {?NS_STANZA_IDS, <<"stanza-id">>},
+    case Name of
+        _ when IsWhole -> own_scope(Name, Child);
+        {_, <<"body">>} ->
+            Words = case fxml:get_tag_cdata(Child) of
+                        <<>> -> [];
+                        _ -> [{xmlcdata, <<"…"/utf8>>}]
+                    end,
+            (bare(Local, Ns, []))#xmlel{children = Words};
+        _ -> bare(Local, Ns, [])
+    end.
+
+%% Without its prefix: what declared that may be cut off.
+own_scope({Ns, Local}, #xmlel{attrs = Attrs} = Child) ->
+    Child#xmlel{name = Local, attrs = [{<<"xmlns">>, Ns} | lists:keydelete(<<"xmlns">>, 1, Attrs)]}.
+
+%% The last resort: a few marks and whether there were words.
+barely(Children, Scope) ->
+    Marks = [own_scope(name(Child, Scope), Child#xmlel{children = []})
+             || Child <- Children, is_mark(name(Child, Scope))],
+    Short = [Mark || Mark <- Marks, byte_size(text(Mark)) =< ?MAX_MARK_TEXT],
+    Body = #xmlel{name = <<"body">>, children = [{xmlcdata, <<"…"/utf8>>}]},
+    lists:sublist(Short, ?MAX_MARKS) ++ [Body].
+
+-spec text(xmlel()) -> binary().
+text(El) -> fxml:element_to_binary(El).
+
+%% XEP-0082, from and to microseconds since 1970.
+-spec stamp(integer()) -> binary().
+stamp(Usec) ->
+    list_to_binary(calendar:system_time_to_rfc3339(Usec, [{unit, microsecond}, {offset, "Z"}])).
+
+-spec usec(binary()) -> {ok, integer()} | error.
+usec(Stamp) when byte_size(Stamp) =< 64 ->
+    try {ok, calendar:rfc3339_to_system_time(binary_to_list(Stamp), [{unit, microsecond}])}
+    catch _:_ -> error
+    end;
+usec(_) -> error.
+
+%% The last id that this archive gave the stanza.
+-spec stanza_id(xmlel(), binary()) -> binary() | none.
+stanza_id(#xmlel{attrs = Scope} = El, By) ->
+    Ids = [fxml:get_tag_attr_s(<<"id">>, Child)
+           || Child <- children(El), name(Child, [Scope]) == {?NS_STANZA_IDS, <<"stanza-id">>},
+              fxml:get_tag_attr_s(<<"by">>, Child) == By],
+    case [Id || Id <- Ids, Id /= <<>>, byte_size(Id) =< 256] of
+        [] -> none;
+        Some -> lists:last(Some)
+    end.
+
+%% When this host delayed the stanza.
+-spec delay_usec(xmlel(), binary()) -> {ok, integer()} | error.
+delay_usec(#xmlel{attrs = Scope} = El, Host) ->
+    Stamps = [fxml:get_tag_attr_s(<<"stamp">>, Child)
+              || Child <- children(El), name(Child, [Scope]) == {?NS_DELAYS, <<"delay">>},
+                 fxml:get_tag_attr_s(<<"from">>, Child) == Host],
+    case Stamps of
+        [] -> error;
+        _ -> usec(lists:last(Stamps))
+    end.
