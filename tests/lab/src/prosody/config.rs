@@ -4,6 +4,10 @@ use std::path::{Path, PathBuf};
 use crate::postgres::{Postgres, SERVER_ROLE};
 use crate::server::Endpoints;
 
+/// The companion module, and the folder where the lab puts it.
+pub(super) const COMPANION: &str = "ephemerd";
+pub(super) const PLUGINS: &str = "plugins";
+
 /// Where Prosody keeps archives and all else but accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Storage {
@@ -25,12 +29,16 @@ pub struct ProsodyConfig {
     pub archive_item_limit: Option<u32>,
     /// `max_archive_query_results`: the longest page of a MAM answer.
     pub page_limit: u32,
+    /// The companion module runs on the host of the accounts and on the rooms, as `deploy/prosody` has it.
+    pub companion: bool,
     /// Folders with more modules.
     pub plugin_paths: Vec<PathBuf>,
     /// More modules for the host of the accounts and for the rooms, by name.
     pub modules: Vec<String>,
     /// More lines of Lua for all hosts.
     pub globals: Vec<String>,
+    /// More lines of Lua at the end: further hosts, say.
+    pub hosts: Vec<String>,
     /// `debug`, `info`, `warn` or `error`.
     pub log_level: String,
 }
@@ -41,9 +49,11 @@ impl Default for ProsodyConfig {
             storage: Storage::default(),
             archive_item_limit: None,
             page_limit: 50,
+            companion: false,
             plugin_paths: Vec::new(),
             modules: Vec::new(),
             globals: Vec::new(),
+            hosts: Vec::new(),
             log_level: "info".to_owned(),
         }
     }
@@ -58,6 +68,18 @@ pub(super) struct Place<'a> {
 }
 
 impl ProsodyConfig {
+    /// With the companion module.
+    #[must_use]
+    pub fn with_companion(self) -> Self {
+        Self { companion: true, ..self }
+    }
+
+    /// With archives kept there.
+    #[must_use]
+    pub fn storage_in(self, storage: Storage) -> Self {
+        Self { storage, ..self }
+    }
+
     /// The configuration file. Strings go in as Lua's quoted strings.
     pub(super) fn render(&self, place: Place<'_>) -> String {
         [self.globals(place), self.storage(place), self.hosts(place.endpoints)].concat()
@@ -66,7 +88,8 @@ impl ProsodyConfig {
     fn globals(&self, place: Place<'_>) -> String {
         let Place { folder, endpoints, .. } = place;
         let mut lua = String::new();
-        let plugins: Vec<_> = self.plugin_paths.iter().map(quote).collect();
+        let companion = self.companion.then(|| folder.join(PLUGINS));
+        let plugins: Vec<_> = self.plugin_paths.iter().chain(&companion).map(quote).collect();
         let lines = [
             format!("plugin_paths = {{ {} }}", plugins.join(", ")),
             format!("data_path = {}", quote(folder.join("data"))),
@@ -88,6 +111,9 @@ impl ProsodyConfig {
         ];
         for line in lines.iter().chain(&self.globals) {
             let _ = writeln!(lua, "{line}");
+        }
+        if self.companion {
+            let _ = writeln!(lua, "ephemerd_component = {:?}", endpoints.component_jid);
         }
         lua
     }
@@ -117,7 +143,9 @@ impl ProsodyConfig {
     }
 
     fn hosts(&self, endpoints: &Endpoints) -> String {
-        let modules: String = self.modules.iter().map(|name| format!("{name:?}; ")).collect();
+        let companion = self.companion.then(|| COMPANION.to_owned());
+        let modules: String =
+            self.modules.iter().chain(&companion).map(|name| format!("{name:?}; ")).collect();
         let secret = &endpoints.component_secret;
         format!(
             "VirtualHost {:?}\n\
@@ -130,8 +158,12 @@ impl ProsodyConfig {
              Component {:?}\n\
              \tcomponent_secret = {secret:?}\n\
              Component {:?}\n\
-             \tcomponent_secret = {secret:?}\n",
-            endpoints.domain, endpoints.rooms, endpoints.component_jid, endpoints.other_component
+             \tcomponent_secret = {secret:?}\n{}",
+            endpoints.domain,
+            endpoints.rooms,
+            endpoints.component_jid,
+            endpoints.other_component,
+            self.hosts.join("\n"),
         )
     }
 }

@@ -61,6 +61,9 @@ impl Prosody {
         let place = config::Place { folder, endpoints: &prosody.endpoints, database };
         fs::write(prosody.config_file(), config.render(place))?;
         prosody.make_folder("data")?;
+        if config.companion {
+            install_companion(folder)?;
+        }
         prosody.make_folder("certs")?; // stays empty: Prosody complains where it is missing
         give(folder, prosody.user.as_ref())?;
         prosody.resume().await?;
@@ -173,6 +176,19 @@ impl Server for Prosody {
         fs::write(&file, account)?;
         give(&file, self.user.as_ref())
     }
+}
+
+/// Copies the module, for Prosody's own user may not read where we are built.
+fn install_companion(folder: &Path) -> Result<()> {
+    let module = format!("mod_{}", config::COMPANION);
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/prosody").join(&module);
+    let to = folder.join(config::PLUGINS).join(module);
+    fs::create_dir_all(&to)?;
+    for file in fs::read_dir(from)? {
+        let file = file?;
+        fs::copy(file.path(), to.join(file.file_name()))?;
+    }
+    Ok(())
 }
 
 fn endpoints() -> Result<Endpoints> {

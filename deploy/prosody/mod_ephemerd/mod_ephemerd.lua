@@ -1,0 +1,395 @@
+-- mod_ephemerd: tells ephemerd of each marked stanza as it is archived, and erases by archive id when ephemerd asks.
+-- For Prosody 0.12 and 13.0; on virtual hosts with mod_mam and mod_offline, and on rooms' hosts with mod_muc_mam.
+-- The protocol is in ephemerd's docs/protocol.md.
+--
+--     ephemerd_component = "ephemerd.example.org"
+--
+-- SPDX-License-Identifier: MIT OR Apache-2.0
+
+local async = require "util.async";
+local jid = require "util.jid";
+local new_id = require "util.id".short;
+local now = require "util.time".now;
+local st = require "util.stanza";
+local utf8_length = require "util.encodings".utf8.length;
+local datetime = require "util.datetime";
+
+local rows = module:require "rows";
+local stanzas = module:require "stanzas";
+
+local xmlns = "urn:ephemerd:companion:0";
+local version, module_version = "1", "0.1.0";
+local most_items, most_listed, least_bytes, most_bytes = 500, 500, 1024, 262144;
+local least_pause_seconds = 0.05;
+
+local host = module.host;
+local component = jid.prep(module:get_option_string("ephemerd_component"));
+if not component then
+	error("ephemerd_component must name ephemerd's component", 0);
+end
+
+local is_rooms = module:get_host_type() == "component";
+local muc = is_rooms and module:depends "muc";
+local loaded = prosody.hosts[host].modules;
+
+local stores = is_rooms and { room = rows.open("muc_log") } or {
+	archive = rows.open(module:get_option_string("archive_store", "archive"));
+	queue = rows.open("offline");
+};
+
+-- A host's store by its name in the protocol, while what fills it is loaded.
+local function store_of(name)
+	local filled_by = ({ archive = "mam", queue = "offline", room = "muc_mam" })[name];
+	return filled_by and loaded[filled_by] and stores[name] or nil;
+end
+
+-- The component's session with this very server: nothing that we say may go anywhere else.
+local function session()
+	local target = prosody.hosts[component];
+	local connection = target and target.modules.component;
+	return connection and connection.connected and connection.session or nil;
+end
+
+-- Notices ------------------------------------------------------------------------------------------------------------------
+
+local boot, number = new_id(), 0;
+
+local function notify(name, attr, stanza)
+	number = number + 1; -- also while nobody listens: the gap tells
+	if not session() then return; end
+	attr.xmlns, attr.boot, attr.number = xmlns, boot, ("%d"):format(number);
+	local notice = st.message({ from = host, to = component, type = "headline" }):tag(name, attr);
+	if stanza then
+		local copy, _, is_reduced = stanzas.told(stanza);
+		attr.reduced = is_reduced;
+		notice:tag("forwarded", { xmlns = "urn:xmpp:forward:0" })
+			:tag("delay", { xmlns = "urn:xmpp:delay", stamp = attr.stamp }):up():add_child(copy);
+	end
+	module:send(notice);
+end
+
+-- From 13.0 on stamps may have fractions, and only the row itself tells which.
+local _, half = pcall(datetime.datetime, 0.5);
+local has_fractions = tostring(half):find("00.5", 1, true) ~= nil;
+
+-- A row that was stored between `before` (os.time) and now.
+local function archived(store_name, user, owner, id, before, stanza)
+	local store = store_of(store_name);
+	if not store or not id then return; end
+	local when = os.time();
+	if has_fractions or when ~= before then
+		when = rows.stamp_of(store, user, id) or when;
+	end
+	notify("archived", {
+		owner = owner, store = store_name, id = id, stamp = stanzas.format_stamp(when);
+		["copy-of"] = store.is_queue and stanzas.archived_as(stanza, owner) or nil;
+	}, stanza);
+end
+
+-- Where in our code an error was raised, without the words that it may quote.
+local function place_of(err)
+	return tostring(err):match("[^/%s]+%.lua:%d+") or "elsewhere";
+end
+
+-- Whatever goes wrong with a notice, the message is stored and delivered.
+local complained = false;
+local function safely(tell, ...)
+	local ok, err = pcall(tell, ...);
+	if not ok and not complained then
+		complained = true;
+		module:log("warn", "A stanza could not be told of (%s); ephemerd finds it when it lists. Said once", place_of(err));
+	end
+end
+
+if is_rooms then
+	module:wrap_event("muc-add-history", function (handlers, name, event)
+		local before = os.time();
+		local result = handlers(name, event);
+		local room, stanza = event.room, event.stanza;
+		if stanzas.is_marked(stanza) then
+			safely(archived, "room", jid.node(room.jid), room.jid, stanzas.archived_as(stanza, room.jid), before, stanza);
+		end
+		return result;
+	end);
+else
+	local asked_at; -- when mod_mam last asked whether to archive, which it does right before it does
+	module:hook("archive-should-store", function () asked_at = os.time(); end, 1000);
+
+	module:hook("archive-message-added", function (event)
+		local user, stanza = event.for_user, event.stanza;
+		if stanzas.is_marked(stanza) then
+			safely(archived, "archive", user, user .. "@" .. host, event.id, asked_at, stanza);
+		end
+	end);
+
+	-- mod_offline gives back the id under which it stored the stanza.
+	module:wrap_event("message/offline/handle", function (handlers, name, event)
+		local before = os.time();
+		local result = handlers(name, event);
+		local stanza = event.stanza;
+		if type(result) == "string" and stanzas.is_marked(stanza) then
+			local user = stanza.attr.to and jid.node(stanza.attr.to) or event.origin.username;
+			safely(archived, "queue", user, user .. "@" .. host, result, before, stanza);
+		end
+		return result;
+	end);
+
+	local function drained(user)
+		local queue = store_of("queue");
+		if not queue then return; end
+		for _, stanza in queue.archive:find(user) do
+			if stanzas.is_marked(stanza) then
+				return notify("drained", { owner = user .. "@" .. host });
+			end
+		end
+	end
+
+	-- After mod_mam, which keeps the queue back, and before mod_offline, which hands it out.
+	module:hook("message/offline/broadcast", function (event)
+		safely(drained, event.origin.username);
+	end, -0.5);
+end
+
+-- Requests -----------------------------------------------------------------------------------------------------------------
+
+-- Raised within a request to refuse it.
+local function refuse(kind, condition, text)
+	error({ kind = kind, condition = condition, text = text }, 0);
+end
+
+local function bad_request(text) refuse("modify", "bad-request", text); end
+
+local function is_id(text)
+	local length = text and utf8_length(text);
+	return length and length >= 1 and length <= 256;
+end
+
+local function number_within(text, least, most, what)
+	local value = (text or ""):match("^%d+$") and #text <= 9 and tonumber(text);
+	if not value or value < least or value > most then bad_request(what .. " is missing or out of bounds"); end
+	return value;
+end
+
+-- The user part of an owner and the owner as the host writes it.
+local function owner_of(request)
+	local user, owner_host, resource = jid.prepped_split(request.attr.owner);
+	if not user or resource then bad_request("owner is no bare JID"); end
+	if owner_host ~= host then refuse("cancel", "item-not-found", "the owner is not of this host"); end
+	return user, user .. "@" .. host;
+end
+
+local function named_store(request)
+	local name = request.attr.store;
+	if name ~= "archive" and name ~= "room" and name ~= "queue" then bad_request("store is missing or unknown"); end
+	return store_of(name) or refuse("cancel", "item-not-found", "this host has no such store");
+end
+
+-- The items of a request in their order; none twice.
+local function items_of(request, has_stamps)
+	local items, seen = {}, {};
+	for item in request:childtags("item", xmlns) do
+		local id, stamp = item.attr.id, stanzas.normal_stamp(item.attr.stamp);
+		if not is_id(id) or has_stamps and not stamp then bad_request("an item's id or stamp is missing or out of bounds"); end
+		if seen[id] then bad_request("an item is there twice"); end
+		seen[id] = true;
+		items[#items+1] = { id = id, stamp = stamp };
+	end
+	if #items < 1 or #items > most_items then bad_request("there must be 1 to 500 items"); end
+	return items;
+end
+
+local function answer(name, attr)
+	attr.xmlns = xmlns;
+	return st.stanza(name, attr);
+end
+
+-- Takes messages out of what a room replays to joiners; how many.
+local function scrub(owner, items)
+	local room, count, ids = muc.get_room_from_jid(owner), 0, {};
+	local history = room and room._history or {};
+	for _, item in ipairs(items) do ids[item.id] = true; end
+	for at = #history, 1, -1 do
+		local id = stanzas.archived_as(history[at].stanza, owner);
+		if id and ids[id] then
+			table.remove(history, at);
+			count = count + 1;
+		end
+	end
+	return count;
+end
+
+-- Erases or blanks, and answers with each item's outcome.
+local function change(request, answer_name, replace)
+	local store, items, user, owner = named_store(request), items_of(request, true), owner_of(request);
+	if not replace and (store.is_queue or store.storage == "other") then
+		refuse("cancel", "feature-not-implemented", "rows of this store are only blanked");
+	end
+	local outcomes = rows.change(store, user, items, replace and function (stanza)
+		return replace(stanza, store.is_queue);
+	end);
+	if muc then
+		local erased = {};
+		for _, item in ipairs(items) do
+			if outcomes[item.id] == "done" or outcomes[item.id] == "gone" then erased[#erased+1] = item; end
+		end
+		scrub(owner, erased);
+	end
+	local reply = answer(answer_name, { owner = owner, store = request.attr.store });
+	for _, item in ipairs(items) do
+		reply:tag("item", { id = item.id, outcome = outcomes[item.id] }):up();
+	end
+	return reply;
+end
+
+local function abilities()
+	local can, store = {}, store_of(is_rooms and "room" or "archive");
+	if store and store.storage ~= "other" then can[#can+1] = "erase"; end
+	if store then can[#can+1] = "blank"; can[#can+1] = "list"; end
+	if muc then can[#can+1] = "scrub"; end
+	if store_of("queue") then can[#can+1] = "queue"; end
+	return can;
+end
+
+local requests = {};
+
+function requests.companion()
+	local reply = answer("companion", {
+		version = version, module = module_version, server = "Prosody " .. prosody.version;
+		boot = boot, number = ("%d"):format(number), now = stanzas.format_stamp(os.time());
+	});
+	for _, ability in ipairs(abilities()) do
+		reply:tag("can", { what = ability }):up();
+	end
+	return reply;
+end
+
+function requests.erase(request)
+	return change(request, "erased");
+end
+
+function requests.blank(request)
+	local until_stamp = stanzas.normal_stamp(request.attr["until"]);
+	if not until_stamp then bad_request("until is missing or no time"); end
+	return change(request, "blanked", function (stanza, is_queue)
+		return stanzas.placeholder(stanza, until_stamp, is_queue);
+	end);
+end
+
+function requests.scrub(request)
+	if not muc then refuse("cancel", "feature-not-implemented", "this host has no rooms"); end
+	local items, _, owner = items_of(request, false), owner_of(request);
+	return answer("scrubbed", { owner = owner, count = ("%d"):format(scrub(owner, items)) });
+end
+
+function requests.owners(request)
+	local store, after = named_store(request), request.attr.after;
+	local found, is_all = rows.owners(store, after, number_within(request.attr.max, 1, most_listed, "max"), function (user)
+		return jid.prep(user .. "@" .. host);
+	end);
+	local reply = answer("owners", { store = request.attr.store, complete = is_all and "true" or nil });
+	for _, owner in ipairs(found) do
+		reply:tag("owner", { jid = owner }):up();
+	end
+	return reply;
+end
+
+function requests.list(request)
+	local attr, store, user, owner = request.attr, named_store(request), owner_of(request);
+	local since = attr.since and (datetime.parse(attr.since) or bad_request("since is no time"));
+	if attr.after and not is_id(attr.after) then bad_request("after is out of bounds"); end
+	local page = rows.list(store, user, {
+		since = since and math.floor(since), after = attr.after;
+		max = number_within(attr.max, 1, most_listed, "max");
+		max_bytes = number_within(attr["max-bytes"], least_bytes, most_bytes, "max-bytes");
+	});
+	local reply = answer("list", { owner = owner, store = attr.store, last = page.last, complete = page.complete and "true" or nil });
+	for _, row in ipairs(page.rows) do
+		reply:tag("row", {
+			id = row.id, stamp = row.stamp, reduced = row.reduced;
+			["copy-of"] = store.is_queue and stanzas.archived_as(row.stanza, owner) or nil;
+		}):add_child(row.stanza):up();
+	end
+	return reply;
+end
+
+local types = { companion = "get", owners = "get", list = "get", erase = "set", blank = "set", scrub = "set" };
+local is_list = { owners = true, list = true };
+
+-- Shared by all hosts, for all hosts share one thread.
+local pace = module:shared("/*/ephemerd/pace");
+local lists_waiting = 0;
+
+-- Lists read much, so between two the server has at least as long for others as the last one took.
+local function paced(handle, request)
+	local rest = (pace.next_at or 0) - now();
+	if rest > 0 then rows.pause(rest); end
+	local started = now();
+	local ok, result = pcall(handle, request);
+	local ended = now();
+	pace.next_at = ended + math.max(least_pause_seconds, ended - started);
+	if not ok then error(result, 0); end
+	return result;
+end
+
+local logged_version = false;
+local function check_version(name, theirs)
+	if theirs == version then return; end
+	theirs = theirs and theirs:match("^%d+$") and #theirs < 10 and theirs or "another";
+	if not logged_version then
+		logged_version = true;
+		module:log("warn", "ephemerd speaks version %s of the companion protocol, this module version %s", theirs, version);
+	end
+	if name ~= "companion" then
+		refuse("cancel", "feature-not-implemented", ("this module speaks version %s, not %s"):format(version, theirs));
+	end
+end
+
+local function handle(stanza)
+	local request = stanza.tags[1];
+	local name = request.name;
+	if types[name] ~= stanza.attr.type then refuse("cancel", "feature-not-implemented", "there is no such request"); end
+	check_version(name, request.attr.version);
+	return (is_list[name] and paced or function (go, it) return go(it); end)(requests[name], request);
+end
+
+-- Requests are worked on one after the other, for some take a pause.
+local current;
+local function finish(reply)
+	local origin, name = current.origin, current.stanza.tags[1].name;
+	current = nil;
+	if is_list[name] then lists_waiting = lists_waiting - 1; end
+	if origin.send then origin.send(reply); end -- it may have gone meanwhile
+end
+
+local function fail(_, err)
+	local reason = err;
+	if type(err) ~= "table" then
+		module:log("error", "A request failed (%s); what the storage says stands before this line", place_of(err));
+		reason = { kind = "wait", condition = "internal-server-error" };
+	end
+	finish(st.error_reply(current.stanza, reason.kind, reason.condition, reason.text));
+end
+
+local worker = async.runner(function (event)
+	current = event;
+	finish(st.reply(event.stanza):add_child(handle(event.stanza)));
+end, { error = fail });
+
+module:hook("iq/host", function (event)
+	local origin, stanza = event.origin, event.stanza;
+	local request, kind = stanza.tags[1], stanza.attr.type;
+	if not request or request.attr.xmlns ~= xmlns or kind ~= "get" and kind ~= "set" then return; end
+	if stanza.attr.from ~= component or origin.type ~= "component" or origin.host ~= component then
+		origin.send(st.error_reply(stanza, "auth", "forbidden"));
+		return true;
+	end
+	if is_list[request.name] then
+		if lists_waiting > 0 then
+			origin.send(st.error_reply(stanza, "wait", "resource-constraint"));
+			return true;
+		end
+		lists_waiting = lists_waiting + 1;
+	end
+	worker:run(event);
+	return true;
+end, 1);
