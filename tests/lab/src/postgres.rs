@@ -4,11 +4,12 @@ use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-use nix::unistd::User;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, User};
 use rand::RngExt as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
@@ -34,6 +35,8 @@ pub struct PostgresConfig {
     pub fsync: bool,
     /// More lines for `postgresql.conf`, for example `log_statement = 'all'`.
     pub settings: Vec<String>,
+    /// Its data lie on a volume of so many MiB, made of memory. Only root can mount one.
+    pub volume_mib: Option<u32>,
 }
 
 /// A private PostgreSQL of Debian's packages on loopback, ended and removed when dropped. It asks for passwords (SCRAM) as a real one does.
@@ -46,6 +49,7 @@ pub struct Postgres {
     // Roles belong to the whole server: parallel tests must not make one at the same time.
     roles: Mutex<()>,
     // Dropped last: the server must have ended before its folder goes.
+    volume: Option<Volume>,
     folder: TempDir,
 }
 
@@ -60,6 +64,11 @@ impl Postgres {
 
     /// A PostgreSQL of one's own, for tests that stop it or want other settings.
     pub async fn start(config: PostgresConfig) -> Result<Self> {
+        let folder = scratch::folder("postgres")?;
+        let volume = match config.volume_mib {
+            Some(mib) => Some(Volume::mount(folder.path().join("volume"), mib).await?),
+            None => None,
+        };
         let postgres = Self {
             bin: find_binaries(Path::new("/usr/lib/postgresql"))?,
             user: service_user("postgres", "postgresql")?,
@@ -67,7 +76,8 @@ impl Postgres {
             password: format!("{:032x}", rand::rng().random::<u128>()),
             process: Mutex::new(None),
             roles: Mutex::new(()),
-            folder: scratch::folder("postgres")?,
+            volume,
+            folder,
         };
         postgres.initdb(&config).await?;
         postgres.resume().await?;
@@ -86,6 +96,7 @@ impl Postgres {
             password: self.password.clone(),
             process: Mutex::new(None),
             roles: Mutex::new(()),
+            volume: None,
             folder: scratch::folder("standby")?,
         };
         give(standby.folder.path(), standby.user.as_ref())?;
@@ -133,6 +144,11 @@ impl Postgres {
     /// The server's log.
     pub fn log(&self) -> PathBuf {
         self.folder.path().join("log")
+    }
+
+    /// What it has logged so far.
+    pub fn log_text(&self) -> Result<String> {
+        Ok(String::from_utf8_lossy(&fs::read(self.log())?).into_owned())
     }
 
     /// A connection URL with the password in it.
@@ -203,6 +219,43 @@ impl Postgres {
         self.resume().await
     }
 
+    /// Stops all its processes where they are: connections stand, and nobody answers.
+    pub async fn freeze(&self) -> Result<()> {
+        self.signal_all(Signal::SIGSTOP).await
+    }
+
+    /// Lets them go on.
+    pub async fn thaw(&self) -> Result<()> {
+        self.signal_all(Signal::SIGCONT).await
+    }
+
+    async fn signal_all(&self, signal: Signal) -> Result<()> {
+        let slot = self.process.lock().await;
+        let process = slot.as_ref().ok_or_else(|| LabError::new("PostgreSQL is not running"))?;
+        // First the one that makes and reaps the others.
+        process.signal(signal)?;
+        for child in children(process.pid())? {
+            let _ = kill(Pid::from_raw(child), signal); // it may have ended by itself
+        }
+        Ok(())
+    }
+
+    /// The folder of its volume, whose space it shares with whoever writes there.
+    pub fn volume(&self) -> Option<&Path> {
+        self.volume.as_ref().map(|volume| volume.0.as_path())
+    }
+
+    /// Runs one of PostgreSQL's programs on one of its databases as superuser, `pg_dump` for example.
+    pub async fn run(&self, program: &str, database: &str, args: &[&str]) -> Result<()> {
+        Launch::new("a program of PostgreSQL", self.bin.join(program), Signal::SIGTERM)
+            .env("PGPASSWORD", &self.password)
+            .args(["--host", &self.address.ip().to_string(), "--username", SUPERUSER])
+            .args(["--port", &self.address.port().to_string(), "--dbname", database])
+            .args(args)
+            .run()
+            .await
+    }
+
     /// Makes an empty database that the XMPP server's role owns.
     pub async fn create_database(&self, name: &str) -> Result<()> {
         // The words are checked, since an identifier cannot be a parameter.
@@ -237,12 +290,15 @@ impl Postgres {
     }
 
     fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.volume().unwrap_or(self.folder.path()).join("data")
     }
 
     async fn initdb(&self, config: &PostgresConfig) -> Result<()> {
         let user = self.user.as_ref();
         give(self.folder.path(), user)?;
+        if let Some(volume) = self.volume() {
+            give(volume, user)?;
+        }
         let password_file = self.folder.path().join("password");
         fs::write(&password_file, &self.password)?;
         Launch::new("initdb", self.bin.join("initdb"), Signal::SIGTERM)
@@ -275,6 +331,39 @@ impl Postgres {
         ];
         ours.iter().chain(&config.settings).map(|line| format!("{line}\n")).collect()
     }
+}
+
+/// A file system of its own and of bounded size, unmounted when dropped.
+struct Volume(PathBuf);
+
+impl Volume {
+    async fn mount(path: PathBuf, mib: u32) -> Result<Self> {
+        fs::create_dir(&path)?;
+        Launch::new("mount", "mount", Signal::SIGTERM)
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=0755"), "lab"])
+            .args([&path])
+            .run()
+            .await?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+/// The processes whose parent this is.
+fn children(pid: i32) -> Result<Vec<i32>> {
+    let parent_of = |pid: i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name may hold spaces; the fields after it are counted from its end.
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<i32>().ok()
+    };
+    let entries = fs::read_dir("/proc")?.flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    Ok(pids.filter(|it| parent_of(*it) == Some(pid)).collect())
 }
 
 /// The newest version's programs.

@@ -16,6 +16,8 @@ pub struct Table {
     pub name: &'static str,
     /// The column that numbers the rows.
     pub key: &'static str,
+    /// The Unix time at which a row's second of archiving ends, in SQL, from its columns in the jsonb `row`.
+    pub archived_at: &'static str,
     /// Which rows, as a condition in SQL.
     pub rows: &'static str,
     /// Columns with stanzas as XML.
@@ -30,6 +32,8 @@ pub struct Table {
 pub const PROSODY_ARCHIVES: Table = Table {
     name: "prosodyarchive",
     key: "sort_id",
+    // Whole seconds, cut off.
+    archived_at: "(row ->> 'when')::float8 + 1",
     rows: "store IN ('archive', 'muc_log')",
     xml: &["value"],
     text: &[],
@@ -44,6 +48,7 @@ pub const PROSODY_QUEUE: Table =
 pub const EJABBERD_ARCHIVES: Table = Table {
     name: "archive",
     key: "id",
+    archived_at: "(row ->> 'timestamp')::float8 / 1000000",
     rows: "true",
     xml: &["xml"],
     text: &["txt"],
@@ -51,8 +56,14 @@ pub const EJABBERD_ARCHIVES: Table = Table {
 };
 
 /// ejabberd's offline queues.
-pub const EJABBERD_QUEUE: Table =
-    Table { name: "spool", key: "seq", text: &[], is_queue: true, ..EJABBERD_ARCHIVES };
+pub const EJABBERD_QUEUE: Table = Table {
+    name: "spool",
+    key: "seq",
+    archived_at: "extract(epoch FROM (row ->> 'created_at')::timestamptz)",
+    text: &[],
+    is_queue: true,
+    ..EJABBERD_ARCHIVES
+};
 
 /// All rows of one table as they stood at one time, every column of them.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,98 @@
+//! Real servers under a steady load are broken on purpose; after each fault an exact check, and a row for the table of
+//! docs/reliability.md. `./dev test --faults [NAME…]`; `--list` names the faults; LAB_SEED repeats a run.
+
+mod clocks;
+mod database;
+mod house;
+mod kills;
+mod servers;
+mod several;
+
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use ephemerd_lab::{LabError, Result, Words};
+use tokio::time::{Instant, timeout};
+
+/// No fault takes longer; one that does has failed.
+const LONGEST: Duration = Duration::from_secs(600);
+
+type Run = Pin<Box<dyn Future<Output = Result<()>>>>;
+
+/// A fault: its name, and what does it with this seed.
+struct Fault(&'static str, fn(u64) -> Run);
+
+macro_rules! faults {
+    ($($module:ident::$name:ident),* $(,)?) => {
+        [$(Fault(stringify!($name), |seed| Box::pin($module::$name(seed)))),*]
+    };
+}
+
+const FAULTS: &[Fault] = &faults![
+    kills::killed_at_each_step,
+    kills::killed_at_random,
+    database::postgresql_stopped_and_started,
+    database::postgresql_paused,
+    database::connections_cut_in_a_batch,
+    database::too_many_connections,
+    database::the_disk_is_full,
+    database::statements_cancelled,
+    database::the_servers_clean_up,
+    database::locks_on_archive_rows,
+    servers::prosody_tormented,
+    servers::ejabberd_tormented,
+    clocks::stamps_from_the_future,
+    clocks::the_daemons_clock_is_off,
+    several::two_daemons,
+    several::four_daemons,
+];
+
+/// Fails where this does not hold, with what was seen.
+macro_rules! ensure {
+    ($holds:expr, $($seen:tt)+) => {
+        if !$holds {
+            return Err(ephemerd_lab::LabError::new(format!($($seen)+)));
+        }
+    };
+}
+use ensure;
+
+#[expect(clippy::print_stdout, reason = "this is what the suite is run for")]
+fn main() -> ExitCode {
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    if asked.iter().any(|it| it == "--list") {
+        FAULTS.iter().for_each(|fault| println!("{}", fault.0));
+        return ExitCode::SUCCESS;
+    }
+    let names: Vec<&String> = asked.iter().filter(|it| !it.starts_with('-')).collect();
+    let chosen = |fault: &&Fault| {
+        names.is_empty() || names.iter().any(|name| fault.0.contains(name.as_str()))
+    };
+    let seed = Words::random().seed();
+    let (mut done, mut failed) = (0, Vec::new());
+    let started = Instant::now();
+    for Fault(name, run) in FAULTS.iter().filter(chosen) {
+        println!("{name} …");
+        let begun = Instant::now();
+        match alone(run(seed)) {
+            Ok(()) => println!("{name}: survived, {:.0} s", begun.elapsed().as_secs_f64()),
+            Err(error) => {
+                println!("{name}: FAILED with LAB_SEED={seed}: {error}");
+                failed.push(*name);
+            }
+        }
+        done += 1;
+    }
+    let took = started.elapsed().as_secs_f64() / 60.0;
+    println!("{done} faults in {took:.1} minutes, seed {seed}; failed: {failed:?}");
+    if failed.is_empty() && done > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs one fault in a runtime of its own, so that nothing of it lives on.
+fn alone(run: Run) -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let outcome = runtime.block_on(async { timeout(LONGEST, run).await });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    outcome.unwrap_or_else(|_| Err(LabError::new(format!("not done after {LONGEST:?}"))))
+}

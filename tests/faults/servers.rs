@@ -1,0 +1,106 @@
+//! The XMPP server restarts, dies, or is cut off from the daemon, while people chat.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ephemerd_lab::ejabberd::EjabberdConfig;
+use ephemerd_lab::reliability::note;
+use ephemerd_lab::{Ejabberd, Gate, Lab, LabError, PATIENCE, Prosody, Result, Server, eventually};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::time::{Instant, sleep};
+
+use crate::ensure;
+use crate::house::{House, seconds};
+
+/// What the laboratory's servers can besides.
+trait Restarts: Server + 'static {
+    async fn die(&self) -> Result<()>;
+    async fn come_back(&self) -> Result<()>;
+}
+
+impl Restarts for Prosody {
+    async fn die(&self) -> Result<()> {
+        self.kill().await
+    }
+    async fn come_back(&self) -> Result<()> {
+        self.resume().await
+    }
+}
+
+impl Restarts for Ejabberd {
+    async fn die(&self) -> Result<()> {
+        self.kill().await
+    }
+    async fn come_back(&self) -> Result<()> {
+        self.resume().await
+    }
+}
+
+/// Restarts, kills, and connections that fall silent or are cut.
+async fn tormented<S: Restarts>(lab: Lab<S>, seed: u64) -> Result<String> {
+    let lab = Arc::new(lab);
+    let gate = Gate::to(lab.endpoints().components).await?;
+    let config = lab.daemon_config().set("component.server", gate.address().to_string());
+    let table = *S::TABLES.first().ok_or_else(|| LabError::new("a server without tables"))?;
+    let mut house = House::around(lab.database.clone(), table, config, seed).await?;
+    let daemon = house.daemon().await?;
+    let connected = async || {
+        daemon
+            .wait_for_figure("ephemerd_component_connected", &[], PATIENCE * 3, |it| it == 1.0)
+            .await
+    };
+    house.load_by(ephemerd_lab::Load::chats(&lab, seed));
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut reconnected = Vec::new();
+    for what in ["restart", "kill", "cut", "silent", "frozen"] {
+        sleep(Duration::from_millis(random.random_range(2_000..4_000))).await;
+        connected().await?;
+        match what {
+            "restart" => lab.server.restart().await?,
+            "kill" => {
+                lab.server.die().await?;
+                sleep(Duration::from_secs(3)).await;
+                lab.server.come_back().await?;
+            }
+            "cut" => gate.reopen(),
+            "silent" => gate.forget(),
+            _ => {
+                gate.freeze();
+                sleep(Duration::from_secs(5)).await;
+                gate.reopen();
+            }
+        }
+        // A connection that fell silent is found dead by asking, which takes its time; nothing waits for that.
+        if what != "silent" {
+            let back = Instant::now();
+            connected().await?;
+            reconnected.push(back.elapsed());
+        }
+        let before = house.standing().await?.archived;
+        eventually("people chat again", PATIENCE * 2, async || {
+            Ok((house.standing().await?.archived > before + 10).then_some(()))
+        })
+        .await?;
+    }
+    let longest = reconnected.iter().max().copied().unwrap_or_default();
+    let checked = house.check().await?;
+    ensure!(daemon.get("/readyz").await?.status == 200, "not ready afterwards");
+    Ok(format!(
+        "connected again within {} each time; slowest message {} after its time; {checked}",
+        seconds(longest),
+        checked.slowest()
+    ))
+}
+
+const DONE: &str = "two clients chat; the server is restarted, killed and started after 3 s; the component's connection is cut, falls silent, freezes for 5 s";
+
+pub(crate) async fn prosody_tormented(seed: u64) -> Result<()> {
+    let seen = tormented(Lab::prosody().await?, seed).await?;
+    note("Prosody restarted and cut off", DONE, &seen)
+}
+
+pub(crate) async fn ejabberd_tormented(seed: u64) -> Result<()> {
+    let seen = tormented(Lab::ejabberd(&EjabberdConfig::default()).await?, seed).await?;
+    note("ejabberd restarted and cut off", DONE, &seen)
+}
