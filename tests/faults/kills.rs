@@ -14,39 +14,39 @@ use crate::house::{House, program};
 const POINTS: [&str; 7] =
     ["claimed", "erased", "settled", "committed", "recorded", "inspected", "swept"];
 
-const DEATHS_EACH: usize = 1;
 const KILLS: u32 = 200;
 
-/// At each point, in each mode and on both servers' tables, under load.
+/// At each point, in each mode and on both servers' tables, under load; all four at once.
 pub(crate) async fn killed_at_each_step(seed: u64) -> Result<()> {
-    let mut seen = Vec::new();
-    for kind in ["prosody", "ejabberd"] {
-        for mode in ["placeholder", "delete"] {
-            let mut house = match kind {
-                "prosody" => House::new(seed).await?,
-                _ => House::ejabberd(seed).await?,
-            };
-            house.set("erase.mode", mode);
-            ensure!(house.daemon().await?.terminate().await?.success(), "the first start failed");
-            house.load();
-            for point in POINTS {
-                for _ in 0..DEATHS_EACH {
-                    house.sql("UPDATE ephemerd.sweeps SET requested_at = now()").await?;
-                    let config = house.config().env("LAB_CRASH_AT", point);
-                    let daemon = Daemon::spawn(program(), &config)?;
-                    let ended = daemon.wait(PATIENCE).await?;
-                    ensure!(ended.code().is_none(), "{point}: {ended}: {}", daemon.log()?);
-                }
-            }
-            let _daemon = house.daemon().await?;
-            seen.push(format!("{kind}, {mode}: {}", house.check().await?));
-        }
-    }
+    let seen = tokio::try_join!(
+        dies_everywhere("prosody", "placeholder", seed),
+        dies_everywhere("prosody", "delete", seed),
+        dies_everywhere("ejabberd", "placeholder", seed),
+        dies_everywhere("ejabberd", "delete", seed),
+    )?;
     note(
         "killed at each step",
         "the daemon dies at each of 7 points under load: after a claim, after erasing, before and after the commit, before and after recording, after a sweep's step",
-        &seen.join("; "),
+        &[seen.0, seen.1, seen.2, seen.3].join("; "),
     )
+}
+
+async fn dies_everywhere(kind: &str, mode: &str, seed: u64) -> Result<String> {
+    let mut house = match kind {
+        "prosody" => House::new(seed).await?,
+        _ => House::ejabberd(seed).await?,
+    };
+    house.set("erase.mode", mode);
+    ensure!(house.daemon().await?.terminate().await?.success(), "the first start failed");
+    house.load();
+    for point in POINTS {
+        house.sql("UPDATE ephemerd.sweeps SET requested_at = now()").await?;
+        let daemon = Daemon::spawn(program(), &house.config().env("LAB_CRASH_AT", point))?;
+        let ended = daemon.wait(PATIENCE).await?;
+        ensure!(ended.code().is_none(), "{point}: {ended}: {}", daemon.log()?);
+    }
+    let _daemon = house.daemon().await?;
+    Ok(format!("{kind}, {mode}: {}", house.check().await?))
 }
 
 /// kill -9, 200 times.
