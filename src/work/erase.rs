@@ -1,6 +1,7 @@
 //! The worker: claims what is due, erases it, forgets it, in one transaction; then counts.
 
 mod batch;
+mod lanes;
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +10,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use self::batch::{Batch, Failure};
+use self::{
+    batch::Failure,
+    lanes::{Bound, Ended, Lanes},
+};
 use super::{Changing, TRANSACTION_LIMIT, wake::Wake};
 use crate::{
     archive::Archive,
@@ -30,7 +34,10 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
 const FROM_ZERO_EVERY: Duration = Duration::from_secs(10);
 
 /// Where a claim starts that misses nothing.
-const EVERYTHING: (Timestamp, i64) = (Timestamp::UNIX_EPOCH, 0);
+const EVERYTHING: Bound = (Timestamp::UNIX_EPOCH, 0);
+
+/// So many transactions are under way while a backlog is worked off.
+const MOST_LANES: usize = 2;
 
 /// What the worker needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,14 +59,18 @@ pub struct Settings {
 /// The worker of one daemon.
 pub struct Eraser {
     pool: PgPool,
-    archive: Archive,
+    lanes: Lanes,
     settings: Changing<Settings>,
     metrics: Arc<Metrics>,
     wake: Arc<Wake>,
     /// Rows of the next transaction: halved when one fails, doubled when one does not.
     rows: u32,
+    /// So many transactions may be under way.
+    most_lanes: usize,
     /// Claims start here.
-    from: (Timestamp, i64),
+    from: Bound,
+    /// What began before then may have overlooked what lies above it.
+    lowered_at: Instant,
     from_zero_at: Instant,
     failures: u32,
 }
@@ -80,17 +91,18 @@ impl Eraser {
         wake: Arc<Wake>,
     ) -> Self {
         metrics.dry_run.set(i64::from(settings.dry_run));
-        let rows = settings.most_rows();
-        let from_zero_at = Instant::now();
+        let now = Instant::now();
         Self {
+            lanes: Lanes::new(pool.clone(), archive),
             pool,
-            archive,
+            rows: settings.most_rows(),
             settings,
             metrics,
             wake,
-            rows,
+            most_lanes: 1,
             from: EVERYTHING,
-            from_zero_at,
+            lowered_at: now,
+            from_zero_at: now,
             failures: 0,
         }
     }
@@ -118,7 +130,12 @@ impl Eraser {
                 () = tokio::time::sleep(pause) => {}
                 () = self.wake.rung(), if self.failures == 0 => {}
                 () = self.settings.told() => {}
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => {}
+            }
+        }
+        while let Some(ended) = self.lanes.ended().await {
+            if let Ok(Some(batch)) = ended.outcome {
+                batch.count(&self.metrics);
             }
         }
     }
@@ -127,7 +144,8 @@ impl Eraser {
     fn start_anew(&mut self) {
         self.metrics.dry_run.set(i64::from(self.settings.dry_run));
         self.rows = self.settings.most_rows();
-        self.from = EVERYTHING;
+        self.most_lanes = 1;
+        self.lower(EVERYTHING);
     }
 
     fn failed(&mut self, error: &Error) -> Duration {
@@ -143,21 +161,40 @@ impl Eraser {
         Duration::from_millis(500) * self.failures.min(10)
     }
 
-    /// One transaction, or the time until the next is worth one.
+    /// One transaction comes to its end, or the time until the next is worth one.
     async fn round(&mut self) -> Result<Next> {
         self.lower_the_bound();
-        let started = Instant::now();
-        match self.batch().await {
+        while self.lanes.len() < self.most_lanes {
+            self.lanes.begin(&self.settings, self.from, self.rows);
+        }
+        let Some(ended) = self.lanes.ended().await else { return Ok(Next::Batch) };
+        let Ended { from, began, took, outcome } = ended;
+        match outcome {
             Ok(Some(batch)) => {
-                self.metrics.erase_batch_seconds.observe(started.elapsed().as_secs_f64());
+                self.metrics.erase_batch_seconds.observe(took.as_secs_f64());
                 batch.count(&self.metrics);
-                self.from = batch.next_from(self.settings.dry_run);
-                self.rows = self.rows.saturating_mul(2).min(self.settings.most_rows());
-                Ok(self.pace(batch.len(), started.elapsed()))
+                // What began before another failed proves nothing for the rows of that one.
+                if began >= self.lowered_at {
+                    self.from = self.from.max(batch.next_from(self.settings.dry_run));
+                    self.rows = self.rows.saturating_mul(2).min(self.settings.most_rows());
+                    self.most_lanes = self.settings.lanes(batch.len());
+                }
+                Ok(self.pace(batch.len(), took))
             }
-            Ok(None) => self.until_next_due().await,
-            Err(Failure { error, .. }) if error.is_unreachable() => Err(error),
-            Err(Failure { error, claimed }) => self.narrow(&error, &claimed).await,
+            Ok(None) => {
+                self.most_lanes = 1;
+                // What is left may be in the other one's hands.
+                if self.lanes.len() > 0 { Ok(Next::Batch) } else { self.until_next_due().await }
+            }
+            Err(Failure { error, claimed }) => {
+                self.most_lanes = 1;
+                self.lower(from);
+                if error.is_unreachable() {
+                    Err(error)
+                } else {
+                    self.narrow(&error, &claimed).await
+                }
+            }
         }
     }
 
@@ -168,17 +205,17 @@ impl Eraser {
             return;
         }
         if let Some(earliest) = recorded {
-            self.from = self.from.min((earliest, 0));
+            self.lower((earliest, 0));
         }
         if self.from_zero_at.elapsed() >= FROM_ZERO_EVERY {
-            self.from = EVERYTHING;
+            self.lower(EVERYTHING);
             self.from_zero_at = Instant::now();
         }
     }
 
-    async fn batch(&self) -> std::result::Result<Option<Batch>, Failure> {
-        let batch = batch::run(&self.pool, &self.archive, &self.settings, self.from, self.rows);
-        in_time("erase", TRANSACTION_LIMIT, batch).await
+    fn lower(&mut self, to: Bound) {
+        self.from = self.from.min(to);
+        self.lowered_at = Instant::now();
     }
 
     fn pace(&self, rows: usize, took: Duration) -> Next {
@@ -237,5 +274,13 @@ impl Settings {
             0 => self.batch.max(1),
             rate => self.batch.clamp(1, rate),
         }
+    }
+
+    /// How many transactions may be under way after one that claimed so many rows: a full one leaves a
+    /// backlog, most likely.
+    fn lanes(&self, claimed: usize) -> usize {
+        let full = u32::try_from(claimed).is_ok_and(|rows| rows >= self.most_rows());
+        let limited = self.rows_per_second > 0 || self.dry_run;
+        if full && !limited { MOST_LANES } else { 1 }
     }
 }

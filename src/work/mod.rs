@@ -3,7 +3,6 @@
 
 pub mod backlog;
 mod changing;
-mod crash;
 pub mod erase;
 pub mod gauges;
 pub mod inspect;

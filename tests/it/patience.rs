@@ -85,7 +85,10 @@ async fn a_refused_row_is_put_off_alone() -> Result<()> {
     let pool = lab.database.superuser();
     sqlx::raw_sql(REFUSING).execute(pool).await?;
     for mode in ["placeholder", "delete"] {
-        let config = DaemonConfig::for_database(&lab.database)?.set("erase.mode", mode);
+        // Batches so small that two transactions are under way when the culprit is looked for.
+        let config = DaemonConfig::for_database(&lab.database)?
+            .set("erase.mode", mode)
+            .set("erase.batch", 40);
         let daemon = start(&config).await?;
         sqlx::query("ALTER TABLE prosodyarchive ENABLE TRIGGER refuse").execute(pool).await?;
         for part in 0..3 {

@@ -6,15 +6,17 @@ use std::time::Duration;
 use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::snapshot::PROSODY_ARCHIVES;
 use ephemerd_lab::{
-    Daemon, DaemonConfig, Lab, Load, MARKED, PATIENCE, Postgres, PostgresConfig, Result, Shadow,
-    Signal, Words, eventually,
+    Daemon, DaemonConfig, Lab, PATIENCE, Postgres, PostgresConfig, Result, Shadow, Signal, Words,
+    eventually,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use sqlx::PgPool;
 use tokio::net::UnixDatagram;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
+use crate::killed::{MARKED, load};
 use crate::reliability::saw;
 use crate::support::{
     archive, archive_marked, gone, marked, now, number, program, run, standing, start,
@@ -279,7 +281,8 @@ async fn reloads_under_load_lose_nothing_and_double_nothing() -> Result<()> {
     sqlx::raw_sql(TOUCHES).execute(&pool).await?;
     let config = DaemonConfig::for_database(&lab.database)?.set("archive.poll", "50ms");
     let mut daemon = start(&config).await?;
-    let load = Load::prosody_rows(&lab.database, seed);
+    let stop = CancellationToken::new();
+    let load = load(pool.clone(), StdRng::seed_from_u64(seed), stop.clone());
     let since = tokio::time::Instant::now();
     let mut reloads = 0;
     while since.elapsed() < LOAD {
@@ -287,7 +290,8 @@ async fn reloads_under_load_lose_nothing_and_double_nothing() -> Result<()> {
         reloads += 1;
         tokio::time::sleep(Duration::from_millis(random.random_range(1..120))).await;
     }
-    load.stop().await?;
+    stop.cancel();
+    load.await.expect("the load ends")?;
     reload(&mut daemon, &config, "done").await?;
     eventually("all that is marked goes", PATIENCE, async || {
         let standing = shadow.compare(&lab.database, MARKED).await?;
