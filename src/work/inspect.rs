@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 use self::pass::{Pass, Tail};
 use super::{
     Changing, TRANSACTION_LIMIT,
+    crash::crash_point,
     reconcile::{Backlog, Context, Reconciled, end_page, reconcile, release},
     row_key,
 };
@@ -216,7 +217,9 @@ impl Inspector {
         if moved != cursor {
             ledger::move_cursor(&mut transaction, name, moved).await?;
         }
+        crash_point!("recorded");
         transaction.commit().await.named("inspect_commit")?;
+        crash_point!("inspected");
         tallied.count(&self.metrics);
         self.metrics.last_inspection_timestamp_seconds.set(seconds(pass.horizon.now));
         let Some(tail) = self.tails.get_mut(at) else { return Ok(Step::CaughtUp) };

@@ -3,6 +3,7 @@
 
 pub mod backlog;
 mod changing;
+mod crash;
 pub mod erase;
 pub mod gauges;
 pub mod inspect;

@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     Changing, TRANSACTION_LIMIT,
+    crash::crash_point,
     inspect::{CANDIDATE_BYTES, CANDIDATES, SPAN_ROWS, is_cut},
     reconcile::{Backlog, Context, end_page, reconcile},
     row_key,
@@ -236,6 +237,7 @@ impl Sweeper {
             ledger::complete_sweep(&mut transaction, name).await?;
         }
         transaction.commit().await.named("sweep_commit")?;
+        crash_point!("swept");
         self.count(progress, horizon.now);
         Ok(Some(progress))
     }

@@ -8,6 +8,14 @@ mod check;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod companion;
+#[cfg(test)]
+mod companion_ejabberd;
+#[cfg(test)]
+mod companion_erase;
+#[cfg(test)]
+mod companion_notices;
+#[cfg(test)]
 mod component;
 #[cfg(test)]
 mod component_hostile;

@@ -6,17 +6,15 @@ use std::time::Duration;
 use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::snapshot::PROSODY_ARCHIVES;
 use ephemerd_lab::{
-    Daemon, DaemonConfig, Lab, PATIENCE, Postgres, PostgresConfig, Result, Shadow, Signal, Words,
-    eventually,
+    Daemon, DaemonConfig, Lab, Load, MARKED, PATIENCE, Postgres, PostgresConfig, Result, Shadow,
+    Signal, Words, eventually,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use sqlx::PgPool;
 use tokio::net::UnixDatagram;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-use crate::killed::{MARKED, load};
 use crate::reliability::saw;
 use crate::support::{
     archive, archive_marked, gone, marked, now, number, program, run, standing, start,
@@ -281,8 +279,7 @@ async fn reloads_under_load_lose_nothing_and_double_nothing() -> Result<()> {
     sqlx::raw_sql(TOUCHES).execute(&pool).await?;
     let config = DaemonConfig::for_database(&lab.database)?.set("archive.poll", "50ms");
     let mut daemon = start(&config).await?;
-    let stop = CancellationToken::new();
-    let load = load(pool.clone(), StdRng::seed_from_u64(seed), stop.clone());
+    let load = Load::prosody_rows(&lab.database, seed);
     let since = tokio::time::Instant::now();
     let mut reloads = 0;
     while since.elapsed() < LOAD {
@@ -290,8 +287,7 @@ async fn reloads_under_load_lose_nothing_and_double_nothing() -> Result<()> {
         reloads += 1;
         tokio::time::sleep(Duration::from_millis(random.random_range(1..120))).await;
     }
-    stop.cancel();
-    load.await.expect("the load ends")?;
+    load.stop().await?;
     reload(&mut daemon, &config, "done").await?;
     eventually("all that is marked goes", PATIENCE, async || {
         let standing = shadow.compare(&lab.database, MARKED).await?;

@@ -3,7 +3,10 @@
 use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
 
-use super::{super::row_key, Settings};
+use super::{
+    super::{crash::crash_point, row_key},
+    Settings,
+};
 use crate::{
     archive::{Archive, Erased, RowKey},
     database::{Error, Named},
@@ -68,12 +71,15 @@ pub(super) async fn run(
     };
     let claimed_at = Instant::now();
     let claimed: Vec<i64> = claims.entries.iter().map(|it| it.entry.id).collect();
+    crash_point!("claimed");
     let failed = |error| Failure { error, claimed: claimed.clone() };
     let fates = if settings.dry_run {
         vec![Fate::Erased(Mode::DryRun); claims.entries.len()]
     } else {
         let fates = erase(&mut transaction, archive, settings, &claims).await.map_err(failed)?;
+        crash_point!("settled");
         transaction.commit().await.named("erase_commit").map_err(failed)?;
+        crash_point!("committed");
         fates
     };
     let committed_at = Instant::now();
@@ -148,6 +154,7 @@ async fn erase(
         };
         note(&mut fates, &group, &erased, way);
     }
+    crash_point!("erased");
     settle(connection, claims, &fates, until).await?;
     Ok(fates)
 }

@@ -1,0 +1,542 @@
+//! The companion module in a real ejabberd, asked by a component in the daemon's place: with archives and offline queues
+//! in Mnesia, and in SQL. What it did is judged by what clients are shown.
+
+use std::time::Duration;
+
+use ephemerd_lab::ejabberd::{EjabberdConfig, Schema, Storage};
+use ephemerd_lab::xmpp::{Component, Element, MamItem, MamQuery};
+use ephemerd_lab::{Ejabberd, Lab, PATIENCE, Result};
+
+pub(crate) const NS: &str = "urn:ephemerd:companion:0";
+pub(crate) const EPHEMERAL: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/>";
+const NO_PERMANENT_STORE: &str = "<no-permanent-store xmlns='urn:xmpp:hints'/>";
+pub(crate) const UNTIL: &str = "2031-01-01T00:00:00Z";
+
+pub(crate) fn mnesia() -> EjabberdConfig {
+    EjabberdConfig { storage: Storage::Mnesia, companion: true, ..EjabberdConfig::default() }
+}
+
+pub(crate) fn sql(schema: Schema) -> EjabberdConfig {
+    EjabberdConfig { schema, companion: true, ..EjabberdConfig::default() }
+}
+
+/// An ejabberd with the module, and the component that it speaks to.
+pub(crate) struct World {
+    pub(crate) lab: Lab<Ejabberd>,
+    pub(crate) component: Component,
+}
+
+/// A notice: of a marked stanza, or (with an empty id) that a queue was handed out.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub(crate) number: u64,
+    pub(crate) boot: String,
+    pub(crate) owner: String,
+    pub(crate) store: String,
+    pub(crate) id: String,
+    pub(crate) stamp: String,
+    pub(crate) copy_of: Option<String>,
+    pub(crate) reduced: bool,
+    pub(crate) message: Element,
+}
+
+impl Told {
+    pub(crate) fn item(&self) -> String {
+        format!("<item id='{}' stamp='{}'/>", self.id, self.stamp)
+    }
+
+    fn says(&self, words: &str) -> bool {
+        self.message.body() == Some(words)
+    }
+}
+
+impl World {
+    pub(crate) async fn new(config: &EjabberdConfig) -> Result<Self> {
+        let lab = Lab::ejabberd(config).await?;
+        let component = Component::connect(lab.endpoints()).await?;
+        Ok(Self { lab, component })
+    }
+
+    /// All that was told and not read yet. What was said before must have been worked through.
+    pub(crate) async fn told(&mut self) -> Result<Vec<Told>> {
+        for host in ["localhost", "conference.localhost"] {
+            self.number(host).await?;
+        }
+        let notices = self.component.take(|it| it.name == "message");
+        for notice in &notices {
+            assert_eq!(notice.attribute("type"), Some("headline"));
+        }
+        Ok(notices.iter().map(|it| read(it.attribute("from"), &it.children[0])).collect())
+    }
+
+    /// The boot and the number of the last notice, by the module's own word; what was stored before is told of by then.
+    pub(crate) async fn number(&mut self, host: &str) -> Result<(String, u64)> {
+        let answer = self.get(host, "<companion xmlns='NS' version='1' daemon='test'/>").await?;
+        let number = answer.attribute("number").expect("a number").parse().expect("a number");
+        Ok((answer.attribute("boot").expect("a boot").to_owned(), number))
+    }
+
+    pub(crate) async fn get(&mut self, host: &str, payload: &str) -> Result<Element> {
+        let payload = payload.replace("NS", NS);
+        Ok(self.component.iq("get", host, &payload).await?.element.children.remove(0))
+    }
+
+    pub(crate) async fn set(&mut self, host: &str, payload: &str) -> Result<Element> {
+        let payload = payload.replace("NS", NS);
+        Ok(self.component.iq("set", host, &payload).await?.element.children.remove(0))
+    }
+
+    /// The outcomes of erasing (`erase`) or blanking (`blank`), in their order.
+    pub(crate) async fn change(
+        &mut self,
+        what: &str,
+        of: &Told,
+        items: &str,
+    ) -> Result<Vec<String>> {
+        let (owner, store) = (&of.owner, &of.store);
+        let until = if what == "blank" { format!("until='{UNTIL}'") } else { String::new() };
+        let payload = format!(
+            "<{what} xmlns='NS' version='1' {until} owner='{owner}' store='{store}'>{items}</{what}>"
+        );
+        let host = owner.split('@').nth(1).expect("a bare JID");
+        let answer = self.set(host, &payload).await?;
+        assert!(answer.is(NS, if what == "blank" { "blanked" } else { "erased" }));
+        assert_eq!(answer.attribute("owner"), Some(owner.as_str()));
+        Ok(answer
+            .children
+            .iter()
+            .map(|it| it.attribute("outcome").expect("one").to_owned())
+            .collect())
+    }
+
+    /// A list's answer; waits where the module paces.
+    pub(crate) async fn list(&mut self, host: &str, payload: &str) -> Result<Element> {
+        loop {
+            match self.get(host, payload).await {
+                Err(error) if error.condition() == Some("resource-constraint") => {
+                    tokio::time::sleep(Duration::from_millis(60)).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+fn read(from: Option<&str>, notice: &Element) -> Told {
+    let attribute = |name: &str| notice.attribute(name).unwrap_or_default().to_owned();
+    assert_eq!(from, attribute("owner").split('@').nth(1), "said by the owner's own host");
+    let message = notice.child("urn:xmpp:forward:0", "forwarded").map(|forwarded| {
+        let delay = forwarded.child("urn:xmpp:delay", "delay").expect("a time");
+        assert_eq!(delay.attribute("stamp"), notice.attribute("stamp"));
+        forwarded.child("jabber:client", "message").expect("of jabber:client").clone()
+    });
+    assert!(notice.is(NS, if message.is_some() { "archived" } else { "drained" }));
+    Told {
+        number: attribute("number").parse().expect("a number"),
+        boot: attribute("boot"),
+        owner: attribute("owner"),
+        store: attribute("store"),
+        id: attribute("id"),
+        stamp: attribute("stamp"),
+        copy_of: notice.attribute("copy-of").map(str::to_owned),
+        reduced: notice.attribute("reduced") == Some("true"),
+        message: message.unwrap_or_default(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_archives_in_mnesia() -> Result<()> {
+    all_of_it(World::new(&mnesia()).await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_archives_in_sql() -> Result<()> {
+    all_of_it(World::new(&sql(Schema::MultiHost)).await?).await
+}
+
+async fn all_of_it(mut world: World) -> Result<()> {
+    marked_stanzas_are_told_of(&mut world).await?;
+    a_queue_is_told_of(&mut world).await?;
+    outcomes_are_right(&mut world).await?;
+    lists_have_pages(&mut world).await?;
+    what_is_long_is_reduced(&mut world).await?;
+    a_history_is_scrubbed(&mut world).await
+}
+
+/// Each kind of mark is told of once an archive, with what MAM shows of the row; nothing else is.
+async fn marked_stanzas_are_told_of(world: &mut World) -> Result<()> {
+    const MARKED: [&str; 7] = [
+        EPHEMERAL,
+        "<e:ephemeral xmlns:e='urn:xmpp:ephemeral:0' timer='60'/>",
+        "<i-want-out xmlns='urn:xmpp:ephemeral:0'/>",
+        "<no-permanent-store xmlns='urn:xmpp:hints'/><store xmlns='urn:xmpp:hints'/>",
+        "<no-storage xmlns='urn:xmpp:hints'/><store xmlns='urn:xmpp:hints'/>",
+        "<store xmlns='urn:xmpp:hints'/><h:no-permanent-storage xmlns:h='urn:xmpp:hints'/>",
+        "<expired xmlns='urn:ephemerd:0' until='2031-01-01T00:00:00Z'/>",
+    ];
+    const PLAIN: [&str; 5] = [
+        "",
+        "<store xmlns='urn:xmpp:hints'/>",
+        "<ephemeral xmlns='urn:example:other' timer='60'/>",
+        "<x xmlns='urn:example:x'><ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/></x>",
+        "<e:ephemeral xmlns:e='urn:example:e' xmlns='urn:xmpp:ephemeral:0'/>",
+    ];
+    let mut peter = world.lab.online("peter").await?;
+    let mut rosa = world.lab.online("rosa").await?;
+    let den = world.lab.endpoints().room("den");
+    peter.join(&den, "Peter").await?;
+    let subscribe = "<subscribe xmlns='urn:xmpp:mucsub:0' nick='Rosa'>\
+                     <event node='urn:xmpp:mucsub:nodes:messages'/></subscribe>";
+    rosa.iq("set", Some(&den), subscribe).await?;
+    for (at, extra) in MARKED.iter().enumerate() {
+        peter.chat("rosa@localhost", &format!("marked {at}"), extra).await?;
+        peter.groupchat(&den, &format!("room {at}"), extra).await?;
+    }
+    for (at, extra) in PLAIN.iter().enumerate() {
+        peter.chat("rosa@localhost", &format!("plain {at}"), extra).await?;
+        peter.groupchat(&den, &format!("plain room {at}"), extra).await?;
+    }
+    peter.wait_for_body("plain room 4").await?;
+    rosa.wait_for("the last copy", PATIENCE, |it| it.xml.contains("plain room 4")).await?;
+    rosa.sync().await?;
+
+    let told = world.told().await?;
+    for host in ["localhost", "conference.localhost"] {
+        let of_host = told.iter().filter(|it| it.owner.ends_with(&format!("@{host}")));
+        let numbers: Vec<_> = of_host.map(|it| it.number).collect();
+        assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>(), "{host}");
+        let (boot, last) = world.number(host).await?;
+        assert_eq!(last, numbers.len() as u64);
+        assert!(told.iter().all(|it| it.boot == boot));
+    }
+    for (user, room) in [("peter", None), ("rosa", None), ("rosa", Some(den.as_str()))] {
+        let query = room.map_or_else(MamQuery::default, MamQuery::room);
+        let items = world.lab.archive(user, &query).await?;
+        let owner = room.map_or_else(|| format!("{user}@localhost"), str::to_owned);
+        let marked = |it: &&MamItem| it.xml.contains(">marked ") || it.xml.contains(">room ");
+        let shown: Vec<_> = items.iter().filter(marked).map(|it| (&it.id, &it.stamp)).collect();
+        let of_owner = told.iter().filter(|it| it.owner == owner);
+        let mut known: Vec<_> = of_owner.clone().map(|it| (&it.id, &it.stamp)).collect();
+        known.sort(); // a row gets its time first, is stored then, and told of last
+        assert_eq!(known, shown, "{owner}");
+        let store = if room.is_some() { "room" } else { "archive" };
+        assert!(
+            of_owner.clone().all(|it| it.store == store && !it.reduced && it.copy_of.is_none())
+        );
+        let copies = if user == "rosa" && room.is_none() { 2 } else { 1 };
+        assert_eq!(known.len(), MARKED.len() * copies, "{owner}");
+    }
+    assert_eq!(told.len(), MARKED.len() * 4);
+    assert_eq!(told.iter().filter(|it| it.says("marked 0")).count(), 2, "forwarded as it is");
+    peter.close().await?;
+    rosa.close().await
+}
+
+/// A marked copy in an offline queue is told of, also where no archive has it, and that it was handed out.
+async fn a_queue_is_told_of(world: &mut World) -> Result<()> {
+    let mut peter = world.lab.online("peter").await?;
+    world.lab.client("otto").await?.close().await?;
+    world.lab.client("lena").await?.close().await?;
+    world.told().await?;
+    peter.chat("otto@localhost", "both", EPHEMERAL).await?;
+    peter.chat("otto@localhost", "plain", "").await?;
+    peter.chat("otto@localhost", "queue only", NO_PERMANENT_STORE).await?;
+    peter.chat("lena@localhost", "plain", "").await?;
+    peter.sync().await?;
+    let told = world.told().await?;
+    let of = |store: &str, words: &str| {
+        told.iter().find(|it| it.owner == "otto@localhost" && it.store == store && it.says(words))
+    };
+    assert_eq!(told.len(), 4, "two archives, two copies: {told:?}");
+    let (archived, copy) =
+        (of("archive", "both").expect("told"), of("queue", "both").expect("told"));
+    assert_eq!(copy.copy_of.as_ref(), Some(&archived.id));
+    assert_eq!(of("queue", "queue only").expect("told").copy_of, None);
+
+    let payload = "<list xmlns='NS' version='1' owner='otto@localhost' store='queue' max='9' max-bytes='262144'/>";
+    let listed = world.list("localhost", payload).await?;
+    let rows = told.iter().filter(|it| it.store == "queue");
+    let known: Vec<_> = rows.map(|it| (Some(it.id.as_str()), Some(it.stamp.as_str()))).collect();
+    let shown: Vec<_> =
+        listed.children.iter().map(|it| (it.attribute("id"), it.attribute("stamp"))).collect();
+    assert_eq!(shown, known);
+    let owners =
+        world.list("localhost", "<owners xmlns='NS' version='1' store='queue' max='9'/>").await?;
+    let owners: Vec<_> = owners.children.iter().filter_map(|it| it.attribute("jid")).collect();
+    assert_eq!(owners, ["lena@localhost", "otto@localhost"]);
+
+    let mut lena = world.lab.online("lena").await?;
+    lena.wait_for_body("plain").await?;
+    let mut otto = world.lab.client("otto").await?;
+    otto.send("<presence><priority>-1</priority></presence>").await?;
+    otto.sync().await?;
+    assert!(world.told().await?.is_empty(), "nothing that was marked was handed out");
+    otto.send_presence().await?;
+    otto.wait_for_body("queue only").await?;
+    otto.sync().await?;
+    let told_now = world.told().await?;
+    assert_eq!(told_now.len(), 1);
+    assert_eq!((told_now[0].owner.as_str(), told_now[0].id.as_str()), ("otto@localhost", ""));
+    assert_eq!(told_now[0].number, told[3].number + 1);
+    peter.close().await
+}
+
+/// What may be erased or blanked is, what may not stays byte for byte, and each item is told its outcome in its place.
+async fn outcomes_are_right(world: &mut World) -> Result<()> {
+    let mut anna = world.lab.online("anna").await?;
+    world.lab.client("bert").await?.close().await?;
+    world.told().await?;
+    for (words, extra) in [
+        ("one", EPHEMERAL),
+        ("plain one", ""),
+        ("two", EPHEMERAL),
+        ("three", EPHEMERAL),
+        ("plain two", ""),
+    ] {
+        anna.chat("bert@localhost", words, extra).await?;
+    }
+    anna.sync().await?;
+    let before = world.lab.archive("bert", &MamQuery::default()).await?;
+    let of_anna = world.lab.archive("anna", &MamQuery::default()).await?;
+    let told = world.told().await?;
+    let of_bert: Vec<_> = told
+        .into_iter()
+        .filter(|it| it.owner == "bert@localhost" && it.store == "archive")
+        .collect();
+    let [one, two, three] = of_bert.as_slice() else { panic!("three are marked: {of_bert:?}") };
+    let items = [
+        one.item(),
+        format!("<item id='{}' stamp='{}'/>", before[1].id, before[1].stamp),
+        format!("<item id='{}' stamp='{}'/>", three.id, one.stamp),
+        "<item id='17' stamp='1970-01-01T00:00:00.000017Z'/>".to_owned(),
+        "<item id='no number' stamp='1970-01-01T00:00:00Z'/>".to_owned(),
+    ];
+    for _ in 0..2 {
+        let outcomes = world.change("blank", one, &items.concat()).await?;
+        assert_eq!(outcomes, ["done", "other", "other", "gone", "gone"]);
+    }
+    let items = [two.item(), items[1].clone(), items[2].clone()].concat();
+    assert_eq!(world.change("erase", one, &items).await?, ["done", "other", "other"]);
+    assert_eq!(world.change("erase", one, &items).await?, ["gone", "other", "other"]);
+
+    let after = world.lab.archive("bert", &MamQuery::default()).await?;
+    assert_eq!(
+        after.iter().map(|it| &it.id).collect::<Vec<_>>(),
+        [0, 1, 3, 4].map(|at| &before[at].id)
+    );
+    assert_eq!([&after[1].xml, &after[2].xml, &after[3].xml], [1, 3, 4].map(|at| &before[at].xml));
+    let blank = &after[0].message;
+    assert_eq!((&after[0].stamp, blank.body()), (&before[0].stamp, None));
+    assert!(!after[0].xml.contains("one") && !after[0].xml.contains("urn:xmpp:ephemeral:0"));
+    let expired = blank.child("urn:ephemerd:0", "expired").expect("a placeholder");
+    assert_eq!(expired.attribute("until"), Some(UNTIL));
+    assert_eq!(blank.attribute("from"), before[0].message.attribute("from"));
+    let with = MamQuery { with: Some("anna@localhost".to_owned()), ..MamQuery::default() };
+    assert_eq!(world.lab.archive("bert", &with).await?.len(), 4, "the other's address stays");
+    let beyond = MamQuery { after: Some(two.id.clone()), ..MamQuery::default() };
+    assert_eq!(
+        world.lab.archive("bert", &beyond).await?.len(),
+        2,
+        "an erased id is still a cursor"
+    );
+    assert_eq!(
+        world.change("erase", one, &one.item()).await?,
+        ["done"],
+        "a placeholder goes as well"
+    );
+    let rest = world.lab.archive("anna", &MamQuery::default()).await?;
+    let xml = |items: &[MamItem]| items.iter().map(|it| it.xml.clone()).collect::<Vec<_>>();
+    assert_eq!(xml(&rest), xml(&of_anna), "nothing of another owner");
+    refusals_change_nothing(world, three).await?;
+    anna.close().await
+}
+
+/// Requests that break a bound are refused with the right condition, and do nothing.
+async fn refusals_change_nothing(world: &mut World, told: &Told) -> Result<()> {
+    let before = world.lab.archive("bert", &MamQuery::default()).await?;
+    let (item, owner) = (told.item(), "owner='bert@localhost' store='archive'");
+    let erase = |attributes: &str, items: &str| {
+        format!("<erase xmlns='NS' version='1' {attributes}>{items}</erase>")
+    };
+    let many: String =
+        (0..501).map(|at| format!("<item id='{at}' stamp='{}'/>", told.stamp)).collect();
+    let long = format!("<item id='{}' stamp='{}'/>", "9".repeat(257), told.stamp);
+    let here = "localhost";
+    for (host, payload, condition) in [
+        (here, erase(owner, ""), "bad-request"),
+        (here, erase(owner, &many), "bad-request"),
+        (here, erase(owner, &long), "bad-request"),
+        (here, erase(owner, &[item.as_str(), &item].concat()), "bad-request"),
+        (here, erase(owner, &format!("<item id='{}'/>", told.id)), "bad-request"),
+        (here, erase("owner='bert@localhost/x' store='archive'", &item), "bad-request"),
+        (here, erase("owner='localhost' store='archive'", &item), "bad-request"),
+        (here, erase("owner='bert@localhost' store='roster'", &item), "bad-request"),
+        (here, erase("owner='bert@localhost'", &item), "bad-request"),
+        (here, erase("owner='bert@localhost' store='room'", &item), "item-not-found"),
+        (here, erase("owner='bert@other.example' store='archive'", &item), "item-not-found"),
+        ("conference.localhost", erase(owner, &item), "item-not-found"),
+        (here, erase("owner='bert@localhost' store='queue'", &item), "feature-not-implemented"),
+        (here, erase(owner, &item).replace("erase", "blank"), "bad-request"),
+        (here, erase(owner, &item).replace("erase", "scrub"), "item-not-found"),
+        (here, erase(owner, &item).replace("erase", "wipe"), "feature-not-implemented"),
+        (here, erase(owner, &item).replace(" version='1'", ""), "bad-request"),
+        (here, erase(owner, &item).replace("'1'", "'2'"), "feature-not-implemented"),
+    ] {
+        let error = world.set(host, &payload).await.expect_err(&payload);
+        assert_eq!(error.condition(), Some(condition), "{payload}");
+        if payload.contains("version='2'") {
+            let text = error.to_string();
+            assert!(text.contains("version 1") && text.contains("version 2"), "{text}");
+        }
+    }
+    let after = world.lab.archive("bert", &MamQuery::default()).await?;
+    assert_eq!(before.len(), after.len());
+    assert!(before.iter().zip(&after).all(|(before, after)| before.xml == after.xml));
+    Ok(())
+}
+
+/// Page by page, each marked row comes once and in order, and no plain one; an owner too.
+async fn lists_have_pages(world: &mut World) -> Result<()> {
+    let mut kurt = world.lab.online("kurt").await?;
+    world.told().await?;
+    for at in 0..7 {
+        kurt.chat("kurt@localhost/nobody", &format!("plain {at}"), "").await?;
+        kurt.chat("rosa@localhost", &format!("{at} {}", "x".repeat(300)), EPHEMERAL).await?;
+        kurt.chat("rosa@localhost", &format!("plain {at}"), "").await?;
+    }
+    kurt.sync().await?;
+    let told = world.told().await?;
+    let told: Vec<_> = told.into_iter().filter(|it| it.owner == "kurt@localhost").collect();
+    let ids: Vec<_> = told.iter().map(|it| it.id.clone()).collect();
+    assert_eq!(ids.len(), 7);
+    for (bounds, longest) in [("max='3' max-bytes='262144'", 3), ("max='500' max-bytes='1024'", 2)]
+    {
+        assert_eq!(pages(world, bounds, "", longest).await?, ids);
+    }
+    let since = format!("since='{}'", told[4].stamp);
+    assert_eq!(pages(world, "max='500' max-bytes='262144'", &since, 7).await?, ids[4..]);
+
+    let mut owners = Vec::new();
+    loop {
+        let after = owners.last().cloned().unwrap_or_default();
+        let payload =
+            format!("<owners xmlns='NS' version='1' store='archive' after='{after}' max='1'/>");
+        let page = world.list("localhost", &payload).await?;
+        owners.extend(page.children.iter().map(|it| it.attribute("jid").expect("one").to_owned()));
+        if page.attribute("complete") == Some("true") {
+            break;
+        }
+        assert_eq!(page.children.len(), 1);
+    }
+    assert!(owners.is_sorted(), "{owners:?}");
+    assert!(
+        ["kurt@localhost", "peter@localhost"].iter().all(|it| owners.contains(&(*it).to_owned()))
+    );
+
+    // Two at once: the second comes too fast.
+    let list = "<list xmlns='NS' version='1' owner='kurt@localhost' store='archive' max='9' max-bytes='262144'/>";
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    for id in ["p1", "p2"] {
+        let list = list.replace("NS", NS);
+        world
+            .component
+            .send(&format!(
+                "<iq type='get' id='{id}' from='ephemerd.localhost' to='localhost'>{list}</iq>"
+            ))
+            .await?;
+    }
+    let mut answers = Vec::new();
+    for id in ["p1", "p2"] {
+        let is_answer = |it: &ephemerd_lab::xmpp::Stanza| it.attribute("id") == Some(id);
+        let answer = world.component.wait_for("an answer", PATIENCE, is_answer).await?;
+        answers.push(answer.error().and_then(|it| it.condition().map(str::to_owned)));
+    }
+    assert_eq!(answers, [None, Some("resource-constraint".to_owned())]);
+    kurt.close().await
+}
+
+async fn pages(
+    world: &mut World,
+    bounds: &str,
+    since: &str,
+    longest: usize,
+) -> Result<Vec<String>> {
+    let (mut ids, mut after) = (Vec::new(), String::new());
+    loop {
+        let payload = format!(
+            "<list xmlns='NS' version='1' owner='kurt@localhost' store='archive' {bounds} {since} after='{after}'/>"
+        );
+        let page = world.list("localhost", &payload).await?;
+        assert!(page.children.len() <= longest, "{bounds}");
+        ids.extend(page.children.iter().map(|it| it.attribute("id").expect("one").to_owned()));
+        if page.attribute("complete") == Some("true") {
+            return Ok(ids);
+        }
+        page.attribute("last").expect("where to go on").clone_into(&mut after);
+    }
+}
+
+/// Of a stanza that is too long to forward, what it says about retention is told, and that it had words.
+async fn what_is_long_is_reduced(world: &mut World) -> Result<()> {
+    let mut vera = world.lab.online("vera").await?;
+    world.told().await?;
+    let extra =
+        format!("{EPHEMERAL}<picture xmlns='urn:example:p'>{}</picture>", "y".repeat(100_000));
+    vera.chat("rosa@localhost", &"x".repeat(40_000), &extra).await?;
+    vera.sync().await?;
+    let told = world.told().await?;
+    let [of_vera, ..] = told.as_slice() else { panic!("it is told of") };
+    assert!(of_vera.reduced && of_vera.says("…"), "{of_vera:?}");
+    assert_eq!(
+        of_vera
+            .message
+            .child("urn:xmpp:ephemeral:0", "ephemeral")
+            .expect("whole")
+            .attribute("timer"),
+        Some("60")
+    );
+    assert_eq!(of_vera.message.child("urn:example:p", "picture").expect("named").text, "");
+    assert_eq!(of_vera.message.attribute("to"), Some("rosa@localhost"));
+    let payload = "<list xmlns='NS' version='1' owner='vera@localhost' store='archive' max='9' max-bytes='1024'/>";
+    let page = world.list("localhost", payload).await?;
+    assert_eq!(page.children[0].attribute("reduced"), Some("true"));
+    assert_eq!(page.children[0].children[0].body(), Some("…"));
+    vera.close().await
+}
+
+/// What was erased is no longer replayed to those who join, and what was not still is. Scrubbing alone leaves the archive.
+async fn a_history_is_scrubbed(world: &mut World) -> Result<()> {
+    let mut emil = world.lab.online("emil").await?;
+    let attic = world.lab.endpoints().room("attic");
+    emil.join(&attic, "Emil").await?;
+    world.told().await?;
+    for (words, extra) in
+        [("1", EPHEMERAL), ("2", ""), ("3", EPHEMERAL), ("4", EPHEMERAL), ("5", EPHEMERAL)]
+    {
+        emil.groupchat(&attic, words, extra).await?;
+        emil.wait_for_body(words).await?;
+    }
+    let told = world.told().await?;
+    let [one, three, four, _five] = told.as_slice() else { panic!("four are marked: {told:?}") };
+    assert_eq!(world.change("erase", one, &one.item()).await?, ["done"]);
+    assert_eq!(world.change("blank", one, &three.item()).await?, ["done"]);
+    let payload = format!(
+        "<scrub xmlns='NS' version='1' owner='{attic}'><item id='{}'/><item id='17'/></scrub>",
+        four.id
+    );
+    let scrubbed = world.set("conference.localhost", &payload).await?;
+    assert_eq!(scrubbed.attribute("count"), Some("1"));
+    let scrubbed = world.set("conference.localhost", &payload).await?;
+    assert_eq!(scrubbed.attribute("count"), Some("0"));
+    emil.groupchat(&attic, "6", "").await?;
+    emil.wait_for_body("6").await?;
+    let joined = world.lab.online("rosa").await?.join(&attic, "Rosa").await?;
+    let replayed: Vec<_> = joined.history.iter().filter_map(|it| it.body()).collect();
+    assert_eq!(replayed, ["2", "5", "6"]);
+    let archived = world.lab.archive("rosa", &MamQuery::room(&attic)).await?;
+    assert_eq!(
+        archived.iter().map(MamItem::body).collect::<Vec<_>>(),
+        [Some("2"), None, Some("4"), Some("5"), Some("6")]
+    );
+    emil.close().await
+}

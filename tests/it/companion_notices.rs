@@ -1,0 +1,118 @@
+//! What the companion module in Prosody tells, over each kind of storage.
+
+use ephemerd_lab::prosody::Storage;
+use ephemerd_lab::xmpp::{Client, Component, MamItem, MamQuery};
+use ephemerd_lab::{Context as _, Lab, Prosody, ProsodyConfig, Result};
+
+use crate::companion::{Notice, companion, notices, page};
+
+pub(crate) const TIMER: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/>";
+pub(crate) const HINT: &str = "<no-permanent-store xmlns='urn:xmpp:hints'/>";
+
+/// Runs this on three Prosodys at once that differ in where they keep archives.
+pub(crate) async fn everywhere(test: impl AsyncFn(Lab<Prosody>) -> Result<()>) -> Result<()> {
+    let run = async |storage| {
+        let config = ProsodyConfig::default().storage_in(storage).with_companion();
+        let lab = Lab::prosody_with(&config).await?;
+        test(lab).await.context(format!("with archives in {storage:?}"))
+    };
+    tokio::try_join!(run(Storage::Files), run(Storage::Sqlite), run(Storage::Postgres))?;
+    Ok(())
+}
+
+/// What an archive shows of these words: the row's id and stamp.
+fn shown(items: &[MamItem], body: &str) -> (String, String) {
+    let found = items.iter().find(|it| it.body() == Some(body));
+    let found = found.unwrap_or_else(|| panic!("{body} is archived"));
+    (found.id.clone(), found.stamp.clone())
+}
+
+fn told<'a>(notices: &'a [Notice], owner: &str, store: &str, body: &str) -> &'a Notice {
+    let mut found = notices.iter().filter(|it| {
+        (it.owner.as_str(), it.store.as_str(), it.body()) == (owner, store, Some(body))
+    });
+    let only = found.next().unwrap_or_else(|| panic!("{body} in {owner}'s {store} is told of"));
+    assert!(found.next().is_none(), "{body} in {owner}'s {store} is told of once");
+    only
+}
+
+fn assert_numbered(notices: &[Notice], host: &str) {
+    let of_host: Vec<_> = notices.iter().filter(|it| it.host == host).collect();
+    let numbers: Vec<_> = of_host.iter().map(|it| it.number).collect();
+    assert_eq!(numbers, (1..=of_host.len() as u64).collect::<Vec<_>>());
+    assert!(of_host.windows(2).all(|it| it[0].boot == it[1].boot && !it[0].boot.is_empty()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_marked_stanza_is_told_of_and_no_other() -> Result<()> {
+    everywhere(async |lab| {
+        let mut component = Component::connect(lab.endpoints()).await?;
+        let mut peter = lab.online("peter").await?;
+        let mut rosa = lab.online("rosa").await?;
+        lab.client("ada").await?.close().await?;
+        // Prosody takes a forged id as it comes, and adds its own behind it.
+        let forged = "<stanza-id xmlns='urn:xmpp:sid:0' by='ada@localhost' id='forged'/>";
+        let forged = format!("{TIMER}{forged}");
+        for (to, body, extra) in [
+            ("rosa", "plain", ""),
+            ("rosa", "timer", TIMER),
+            ("rosa", "legacy", "<no-permanent-storage xmlns='urn:xmpp:hints'/>"),
+            ("rosa", "expired", "<expired xmlns='urn:ephemerd:0'/>"),
+            ("rosa", "copy", "<no-copy xmlns='urn:xmpp:hints'/>"),
+            ("rosa", "nested", "<x xmlns='y'><ephemeral xmlns='urn:xmpp:ephemeral:0'/></x>"),
+            ("ada", "away", ""),
+            ("ada", "timer", &forged),
+            ("ada", "hint", HINT),
+        ] {
+            peter.chat(&format!("{to}@localhost"), body, extra).await?;
+        }
+        peter.sync().await?;
+        let told_of = notices(&mut component, "localhost").await?;
+
+        let archived = lab.archive("rosa", &MamQuery::default()).await?;
+        for body in ["timer", "legacy", "expired"] {
+            let notice = told(&told_of, "rosa@localhost", "archive", body);
+            assert_eq!((notice.id.clone(), notice.stamp.clone()), shown(&archived, body));
+        }
+        let archived = lab.archive("ada", &MamQuery::default()).await?;
+        let (id, _) = shown(&archived, "timer");
+        assert_eq!(told(&told_of, "ada@localhost", "archive", "timer").id, id);
+        let copy = told(&told_of, "ada@localhost", "queue", "timer");
+        assert_eq!(copy.copy_of.as_ref(), Some(&id));
+        assert_eq!(told(&told_of, "ada@localhost", "queue", "hint").copy_of, None);
+        let (queue, _, _) =
+            page(&mut component, "ada@localhost", "queue", "max='9' max-bytes='9999'").await?;
+        let listed: Vec<_> = queue.iter().map(|(id, stamp, _)| (id, stamp)).collect();
+        let told_as = ["timer", "hint"].map(|it| told(&told_of, "ada@localhost", "queue", it));
+        assert_eq!(listed, told_as.map(|it| (&it.id, &it.stamp)));
+        // Four in Peter's own archive, three in Rosa's, and Ada's archive and queue.
+        assert_eq!(told_of.len(), 4 + 3 + 1 + 2, "{told_of:#?}");
+        assert!(told_of.iter().all(|it| it.host == "localhost" && it.what == "archived"));
+        assert_numbered(&told_of, "localhost");
+        let there = companion(&mut component, "localhost").await?;
+        assert_eq!(there.attribute("number"), Some("10"));
+        assert_eq!(there.attribute("boot"), Some(told_of[0].boot.as_str()));
+        room_is_told_of(&lab, &mut component, [&mut peter, &mut rosa]).await
+    })
+    .await
+}
+
+async fn room_is_told_of(
+    lab: &Lab<Prosody>,
+    component: &mut Component,
+    [peter, rosa]: [&mut Client; 2],
+) -> Result<()> {
+    let room = lab.endpoints().room("garden");
+    peter.join(&room, "peter").await?;
+    rosa.join(&room, "rosa").await?;
+    peter.groupchat(&room, "said", "").await?;
+    peter.groupchat(&room, "here", TIMER).await?;
+    rosa.wait_for_body("here").await?;
+    let told_of = notices(component, &lab.endpoints().rooms).await?;
+    let archived = rosa.query_all(&MamQuery::room(&room)).await?;
+    let notice = told(&told_of, &room, "room", "here");
+    assert_eq!((notice.id.clone(), notice.stamp.clone()), shown(&archived, "here"));
+    assert_eq!(told_of.len(), 1, "{told_of:#?}");
+    assert_numbered(&told_of, &lab.endpoints().rooms);
+    Ok(())
+}
