@@ -14,7 +14,13 @@ mod companion_ejabberd;
 #[cfg(test)]
 mod companion_erase;
 #[cfg(test)]
+mod companion_forged;
+#[cfg(test)]
+mod companion_lists;
+#[cfg(test)]
 mod companion_notices;
+#[cfg(test)]
+mod companion_replays;
 #[cfg(test)]
 mod component;
 #[cfg(test)]

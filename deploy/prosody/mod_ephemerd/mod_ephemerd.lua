@@ -298,7 +298,8 @@ function requests.list(request)
 	local since = attr.since and (datetime.parse(attr.since) or bad_request("since is no time"));
 	if attr.after and not is_id(attr.after) then bad_request("after is out of bounds"); end
 	local page = rows.list(store, user, {
-		since = since and math.floor(since), after = attr.after;
+		-- PostgreSQL keeps stamps in 31 bits and refuses to compare with more.
+		since = since and math.max(0, math.min(math.floor(since), 2147483647)), after = attr.after;
 		max = number_within(attr.max, 1, most_listed, "max");
 		max_bytes = number_within(attr["max-bytes"], least_bytes, most_bytes, "max-bytes");
 	});

@@ -132,6 +132,21 @@ impl Prosody {
         slot.as_ref().ok_or_else(|| LabError::new("Prosody is not running"))?.signal(signal)
     }
 
+    /// Makes an account on another of its hosts, see `ProsodyConfig::hosts`.
+    pub fn register_at(&self, host: &str, user: &str) -> Result<()> {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        if user.is_empty() || !user.bytes().all(plain) {
+            return Err(LabError::new(format!(
+                "{user:?} is no user name for the lab: a-z and 0-9"
+            )));
+        }
+        let accounts = self.make_folder(&format!("data/{}/accounts", host.replace('.', "%2e")))?;
+        let file = accounts.join(format!("{user}.dat"));
+        let account = format!("return {{ [\"password\"] = {:?}; }};\n", self.endpoints.password);
+        fs::write(&file, account)?;
+        give(&file, self.user.as_ref())
+    }
+
     fn make_folder(&self, below: &str) -> Result<PathBuf> {
         let mut path = self.folder.path().to_owned();
         for part in below.split('/') {
@@ -164,17 +179,7 @@ impl Server for Prosody {
     }
 
     async fn register(&self, user: &str) -> Result<()> {
-        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        if user.is_empty() || !user.bytes().all(plain) {
-            return Err(LabError::new(format!(
-                "{user:?} is no user name for the lab: a-z and 0-9"
-            )));
-        }
-        let accounts = self.make_folder(&format!("data/{}/accounts", self.endpoints.domain))?;
-        let file = accounts.join(format!("{user}.dat"));
-        let account = format!("return {{ [\"password\"] = {:?}; }};\n", self.endpoints.password);
-        fs::write(&file, account)?;
-        give(&file, self.user.as_ref())
+        self.register_at(&self.endpoints.domain, user)
     }
 }
 

@@ -1,0 +1,209 @@
+//! What the companion module in Prosody lists, over each kind of storage, and how a large file is changed.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use ephemerd_lab::prosody::Storage;
+use ephemerd_lab::xmpp::{Component, MamQuery, Stanza};
+use ephemerd_lab::{Lab, PATIENCE, ProsodyConfig, Result};
+use tokio::time::Instant;
+
+use crate::companion::{NS, Row, answer, change, item, notices, page, request};
+use crate::companion_notices::{TIMER, everywhere};
+
+const ROSA: &str = "rosa@localhost";
+
+/// All pages from the start, with these bounds; and how many there were.
+async fn all(component: &mut Component, bounds: &str) -> Result<(Vec<Row>, usize)> {
+    let (mut rows, mut after) = (Vec::new(), String::new());
+    for pages in 1.. {
+        let (more, last, complete) =
+            page(component, ROSA, "archive", &format!("{bounds} {after}")).await?;
+        rows.extend(more);
+        if complete {
+            return Ok((rows, pages));
+        }
+        after =
+            format!("after='{}'", last.expect("a page that is not the last one has a last row"));
+    }
+    unreachable!("paging has an end")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn marked_rows_are_listed_page_by_page() -> Result<()> {
+    everywhere(async |lab| {
+        let mut component = Component::connect(lab.endpoints()).await?;
+        let mut peter = lab.online("peter").await?;
+        lab.client("rosa").await?.close().await?;
+        let words = "x".repeat(400);
+        for nr in 0..30 {
+            let extra = if nr % 3 == 0 { TIMER } else { "" };
+            peter.chat(ROSA, &format!("{nr} {words}"), extra).await?;
+        }
+        peter.sync().await?;
+        let mut told = notices(&mut component, "localhost").await?;
+        told.retain(|it| (it.owner.as_str(), it.store.as_str()) == (ROSA, "archive"));
+        let told: Vec<_> = told
+            .into_iter()
+            .map(|it| (it.id.clone(), it.stamp.clone(), it.body().map(str::to_owned)))
+            .collect();
+        assert_eq!(told.len(), 10);
+        let as_told = |rows: &[Row]| -> Vec<_> {
+            rows.iter()
+                .map(|(id, stamp, it)| (id.clone(), stamp.clone(), it.body().map(str::to_owned)))
+                .collect()
+        };
+
+        let (rows, pages) = all(&mut component, "max='500' max-bytes='262144'").await?;
+        assert_eq!((as_told(&rows), pages), (told.clone(), 1));
+        let (rows, pages) = all(&mut component, "max='4' max-bytes='262144'").await?;
+        assert_eq!((as_told(&rows), pages), (told.clone(), 3));
+        let (rows, pages) = all(&mut component, "max='500' max-bytes='1024'").await?;
+        assert_eq!(as_told(&rows), told);
+        assert!(pages >= 9, "one row, or two small ones, is what 1,024 bytes hold: {pages}");
+
+        let bounds = "max='500' max-bytes='262144'";
+        let last = told[9].1.as_str();
+        let (rows, _) = all(&mut component, &format!("{bounds} since='{last}'")).await?;
+        assert_eq!(as_told(&rows).last(), told.last());
+        let (rows, pages) =
+            all(&mut component, &format!("{bounds} since='2099-01-01T00:00:00Z'")).await?;
+        assert_eq!((rows.len(), pages), (0, 1));
+        let (rows, _, complete) =
+            page(&mut component, ROSA, "archive", &format!("{bounds} after='unknown'")).await?;
+        assert_eq!((as_told(&rows), complete), (told.clone(), true));
+        let from_third = format!("{bounds} since='{}' after='{}'", told[0].1, told[2].0);
+        let (rows, _, _) = page(&mut component, ROSA, "archive", &from_third).await?;
+        assert_eq!(as_told(&rows), told[3..]);
+        bounds_are_kept(&mut component).await?;
+        owners_are_listed(&lab, &mut component).await
+    })
+    .await
+}
+
+async fn bounds_are_kept(component: &mut Component) -> Result<()> {
+    let list = |more: &str| request("list", ROSA, "archive", more, "");
+    let owners = |more: &str| format!("<owners xmlns='{NS}' version='1' {more}/>");
+    for (payload, condition) in [
+        (list(""), "bad-request"),
+        (list("max='0' max-bytes='9999'"), "bad-request"),
+        (list("max='501' max-bytes='9999'"), "bad-request"),
+        (list("max='9' max-bytes='1023'"), "bad-request"),
+        (list("max='9' max-bytes='262145'"), "bad-request"),
+        (list("max='-9' max-bytes='9999'"), "bad-request"),
+        (list("max='9' max-bytes='9999' since='never'"), "bad-request"),
+        (list("max='9' max-bytes='9999' after=''"), "bad-request"),
+        (owners("store='archive'"), "bad-request"),
+        (owners("max='9'"), "bad-request"),
+        (owners("store='archive' max='501'"), "bad-request"),
+        (owners("store='room' max='9'"), "item-not-found"),
+    ] {
+        let error = answer(component, "get", "localhost", &payload).await.err();
+        assert_eq!(error.as_ref().and_then(|it| it.condition()), Some(condition), "{payload}");
+    }
+    // One at a time, and one that waits for its turn: the last of three that come in one piece is too fast.
+    let good = list("max='9' max-bytes='9999'");
+    let us = component.jid().to_owned();
+    let ask = |id| format!("<iq type='get' id='{id}' from='{us}' to='localhost'>{good}</iq>");
+    let asked = ["first", "second", "third"];
+    component.send(&asked.map(ask).concat()).await?;
+    let mut answers = Vec::new();
+    for id in asked {
+        let is_answer = |it: &Stanza| it.attribute("id") == Some(id);
+        let answer = component.wait_for("an answer", PATIENCE, is_answer).await?;
+        answers.push(answer.error().and_then(|it| it.condition().map(str::to_owned)));
+    }
+    let [first, _, last] = answers.as_slice() else { unreachable!("three were asked") };
+    assert_eq!((first.as_deref(), last.as_deref()), (None, Some("resource-constraint")));
+    Ok(())
+}
+
+async fn owners_are_listed(
+    lab: &Lab<ephemerd_lab::Prosody>,
+    component: &mut Component,
+) -> Result<()> {
+    let mut peter = lab.online("peter").await?;
+    for user in ["ada", "ada0", "zoe"] {
+        lab.client(user).await?.close().await?;
+        peter.chat(&format!("{user}@localhost"), "hello", "").await?;
+    }
+    peter.sync().await?;
+    let (mut found, mut after) = (Vec::new(), String::new());
+    for _ in 0..3 {
+        let ask = format!("<owners xmlns='{NS}' version='1' store='archive' max='2' {after}/>");
+        let answer = answer(component, "get", "localhost", &ask).await?;
+        let page = answer.children.iter().filter_map(|it| it.attribute("jid"));
+        found.extend(page.map(str::to_owned));
+        after = found.last().map(|last| format!("after='{last}'")).unwrap_or_default();
+        assert_eq!(answer.attribute("complete") == Some("true"), found.len() == 5);
+    }
+    // In the order of bytes, where @ follows the digits.
+    let all = ["ada0", "ada", "peter", "rosa", "zoe"].map(|it| format!("{it}@localhost"));
+    assert_eq!(found, all);
+    Ok(())
+}
+
+/// An archive of so many rows as Prosody keeps it in a file, all marked; and the row of this number.
+fn file_of(rows: usize) -> String {
+    let mut file = String::new();
+    for nr in 0..rows {
+        let _ = writeln!(
+            file,
+            "item({{ [\"key\"] = \"row{nr}\"; [\"when\"] = 1795318395; [\"with\"] = \"peter@localhost\"; \
+             [\"name\"] = \"message\"; [\"attr\"] = {{ [\"type\"] = \"chat\"; [\"from\"] = \"peter@localhost/lab\"; \
+             [\"to\"] = \"rosa@localhost\"; [\"stamp\"] = \"2026-11-22T03:33:15Z\" }}; \
+             {{ [\"name\"] = \"body\"; [\"attr\"] = {{ }}; \"words {nr}\" }}; \
+             {{ [\"name\"] = \"ephemeral\"; [\"attr\"] = {{ [\"xmlns\"] = \"urn:xmpp:ephemeral:0\"; [\"timer\"] = \"60\" }} }} }});"
+        );
+    }
+    file
+}
+
+/// Each rewrite of a file takes all of Prosody's time: a hundred rows must not take a hundred of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_rows_go_from_a_large_file_in_one_rewrite() -> Result<()> {
+    let config = ProsodyConfig {
+        archive_item_limit: Some(2_000),
+        page_limit: 2_500,
+        ..ProsodyConfig::default().storage_in(Storage::Files).with_companion()
+    };
+    let lab = Lab::prosody_with(&config).await?;
+    let mut component = Component::connect(lab.endpoints()).await?;
+    let mut peter = lab.online("peter").await?;
+    lab.client("rosa").await?.close().await?;
+    peter.chat(ROSA, "hello", "").await?; // makes the folder, and Prosody counts the rows
+    peter.sync().await?;
+    let file = lab.server.data().join("localhost/archive/rosa.list");
+    let hello = fs::read_to_string(&file)?;
+    fs::write(&file, file_of(1_999) + &hello)?;
+
+    let stamp = "2026-11-22T03:33:15Z";
+    let row = |nr: usize| item(&format!("row{nr}"), stamp);
+    let started = Instant::now();
+    for nr in 0..5 {
+        assert_eq!(change(&mut component, "erase", ROSA, "archive", &[row(nr)]).await?, ["done"]);
+    }
+    let five_alone = started.elapsed();
+    for (name, rows) in [("erase", 5..105), ("blank", 105..205)] {
+        let items: Vec<_> = rows.map(row).collect();
+        let started = Instant::now();
+        let outcomes = change(&mut component, name, ROSA, "archive", &items).await?;
+        let together = started.elapsed();
+        assert_eq!(outcomes, vec!["done"; 100]);
+        assert!(together < five_alone, "{name}: {together:?}, five alone {five_alone:?}");
+    }
+    let rows = fs::read_to_string(&file)?;
+    assert_eq!(rows.matches("item(").count(), 1_895);
+    assert_eq!(rows.matches("words ").count(), 1_794);
+
+    // Prosody knows how many rows are left: it lets 105 come before it makes room again.
+    for nr in 0..105 {
+        peter.chat(ROSA, &format!("after {nr}"), "").await?;
+    }
+    peter.sync().await?;
+    let query = MamQuery { max: Some(2_500), ..MamQuery::default() };
+    let archived = lab.archive("rosa", &query).await?;
+    assert_eq!(archived.len(), 2_000);
+    assert!(archived.iter().any(|it| it.body() == Some("hello")));
+    Ok(())
+}
