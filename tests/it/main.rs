@@ -12,6 +12,8 @@ mod companion;
 #[cfg(test)]
 mod companion_ejabberd;
 #[cfg(test)]
+mod companion_ejabberd_safety;
+#[cfg(test)]
 mod companion_erase;
 #[cfg(test)]
 mod companion_forged;

@@ -33,7 +33,7 @@ pub struct EjabberdConfig {
     pub storage: Storage,
     /// Loads the companion module of `deploy/ejabberd`, built once for all tests.
     pub companion: bool,
-    /// Virtual hosts beside the one of the lab.
+    /// Virtual hosts beside the one of the lab, each with rooms of its own.
     pub more_hosts: Vec<&'static str>,
     /// The SQL schema.
     pub schema: Schema,
@@ -199,7 +199,7 @@ shaper_rules:
             },
             mam = self.mam_for_storage,
             compress = self.compress_xml,
-            rooms = endpoints.rooms,
+            rooms = endpoints.rooms.replace(&endpoints.domain, "@HOST@"),
         )
     }
 }
