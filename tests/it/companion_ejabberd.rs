@@ -7,10 +7,10 @@ use ephemerd_lab::ejabberd::{EjabberdConfig, Schema, Storage};
 use ephemerd_lab::xmpp::{Component, Element, MamItem, MamQuery};
 use ephemerd_lab::{Ejabberd, Lab, PATIENCE, Result};
 
-pub(crate) const NS: &str = "urn:ephemerd:companion:0";
+use crate::companion::{self, NS, Notice, host_of, item};
+
 pub(crate) const EPHEMERAL: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/>";
 const NO_PERMANENT_STORE: &str = "<no-permanent-store xmlns='urn:xmpp:hints'/>";
-pub(crate) const UNTIL: &str = "2031-01-01T00:00:00Z";
 
 pub(crate) fn mnesia() -> EjabberdConfig {
     EjabberdConfig { storage: Storage::Mnesia, companion: true, ..EjabberdConfig::default() }
@@ -26,30 +26,6 @@ pub(crate) struct World {
     pub(crate) component: Component,
 }
 
-/// A notice: of a marked stanza, or (with an empty id) that a queue was handed out.
-#[derive(Debug, Clone)]
-pub(crate) struct Told {
-    pub(crate) number: u64,
-    pub(crate) boot: String,
-    pub(crate) owner: String,
-    pub(crate) store: String,
-    pub(crate) id: String,
-    pub(crate) stamp: String,
-    pub(crate) copy_of: Option<String>,
-    pub(crate) reduced: bool,
-    pub(crate) message: Element,
-}
-
-impl Told {
-    pub(crate) fn item(&self) -> String {
-        format!("<item id='{}' stamp='{}'/>", self.id, self.stamp)
-    }
-
-    fn says(&self, words: &str) -> bool {
-        self.message.body() == Some(words)
-    }
-}
-
 impl World {
     pub(crate) async fn new(config: &EjabberdConfig) -> Result<Self> {
         let lab = Lab::ejabberd(config).await?;
@@ -58,55 +34,39 @@ impl World {
     }
 
     /// All that was told and not read yet. What was said before must have been worked through.
-    pub(crate) async fn told(&mut self) -> Result<Vec<Told>> {
-        for host in ["localhost", "conference.localhost"] {
-            self.number(host).await?;
-        }
-        let notices = self.component.take(|it| it.name == "message");
-        for notice in &notices {
-            assert_eq!(notice.attribute("type"), Some("headline"));
-        }
-        Ok(notices.iter().map(|it| read(it.attribute("from"), &it.children[0])).collect())
+    pub(crate) async fn told(&mut self) -> Result<Vec<Notice>> {
+        self.number("localhost").await?;
+        let told = companion::notices(&mut self.component, "conference.localhost").await?;
+        assert!(
+            told.iter().all(|it| it.host == host_of(&it.owner)),
+            "said by the owner's own host"
+        );
+        Ok(told)
     }
 
     /// The boot and the number of the last notice, by the module's own word; what was stored before is told of by then.
     pub(crate) async fn number(&mut self, host: &str) -> Result<(String, u64)> {
-        let answer = self.get(host, "<companion xmlns='NS' version='1' daemon='test'/>").await?;
+        let answer = companion::companion(&mut self.component, host).await?;
         let number = answer.attribute("number").expect("a number").parse().expect("a number");
         Ok((answer.attribute("boot").expect("a boot").to_owned(), number))
     }
 
     pub(crate) async fn get(&mut self, host: &str, payload: &str) -> Result<Element> {
-        let payload = payload.replace("NS", NS);
-        Ok(self.component.iq("get", host, &payload).await?.element.children.remove(0))
+        companion::answer(&mut self.component, "get", host, &payload.replace("NS", NS)).await
     }
 
     pub(crate) async fn set(&mut self, host: &str, payload: &str) -> Result<Element> {
-        let payload = payload.replace("NS", NS);
-        Ok(self.component.iq("set", host, &payload).await?.element.children.remove(0))
+        companion::answer(&mut self.component, "set", host, &payload.replace("NS", NS)).await
     }
 
-    /// The outcomes of erasing (`erase`) or blanking (`blank`), in their order.
+    /// The outcomes of erasing (`erase`) or blanking (`blank`) rows of the same store as this one, in their order.
     pub(crate) async fn change(
         &mut self,
         what: &str,
-        of: &Told,
-        items: &str,
+        of: &Notice,
+        items: &[String],
     ) -> Result<Vec<String>> {
-        let (owner, store) = (&of.owner, &of.store);
-        let until = if what == "blank" { format!("until='{UNTIL}'") } else { String::new() };
-        let payload = format!(
-            "<{what} xmlns='NS' version='1' {until} owner='{owner}' store='{store}'>{items}</{what}>"
-        );
-        let host = owner.split('@').nth(1).expect("a bare JID");
-        let answer = self.set(host, &payload).await?;
-        assert!(answer.is(NS, if what == "blank" { "blanked" } else { "erased" }));
-        assert_eq!(answer.attribute("owner"), Some(owner.as_str()));
-        Ok(answer
-            .children
-            .iter()
-            .map(|it| it.attribute("outcome").expect("one").to_owned())
-            .collect())
+        companion::change(&mut self.component, what, &of.owner, &of.store, items).await
     }
 
     /// A list's answer; waits where the module paces.
@@ -119,28 +79,6 @@ impl World {
                 answer => return answer,
             }
         }
-    }
-}
-
-fn read(from: Option<&str>, notice: &Element) -> Told {
-    let attribute = |name: &str| notice.attribute(name).unwrap_or_default().to_owned();
-    assert_eq!(from, attribute("owner").split('@').nth(1), "said by the owner's own host");
-    let message = notice.child("urn:xmpp:forward:0", "forwarded").map(|forwarded| {
-        let delay = forwarded.child("urn:xmpp:delay", "delay").expect("a time");
-        assert_eq!(delay.attribute("stamp"), notice.attribute("stamp"));
-        forwarded.child("jabber:client", "message").expect("of jabber:client").clone()
-    });
-    assert!(notice.is(NS, if message.is_some() { "archived" } else { "drained" }));
-    Told {
-        number: attribute("number").parse().expect("a number"),
-        boot: attribute("boot"),
-        owner: attribute("owner"),
-        store: attribute("store"),
-        id: attribute("id"),
-        stamp: attribute("stamp"),
-        copy_of: notice.attribute("copy-of").map(str::to_owned),
-        reduced: notice.attribute("reduced") == Some("true"),
-        message: message.unwrap_or_default(),
     }
 }
 
@@ -221,13 +159,17 @@ async fn marked_stanzas_are_told_of(world: &mut World) -> Result<()> {
         assert_eq!(known, shown, "{owner}");
         let store = if room.is_some() { "room" } else { "archive" };
         assert!(
-            of_owner.clone().all(|it| it.store == store && !it.reduced && it.copy_of.is_none())
+            of_owner.clone().all(|it| it.store == store && !it.is_reduced && it.copy_of.is_none())
         );
         let copies = if user == "rosa" && room.is_none() { 2 } else { 1 };
         assert_eq!(known.len(), MARKED.len() * copies, "{owner}");
     }
     assert_eq!(told.len(), MARKED.len() * 4);
-    assert_eq!(told.iter().filter(|it| it.says("marked 0")).count(), 2, "forwarded as it is");
+    assert_eq!(
+        told.iter().filter(|it| it.body() == Some("marked 0")).count(),
+        2,
+        "forwarded as it is"
+    );
     peter.close().await?;
     rosa.close().await
 }
@@ -245,7 +187,9 @@ async fn a_queue_is_told_of(world: &mut World) -> Result<()> {
     peter.sync().await?;
     let told = world.told().await?;
     let of = |store: &str, words: &str| {
-        told.iter().find(|it| it.owner == "otto@localhost" && it.store == store && it.says(words))
+        told.iter().find(|it| {
+            it.owner == "otto@localhost" && it.store == store && it.body() == Some(words)
+        })
     };
     assert_eq!(told.len(), 4, "two archives, two copies: {told:?}");
     let (archived, copy) =
@@ -306,16 +250,16 @@ async fn outcomes_are_right(world: &mut World) -> Result<()> {
     let [one, two, three] = of_bert.as_slice() else { panic!("three are marked: {of_bert:?}") };
     let items = [
         one.item(),
-        format!("<item id='{}' stamp='{}'/>", before[1].id, before[1].stamp),
-        format!("<item id='{}' stamp='{}'/>", three.id, one.stamp),
-        "<item id='17' stamp='1970-01-01T00:00:00.000017Z'/>".to_owned(),
-        "<item id='no number' stamp='1970-01-01T00:00:00Z'/>".to_owned(),
+        item(&before[1].id, &before[1].stamp),
+        item(&three.id, &one.stamp),
+        item("17", "1970-01-01T00:00:00.000017Z"),
+        item("no number", "1970-01-01T00:00:00Z"),
     ];
     for _ in 0..2 {
-        let outcomes = world.change("blank", one, &items.concat()).await?;
+        let outcomes = world.change("blank", one, &items).await?;
         assert_eq!(outcomes, ["done", "other", "other", "gone", "gone"]);
     }
-    let items = [two.item(), items[1].clone(), items[2].clone()].concat();
+    let items = [two.item(), items[1].clone(), items[2].clone()];
     assert_eq!(world.change("erase", one, &items).await?, ["done", "other", "other"]);
     assert_eq!(world.change("erase", one, &items).await?, ["gone", "other", "other"]);
 
@@ -329,7 +273,7 @@ async fn outcomes_are_right(world: &mut World) -> Result<()> {
     assert_eq!((&after[0].stamp, blank.body()), (&before[0].stamp, None));
     assert!(!after[0].xml.contains("one") && !after[0].xml.contains("urn:xmpp:ephemeral:0"));
     let expired = blank.child("urn:ephemerd:0", "expired").expect("a placeholder");
-    assert_eq!(expired.attribute("until"), Some(UNTIL));
+    assert_eq!(expired.attribute("until"), Some("2099-01-01T00:00:00Z"));
     assert_eq!(blank.attribute("from"), before[0].message.attribute("from"));
     let with = MamQuery { with: Some("anna@localhost".to_owned()), ..MamQuery::default() };
     assert_eq!(world.lab.archive("bert", &with).await?.len(), 4, "the other's address stays");
@@ -340,7 +284,7 @@ async fn outcomes_are_right(world: &mut World) -> Result<()> {
         "an erased id is still a cursor"
     );
     assert_eq!(
-        world.change("erase", one, &one.item()).await?,
+        world.change("erase", one, &[one.item()]).await?,
         ["done"],
         "a placeholder goes as well"
     );
@@ -352,35 +296,34 @@ async fn outcomes_are_right(world: &mut World) -> Result<()> {
 }
 
 /// Requests that break a bound are refused with the right condition, and do nothing.
-async fn refusals_change_nothing(world: &mut World, told: &Told) -> Result<()> {
+async fn refusals_change_nothing(world: &mut World, told: &Notice) -> Result<()> {
     let before = world.lab.archive("bert", &MamQuery::default()).await?;
-    let (item, owner) = (told.item(), "owner='bert@localhost' store='archive'");
+    let (row, owner) = (told.item(), "owner='bert@localhost' store='archive'");
     let erase = |attributes: &str, items: &str| {
         format!("<erase xmlns='NS' version='1' {attributes}>{items}</erase>")
     };
-    let many: String =
-        (0..501).map(|at| format!("<item id='{at}' stamp='{}'/>", told.stamp)).collect();
-    let long = format!("<item id='{}' stamp='{}'/>", "9".repeat(257), told.stamp);
+    let many: String = (0..501).map(|at| item(&at.to_string(), &told.stamp)).collect();
+    let long = item(&"9".repeat(257), &told.stamp);
     let here = "localhost";
     for (host, payload, condition) in [
         (here, erase(owner, ""), "bad-request"),
         (here, erase(owner, &many), "bad-request"),
         (here, erase(owner, &long), "bad-request"),
-        (here, erase(owner, &[item.as_str(), &item].concat()), "bad-request"),
+        (here, erase(owner, &[row.as_str(), &row].concat()), "bad-request"),
         (here, erase(owner, &format!("<item id='{}'/>", told.id)), "bad-request"),
-        (here, erase("owner='bert@localhost/x' store='archive'", &item), "bad-request"),
-        (here, erase("owner='localhost' store='archive'", &item), "bad-request"),
-        (here, erase("owner='bert@localhost' store='roster'", &item), "bad-request"),
-        (here, erase("owner='bert@localhost'", &item), "bad-request"),
-        (here, erase("owner='bert@localhost' store='room'", &item), "item-not-found"),
-        (here, erase("owner='bert@other.example' store='archive'", &item), "item-not-found"),
-        ("conference.localhost", erase(owner, &item), "item-not-found"),
-        (here, erase("owner='bert@localhost' store='queue'", &item), "feature-not-implemented"),
-        (here, erase(owner, &item).replace("erase", "blank"), "bad-request"),
-        (here, erase(owner, &item).replace("erase", "scrub"), "item-not-found"),
-        (here, erase(owner, &item).replace("erase", "wipe"), "feature-not-implemented"),
-        (here, erase(owner, &item).replace(" version='1'", ""), "bad-request"),
-        (here, erase(owner, &item).replace("'1'", "'2'"), "feature-not-implemented"),
+        (here, erase("owner='bert@localhost/x' store='archive'", &row), "bad-request"),
+        (here, erase("owner='localhost' store='archive'", &row), "bad-request"),
+        (here, erase("owner='bert@localhost' store='roster'", &row), "bad-request"),
+        (here, erase("owner='bert@localhost'", &row), "bad-request"),
+        (here, erase("owner='bert@localhost' store='room'", &row), "item-not-found"),
+        (here, erase("owner='bert@other.example' store='archive'", &row), "item-not-found"),
+        ("conference.localhost", erase(owner, &row), "item-not-found"),
+        (here, erase("owner='bert@localhost' store='queue'", &row), "feature-not-implemented"),
+        (here, erase(owner, &row).replace("erase", "blank"), "bad-request"),
+        (here, erase(owner, &row).replace("erase", "scrub"), "item-not-found"),
+        (here, erase(owner, &row).replace("erase", "wipe"), "feature-not-implemented"),
+        (here, erase(owner, &row).replace(" version='1'", ""), "bad-request"),
+        (here, erase(owner, &row).replace("'1'", "'2'"), "feature-not-implemented"),
     ] {
         let error = world.set(host, &payload).await.expect_err(&payload);
         assert_eq!(error.condition(), Some(condition), "{payload}");
@@ -486,17 +429,14 @@ async fn what_is_long_is_reduced(world: &mut World) -> Result<()> {
     vera.sync().await?;
     let told = world.told().await?;
     let [of_vera, ..] = told.as_slice() else { panic!("it is told of") };
-    assert!(of_vera.reduced && of_vera.says("…"), "{of_vera:?}");
+    let message = of_vera.message.as_ref().expect("a stanza");
+    assert!(of_vera.is_reduced && of_vera.body() == Some("…"), "{of_vera:?}");
     assert_eq!(
-        of_vera
-            .message
-            .child("urn:xmpp:ephemeral:0", "ephemeral")
-            .expect("whole")
-            .attribute("timer"),
+        message.child("urn:xmpp:ephemeral:0", "ephemeral").expect("whole").attribute("timer"),
         Some("60")
     );
-    assert_eq!(of_vera.message.child("urn:example:p", "picture").expect("named").text, "");
-    assert_eq!(of_vera.message.attribute("to"), Some("rosa@localhost"));
+    assert_eq!(message.child("urn:example:p", "picture").expect("named").text, "");
+    assert_eq!(message.attribute("to"), Some("rosa@localhost"));
     let payload = "<list xmlns='NS' version='1' owner='vera@localhost' store='archive' max='9' max-bytes='1024'/>";
     let page = world.list("localhost", payload).await?;
     assert_eq!(page.children[0].attribute("reduced"), Some("true"));
@@ -518,8 +458,8 @@ async fn a_history_is_scrubbed(world: &mut World) -> Result<()> {
     }
     let told = world.told().await?;
     let [one, three, four, _five] = told.as_slice() else { panic!("four are marked: {told:?}") };
-    assert_eq!(world.change("erase", one, &one.item()).await?, ["done"]);
-    assert_eq!(world.change("blank", one, &three.item()).await?, ["done"]);
+    assert_eq!(world.change("erase", one, &[one.item()]).await?, ["done"]);
+    assert_eq!(world.change("blank", one, &[three.item()]).await?, ["done"]);
     let payload = format!(
         "<scrub xmlns='NS' version='1' owner='{attic}'><item id='{}'/><item id='17'/></scrub>",
         four.id

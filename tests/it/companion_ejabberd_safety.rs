@@ -9,7 +9,8 @@ use ephemerd_lab::snapshot::{EJABBERD_QUEUE, Snapshot};
 use ephemerd_lab::xmpp::{Client, Component, MamQuery, Stanza};
 use ephemerd_lab::{PATIENCE, Result, Server as _, eventually};
 
-use crate::companion_ejabberd::{EPHEMERAL, NS, Told, UNTIL, World, mnesia, sql};
+use crate::companion::{NS, Notice, host_of, item, request};
+use crate::companion_ejabberd::{EPHEMERAL, World, mnesia, sql};
 
 /// An account, a user of another virtual host, another component, and one that borrows the daemon's name: all are refused,
 /// and nothing changes.
@@ -31,12 +32,15 @@ async fn only_the_component_may_ask() -> Result<()> {
     endpoints.domain = "second.localhost".to_owned();
     let mut neighbour = Client::login(&endpoints, "peter", "lab").await?;
     let mut other = Component::connect_as(&endpoints, &endpoints.other_component).await?;
-    let requests = requests(of_peter).into_iter().chain(requests(of_den));
-    for (at, (kind, host, payload)) in requests.enumerate() {
+    let of = |told: &Notice| {
+        let host = host_of(&told.owner).to_owned();
+        requests(told).into_iter().map(move |(kind, payload)| (kind, host.clone(), payload))
+    };
+    for (at, (kind, host, payload)) in of(of_peter).chain(of(of_den)).enumerate() {
         let refused = |error: Option<&str>| assert_eq!(error, Some("forbidden"), "{payload}");
-        refused(peter.iq(kind, Some(host), &payload).await.expect_err("refused").condition());
-        refused(neighbour.iq(kind, Some(host), &payload).await.expect_err("refused").condition());
-        refused(other.iq(kind, host, &payload).await.expect_err("refused").condition());
+        refused(peter.iq(kind, Some(&host), &payload).await.expect_err("refused").condition());
+        refused(neighbour.iq(kind, Some(&host), &payload).await.expect_err("refused").condition());
+        refused(other.iq(kind, &host, &payload).await.expect_err("refused").condition());
         // ejabberd lets a component speak under every name of its listener; the answer goes to the name's owner.
         let id = format!("borrowed-{at}");
         let borrowed = format!(
@@ -49,7 +53,7 @@ async fn only_the_component_may_ask() -> Result<()> {
         assert_eq!(answer.children.len(), 1, "nothing of the request is quoted: {}", answer.xml);
     }
     // Nor may the component ask one host about another.
-    let (_, _, erase) = requests_erase(of_peter);
+    let erase = request("erase", &of_peter.owner, &of_peter.store, "", &of_peter.item());
     let error = world.component.iq("set", "second.localhost", &erase).await.expect_err("refused");
     assert_eq!(error.condition(), Some("item-not-found"));
 
@@ -61,40 +65,19 @@ async fn only_the_component_may_ask() -> Result<()> {
     Ok(())
 }
 
-fn requests_erase(told: &Told) -> (&'static str, &str, String) {
-    let (owner, store, item) = (&told.owner, &told.store, told.item());
-    let payload =
-        format!("<erase xmlns='{NS}' version='1' owner='{owner}' store='{store}'>{item}</erase>");
-    ("set", host(told), payload)
-}
-
-fn host(told: &Told) -> &str {
-    told.owner.split('@').nth(1).expect("a bare JID")
-}
-
 /// Every request there is, about this row.
-fn requests(told: &Told) -> Vec<(&'static str, &str, String)> {
+fn requests(told: &Notice) -> Vec<(&'static str, String)> {
     let (owner, store, item) = (&told.owner, &told.store, told.item());
-    let version = format!("xmlns='{NS}' version='1'");
-    let mut requests = vec![
-        requests_erase(told),
-        (
-            "set",
-            host(told),
-            format!(
-                "<blank {version} until='{UNTIL}' owner='{owner}' store='{store}'>{item}</blank>"
-            ),
-        ),
-        ("set", host(told), format!("<scrub {version} owner='{owner}'>{item}</scrub>")),
-    ];
-    for payload in [
-        format!("<companion {version}/>"),
-        format!("<owners {version} store='{store}' max='9'/>"),
-        format!("<list {version} owner='{owner}' store='{store}' max='9' max-bytes='262144'/>"),
-    ] {
-        requests.push(("get", host(told), payload));
-    }
-    requests
+    let until = "until='2099-01-01T00:00:00Z'";
+    let pages = "max='9' max-bytes='262144'";
+    vec![
+        ("set", request("erase", owner, store, "", &item)),
+        ("set", request("blank", owner, store, until, &item)),
+        ("set", request("scrub", owner, store, "", &item)),
+        ("get", request("list", owner, store, pages, "")),
+        ("get", request("owners", owner, store, "max='9'", "")),
+        ("get", format!("<companion xmlns='{NS}' version='1'/>")),
+    ]
 }
 
 /// While the component is away messages flow, no server is looked for under its name, and the numbers go on: when it is back
@@ -186,7 +169,7 @@ async fn nothing_is_lost_when_many_speak_at_once() -> Result<()> {
             Ok::<_, ephemerd_lab::LabError>(client)
         });
     }
-    let mut told: Vec<Told> = Vec::new();
+    let mut told: Vec<Notice> = Vec::new();
     let mut outcomes = Vec::new();
     while !tasks.is_empty() || outcomes.is_empty() {
         let ended = tokio::time::timeout(Duration::from_millis(1), tasks.join_next()).await;
@@ -196,7 +179,7 @@ async fn nothing_is_lost_when_many_speak_at_once() -> Result<()> {
         let news = world.told().await?;
         for it in news.iter().filter(|it| it.owner == "otto@localhost") {
             let what = if it.store == "queue" { "blank" } else { "erase" };
-            outcomes.extend(world.change(what, it, &it.item()).await?);
+            outcomes.extend(world.change(what, it, &[it.item()]).await?);
         }
         told.extend(news);
     }
@@ -252,15 +235,12 @@ async fn a_blanked_queue(config: EjabberdConfig) -> Result<()> {
     let [archived, copy] = of_otto.as_slice() else { panic!("{config:?}: {of_otto:?}") };
     assert_eq!((copy.store.as_str(), copy.copy_of.as_ref()), ("queue", Some(&archived.id)));
     let before = Snapshot::take(&world.lab.database, EJABBERD_QUEUE).await?;
-    let items = [
-        format!("<item id='{}' stamp='{}'/>", copy.id, "1970-01-01T00:00:01Z"),
-        format!("<item id='17' stamp='{}'/>", copy.stamp),
-    ];
-    assert_eq!(world.change("blank", copy, &items.concat()).await?, ["other", "gone"]);
+    let items = [item(&copy.id, "1970-01-01T00:00:01Z"), item("17", &copy.stamp)];
+    assert_eq!(world.change("blank", copy, &items).await?, ["other", "gone"]);
     for _ in 0..2 {
-        assert_eq!(world.change("blank", copy, &copy.item()).await?, ["done"]);
+        assert_eq!(world.change("blank", copy, &[copy.item()]).await?, ["done"]);
     }
-    assert_eq!(world.change("erase", archived, &archived.item()).await?, ["done"]);
+    assert_eq!(world.change("erase", archived, &[archived.item()]).await?, ["done"]);
     let after = Snapshot::take(&world.lab.database, EJABBERD_QUEUE).await?;
     let faults = before.faults(&after, &["marked".to_owned()].into());
     assert!(faults.is_empty() && after.len() == before.len(), "{config:?}: {faults:?}");

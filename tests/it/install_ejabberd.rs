@@ -1,7 +1,11 @@
 //! docs/install-ejabberd.md as written: its configurations, grants and commands, on a real ejabberd.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
 use ephemerd_lab::ejabberd::{EjabberdConfig, Schema};
-use ephemerd_lab::xmpp::MamQuery;
+use ephemerd_lab::xmpp::{Component, MamQuery, Stanza};
 use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Result, daemon, eventually};
 
 use crate::support::{program, start};
@@ -71,5 +75,39 @@ async fn the_document_is_right() -> Result<()> {
     }
     let grants = include_str!("../../deploy/grants.sql");
     assert!(grants.contains(blocks("sql")[1].trim_end()), "how to take it out");
+    Ok(())
+}
+
+/// The companion module, built by the document's commands and configured by its lines, is loaded and speaks.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_module_is_built_and_loaded() -> Result<()> {
+    let code = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir()?;
+    let folder = code.path().display().to_string();
+    let build = blocks("sh")[2].replace("/usr/local/lib/ejabberd/ebin", &folder);
+    assert!(build.contains(&folder), "it is built into a folder of its own");
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", &build]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let built = shell.output()?;
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let module = blocks("yaml")[1].strip_prefix("modules:\n").expect("under modules");
+    let yaml = blocks("yaml")[0].to_owned() + module;
+    // As ejabberd itself adapts the first block's names, the module's component is renamed with them.
+    let config = EjabberdConfig {
+        file: Some(yaml),
+        code: Some(code.path().to_owned()),
+        ..EjabberdConfig::default()
+    };
+    let lab = Lab::ejabberd(&config).await?;
+    let mut component = Component::connect(lab.endpoints()).await?;
+    for host in ["localhost", "conference.localhost"] {
+        let ask = "<companion xmlns='urn:ephemerd:companion:0' version='1'/>";
+        let answer = component.iq("get", host, ask).await?;
+        assert!(answer.xml.contains("<can what='erase'/>"), "{}", answer.xml);
+    }
+    let mut peter = lab.online("peter").await?;
+    let timer = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='1'/>";
+    peter.chat("peter@localhost", "words", timer).await?;
+    let told = |it: &Stanza| it.name == "message" && it.xml.contains("words");
+    component.wait_for("a notice", PATIENCE, told).await?;
     Ok(())
 }

@@ -1,5 +1,5 @@
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::database::Database;
 use crate::postgres::SERVER_ROLE;
@@ -33,6 +33,8 @@ pub struct EjabberdConfig {
     pub storage: Storage,
     /// Loads the companion module of `deploy/ejabberd`, built once for all tests.
     pub companion: bool,
+    /// A folder of compiled modules that it finds.
+    pub code: Option<PathBuf>,
     /// Virtual hosts beside the one of the lab, each with rooms of its own.
     pub more_hosts: Vec<&'static str>,
     /// The SQL schema.

@@ -41,8 +41,8 @@ pub struct Ejabberd {
     database: Database,
     schema: Schema,
     user: Option<User>,
-    /// The companion module's compiled files, where it is loaded.
-    modules: Option<PathBuf>,
+    /// Where compiled modules are that it does not bring itself.
+    code: Option<PathBuf>,
     process: Mutex<Option<Process>>,
     // Dropped last: the server must have ended before its folder goes.
     folder: TempDir,
@@ -60,9 +60,9 @@ impl Ejabberd {
             database: database.clone(),
             schema: config.schema,
             user: service_user("ejabberd", "ejabberd")?,
-            modules: match config.companion {
+            code: match config.companion {
                 true => Some(companion::build().await?),
-                false => None,
+                false => config.code.clone(),
             },
             process: Mutex::new(None),
             folder: scratch::folder("ejabberd")?,
@@ -108,7 +108,7 @@ impl Ejabberd {
             .env("EJABBERD_LOG_PATH", self.log())
             .args(["-noinput", "+sbwt", "none", "-mnesia", "dir"])
             .args([format!("{:?}", folder.join("data").display().to_string())])
-            .args(self.modules.iter().flat_map(|modules| [Path::new("-pa"), modules]))
+            .args(self.code.iter().flat_map(|code| [Path::new("-pa"), code]))
             .args(["-s", "ejabberd"])
             .spawn(&folder.join("output"))?;
         let ready = async || {
