@@ -17,8 +17,11 @@ use crate::{
 /// The shortest time between two counts.
 const EVERY: Duration = Duration::from_secs(15);
 
-/// Counting takes at most one part in so many of the time.
+/// Counting takes at most one part in so many of the time, …
 const IDLE_PARTS: u32 = 100;
+
+/// … but nobody waits longer for fresh figures: alerts live by them.
+const LONGEST: Duration = Duration::from_secs(120);
 
 /// What is counted.
 #[derive(Debug, Clone)]
@@ -32,12 +35,14 @@ pub struct Settings {
 /// Keeps the gauges of the ledger fresh, until stopped.
 pub async fn run(pool: PgPool, settings: Settings, metrics: Arc<Metrics>, stop: CancellationToken) {
     loop {
-        let started = Instant::now();
         let refreshed = in_time("tally", TRANSACTION_LIMIT, refresh(&pool, &settings, &metrics));
-        if refreshed.await.is_err() {
-            metrics.database_errors.inc();
-        }
-        let pause = EVERY.max(started.elapsed() * IDLE_PARTS);
+        let pause = match refreshed.await {
+            Ok(counting) => (counting * IDLE_PARTS).clamp(EVERY, LONGEST),
+            Err(_) => {
+                metrics.database_errors.inc();
+                EVERY
+            }
+        };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => return,
@@ -45,9 +50,12 @@ pub async fn run(pool: PgPool, settings: Settings, metrics: Arc<Metrics>, stop: 
     }
 }
 
-async fn refresh(pool: &PgPool, settings: &Settings, metrics: &Metrics) -> Result<()> {
+/// How long the counting took: waiting for a connection costs the database nothing.
+async fn refresh(pool: &PgPool, settings: &Settings, metrics: &Metrics) -> Result<Duration> {
     let mut connection = pool.acquire().await.named("tally_connect")?;
+    let started = Instant::now();
     let tally = ledger::tally(&mut connection, &settings.hosts).await?;
+    let counting = started.elapsed();
     metrics.pending_expiries.set(tally.pending);
     metrics.pending_placeholders.set(tally.placeholders);
     metrics.backlog_expiries.set(tally.backlog);
@@ -59,7 +67,7 @@ async fn refresh(pool: &PgPool, settings: &Settings, metrics: &Metrics) -> Resul
     metrics
         .sweep_last_completion_timestamp_seconds
         .set(swept.map_or(0.0, |at| at.timestamp_micros() as f64 / 1e6));
-    Ok(())
+    Ok(counting)
 }
 
 /// When the whole archive was last swept, whichever daemon did it and however long ago: `None` unless each table was.
