@@ -135,12 +135,25 @@ tell_if_queued({_, Host} = Owner, El) ->
         _ -> ok
     end.
 
-before_drain({_, #{jid := #jid{luser = User, lserver = Host}}} = Acc) ->
-    Holds = safely(fun() -> mod_ephemerd_queue:is_known(Host) andalso mod_ephemerd_queue:has_marked({User, Host}) end, false),
+before_drain({#presence{type = available} = New, #{jid := #jid{luser = User, lserver = Host}} = State} = Acc) ->
+    Holds = safely(
+              fun() ->
+                  hands_out(New, State) andalso mod_ephemerd_queue:is_known(Host)
+                      andalso mod_ephemerd_queue:has_marked({User, Host})
+              end, false),
     put(?MODULE, Holds),
     Acc;
 before_drain(Acc) ->
     Acc.
+
+%% mod_offline hands out when somebody becomes available, not at each of his presences.
+hands_out(_, #{resend_offline := false}) -> false;
+hands_out(New, State) ->
+    priority(New) >= 0 andalso priority(maps:get(pres_last, State, none)) < 0.
+
+priority(#presence{priority = undefined}) -> 0;
+priority(#presence{priority = Priority}) -> Priority;
+priority(_) -> -1.
 
 after_drain({_, #{jid := #jid{luser = User, lserver = Host}}} = Acc) ->
     safely(

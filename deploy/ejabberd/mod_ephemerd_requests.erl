@@ -145,8 +145,7 @@ change(Domain, El, Change, Name, #state{host = Host} = State) ->
     Store = store(Domain, El, State),
     {Owner, Jid} = owner(Domain, El),
     Items = items(El, fun stamped/1),
-    Outcomes = change_in(Host, Store, Owner, Change, Items),
-    scrub_too(Store, Owner, Items),
+    Outcomes = scrub_too(Store, Owner, Items, change_in(Host, Store, Owner, Change, Items)),
     Answers = [#xmlel{name = <<"item">>, attrs = [{<<"id">>, Id}, {<<"outcome">>, atom_to_binary(Outcome)}]}
                || {{Id, _}, Outcome} <- lists:zip(Items, Outcomes)],
     element(Name, [{<<"owner">>, Jid}, {<<"store">>, Store}], Answers).
@@ -155,10 +154,14 @@ change_in(_, <<"queue">>, _, erase, _) -> not_implemented(<<>>);
 change_in(Host, <<"queue">>, Owner, {blank, Until}, Items) -> mod_ephemerd_queue:blank(Host, Owner, Until, Items);
 change_in(Host, _, Owner, Change, Items) -> mod_ephemerd_archive:change(Host, Owner, Change, Items).
 
-%% What the archive forgot, the history must not tell.
-scrub_too(<<"room">>, Room, Items) ->
-    mod_ephemerd_room:scrub(Room, [Id || {Id, _} <- Items]);
-scrub_too(_, _, _) -> ok.
+%% What the archive forgot, the history must not tell: else it is to be asked for again.
+scrub_too(<<"room">>, Room, Items, Outcomes) ->
+    Went = [Id || {{Id, _}, Outcome} <- lists:zip(Items, Outcomes), Outcome == done orelse Outcome == gone],
+    case Went /= [] andalso mod_ephemerd_room:scrub(Room, Went) of
+        busy -> [case Outcome of other -> other; _ -> failed end || Outcome <- Outcomes];
+        _ -> Outcomes
+    end;
+scrub_too(_, _, _, Outcomes) -> Outcomes.
 
 scrub(Domain, El, #state{host = Host}) ->
     Domain /= Host orelse item_not_found(),
@@ -166,7 +169,7 @@ scrub(Domain, El, #state{host = Host}) ->
     Ids = items(El, fun(Item) -> id(Item) end),
     case mod_ephemerd_room:scrub(Room, Ids) of
         {ok, Count} -> element(<<"scrubbed">>, [{<<"owner">>, Jid}, {<<"count">>, integer_to_binary(Count)}], []);
-        error -> throw({refuse, failed()})
+        _ -> throw({refuse, failed()})
     end.
 
 %%% Lists

@@ -15,8 +15,9 @@
 
 -define(WITHIN_MS, 5000).
 
-%% Takes messages with these archive ids out of the history; says how many went. A room that is not loaded has none.
--spec scrub({binary(), binary()}, [binary()]) -> {ok, non_neg_integer()} | error.
+%% Takes messages with these archive ids out of the history; says how many went. A room that is not loaded has none. `busy`
+%% may be tried again, `unable` is a room whose inside is not what this module was built for.
+-spec scrub({binary(), binary()}, [binary()]) -> {ok, non_neg_integer()} | busy | unable.
 scrub({Room, Domain}, Ids) ->
     case mod_muc:find_online_room(Room, Domain) of
         {ok, Pid} -> scrub_room(Pid, Ids);
@@ -30,14 +31,17 @@ scrub_room(Pid, Ids) ->
     Self = self(),
     Wanted = maps:from_keys(Ids, []),
     try sys:replace_state(Pid, fun(State) -> ?MODULE:scrub_state(State, Wanted, {Self, Ref}) end, ?WITHIN_MS) of
-        _ -> receive {Ref, Count} -> {ok, Count} after 0 -> error end
+        _ -> receive {Ref, Count} -> {ok, Count} after 0 -> unable() end
     catch
         exit:{noproc, _} -> {ok, 0};
         exit:{normal, _} -> {ok, 0};
-        _:_ ->
-            ?ERROR_MSG("A room's recent history could not be changed", []),
-            error
+        exit:{timeout, _} -> busy;
+        _:_ -> unable()
     end.
+
+unable() ->
+    ?ERROR_MSG("A room's recent history cannot be changed: was the module built for this ejabberd?", []),
+    unable.
 
 %% Runs in the room's process, on what `p1_fsm` gives to `sys`.
 scrub_state([Name, StateName, #state{history = #lqueue{queue = Queue} = History} = Data, mod_muc_room | More] = State,

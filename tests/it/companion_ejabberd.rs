@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use ephemerd_lab::ejabberd::rows::{ArchiveRow, insert};
 use ephemerd_lab::ejabberd::{EjabberdConfig, Schema, Storage};
 use ephemerd_lab::xmpp::{Component, Element, MamItem, MamQuery};
 use ephemerd_lab::{Ejabberd, Lab, PATIENCE, Result};
 
-use crate::companion::{self, NS, Notice, host_of, item};
+use crate::companion::{self, NS, Notice, host_of, item, request};
 
 pub(crate) const EPHEMERAL: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/>";
 const NO_PERMANENT_STORE: &str = "<no-permanent-store xmlns='urn:xmpp:hints'/>";
@@ -84,21 +85,24 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_archives_in_mnesia() -> Result<()> {
-    all_of_it(World::new(&mnesia()).await?).await
+    all_of_it(&mut World::new(&mnesia()).await?).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_archives_in_sql() -> Result<()> {
-    all_of_it(World::new(&sql(Schema::MultiHost)).await?).await
+    let mut world = World::new(&sql(Schema::MultiHost)).await?;
+    all_of_it(&mut world).await?;
+    a_twin_is_left_alone(&mut world).await?;
+    a_list_looks_at_so_many_rows(&mut world).await
 }
 
-async fn all_of_it(mut world: World) -> Result<()> {
-    marked_stanzas_are_told_of(&mut world).await?;
-    a_queue_is_told_of(&mut world).await?;
-    outcomes_are_right(&mut world).await?;
-    lists_have_pages(&mut world).await?;
-    what_is_long_is_reduced(&mut world).await?;
-    a_history_is_scrubbed(&mut world).await
+async fn all_of_it(world: &mut World) -> Result<()> {
+    marked_stanzas_are_told_of(world).await?;
+    a_queue_is_told_of(world).await?;
+    outcomes_are_right(world).await?;
+    lists_have_pages(world).await?;
+    what_is_long_is_reduced(world).await?;
+    a_history_is_scrubbed(world).await
 }
 
 /// Each kind of mark is told of once an archive, with what MAM shows of the row; nothing else is.
@@ -479,4 +483,61 @@ async fn a_history_is_scrubbed(world: &mut World) -> Result<()> {
         [Some("2"), None, Some("4"), Some("5"), Some("6")]
     );
     emil.close().await
+}
+
+/// Two rows may have one time, and so one archive id: what is erased or blanked is the marked one.
+async fn a_twin_is_left_alone(world: &mut World) -> Result<()> {
+    world.lab.client("zoe").await?.close().await?;
+    let row = |time: i64, body: &str, extra: &str| {
+        let xml = format!(
+            "<message xmlns='jabber:client' type='chat' to='zoe@localhost' from='rosa@localhost/x'>\
+             <body>{body}</body>{extra}</message>"
+        );
+        ArchiveRow::user("zoe", time, &xml)
+    };
+    let rows = [
+        row(1_000_001, "plain 1", ""),
+        row(1_000_001, "marked 1", EPHEMERAL),
+        row(1_000_002, "marked 2", EPHEMERAL),
+        row(1_000_002, "plain 2", ""),
+    ];
+    insert(&world.lab.database, Schema::MultiHost, &rows).await?;
+    let before = world.lab.snapshots().await?.remove(0);
+    let list = request("list", "zoe@localhost", "archive", "max='9' max-bytes='262144'", "");
+    let listed = world.list("localhost", &list).await?;
+    let bodies: Vec<_> = listed.children.iter().map(|it| it.children[0].body()).collect();
+    assert_eq!(bodies, [Some("marked 1"), Some("marked 2")]);
+    let stamp = |at: usize| listed.children[at].attribute("stamp").expect("one");
+    let component = &mut world.component;
+    for (what, at) in [("erase", 0), ("blank", 1)] {
+        let id = (1_000_001 + at).to_string();
+        let items = [item(&id, stamp(at))];
+        let outcomes =
+            companion::change(component, what, "zoe@localhost", "archive", &items).await?;
+        assert_eq!(outcomes, ["done"]);
+    }
+    let after = world.lab.snapshots().await?.remove(0);
+    let faults = before.faults(&after, &["marked 1".to_owned(), "marked 2".to_owned()].into());
+    assert!(faults.is_empty() && after.len() == before.len() - 1, "{faults:?}");
+    Ok(())
+}
+
+/// One answer looks at no more than 2,000 rows, and says where the next goes on.
+async fn a_list_looks_at_so_many_rows(world: &mut World) -> Result<()> {
+    let plain = "<message xmlns='jabber:client'><body>plain</body></message>";
+    let marked = format!("<message xmlns='jabber:client'><body>found</body>{EPHEMERAL}</message>");
+    let mut rows: Vec<_> = (1..=2_000).map(|time| ArchiveRow::user("yves", time, plain)).collect();
+    rows.push(ArchiveRow::user("yves", 2_001, &marked));
+    insert(&world.lab.database, Schema::MultiHost, &rows).await?;
+    let list = |more: &str| {
+        let more = format!("max='9' max-bytes='262144' {more}");
+        request("list", "yves@localhost", "archive", &more, "")
+    };
+    let first = world.list("localhost", &list("")).await?;
+    assert_eq!((first.children.len(), first.attribute("last")), (0, Some("2000")));
+    assert_eq!(first.attribute("complete"), None);
+    let second = world.list("localhost", &list("after='2000'")).await?;
+    assert_eq!(second.children[0].attribute("id"), Some("2001"));
+    assert_eq!(second.attribute("complete"), Some("true"));
+    Ok(())
 }

@@ -217,7 +217,10 @@ async fn a_blanked_queue_delivers_the_rest() -> Result<()> {
         a_blanked_queue(mnesia()),
         a_blanked_queue(from_archive(mnesia())),
         a_blanked_queue(sql(Schema::MultiHost)),
-        a_blanked_queue(from_archive(sql(Schema::Classic))),
+        a_blanked_queue(EjabberdConfig {
+            compress_xml: true,
+            ..from_archive(sql(Schema::Classic))
+        }),
     )
     .map(drop)
 }
