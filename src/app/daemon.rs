@@ -30,7 +30,7 @@ use crate::{
     work::{
         Changing, backlog,
         erase::Eraser,
-        gauges,
+        gauges::{self, Counted},
         inspect::{Inspector, Standing},
         leader::{self, Leader},
         sweep::Sweeper,
@@ -62,6 +62,7 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
     let pool = database.pool();
     let starting = Readiness::starting(config.archive.max_lag, clock.now());
     let (readiness, readable) = watch::channel(starting);
+    let (page, shown) = watch::channel(None);
 
     let listener =
         TcpListener::bind(config.http.listen).await.map_err(|error| Error::Listen(error.kind()))?;
@@ -70,6 +71,8 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
         metrics: Arc::clone(&metrics),
         clock: Arc::clone(&clock),
         readiness: readable,
+        counted: shown,
+        started: clock.now(),
     };
     lifecycle.spawn("http", http::serve(listener, state, lifecycle.soft()));
 
@@ -88,7 +91,7 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
     lifecycle.spawn("reload", endless(reloader.run(hangups, lifecycle.soft())));
 
     let stop = lifecycle.soft();
-    let workers = Workers { config, told, pool, metrics, clock, readiness, stop };
+    let workers = Workers { config, told, pool, metrics, clock, readiness, page, stop };
     let fatal = Arc::new(Mutex::new(None));
     let told = Arc::clone(&fatal);
     let hard = lifecycle.hard();
@@ -144,6 +147,7 @@ struct Workers {
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     readiness: watch::Sender<Readiness>,
+    page: watch::Sender<Option<Counted>>,
     stop: CancellationToken,
 }
 
@@ -191,8 +195,9 @@ impl Workers {
         tasks.spawn(eraser.run(stop()));
         tasks.spawn(sweeper.run((sweeping, holding), stop()));
         tasks.spawn(wake::listen(self.pool.clone(), bell, Arc::clone(&self.metrics), stop()));
-        let metrics = Arc::clone(&self.metrics);
-        tasks.spawn(gauges::run(self.pool.clone(), counted, metrics, stop()));
+        let told = (Arc::clone(&self.metrics), self.page);
+        let clock = Arc::clone(&self.clock);
+        tasks.spawn(gauges::run(self.pool.clone(), counted, clock, told, stop()));
         let metrics = Arc::clone(&self.metrics);
         tasks.spawn(release_backlog(self.pool.clone(), metrics, holds, stop()));
         tasks.spawn(tell_readiness(self.readiness, self.clock, stands, sweeps, stop()));

@@ -1,11 +1,13 @@
-//! Metrics and health over HTTP/1, read-only: what changes things is the command line.
+//! Metrics, health and the status page over HTTP/1, read-only: what changes things is the command line.
 //!
 //! | path | answer |
 //! |---|---|
+//! | `/` | the status page, and its `/style.css` |
 //! | `/metrics` | the Prometheus text format 0.0.4 |
 //! | `/healthz` | 200 while the process is alive |
 //! | `/readyz` | 200 when ready, else 503; JSON with the reasons |
 
+mod page;
 mod serve;
 
 use std::sync::Arc;
@@ -20,8 +22,9 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
-use crate::model::Clock;
+use crate::model::{Clock, Timestamp};
 use crate::ops::Readiness;
+use crate::work::gauges::Counted;
 
 pub use serve::serve;
 
@@ -34,10 +37,16 @@ pub struct State {
     pub clock: Arc<dyn Clock>,
     /// What the workers last knew of themselves.
     pub readiness: watch::Receiver<Readiness>,
+    /// What was counted last.
+    pub counted: watch::Receiver<Option<Counted>>,
+    /// The daemon's start.
+    pub started: Timestamp,
 }
 
 fn router(state: State) -> Router {
     Router::new()
+        .route("/", get(page::page))
+        .route("/style.css", get(page::style))
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(readyz))

@@ -4,6 +4,7 @@ mod explain;
 mod readiness;
 mod scan;
 mod status;
+pub mod text;
 
 pub use explain::{Afterwards, Explainer, Explanation, Found, Given, Live};
 pub use readiness::{Readiness, ReadinessReport};

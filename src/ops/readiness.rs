@@ -26,6 +26,8 @@ pub struct Readiness {
 pub struct ReadinessReport {
     /// There is no reason against it.
     pub ready: bool,
+    /// The database answered.
+    pub database: bool,
     /// Why we are not ready, for people.
     pub reasons: Vec<String>,
     /// How far inspection is behind, in seconds.
@@ -65,7 +67,13 @@ impl Readiness {
             )),
             Some(_) => {}
         }
-        ReadinessReport { ready: reasons.is_empty(), reasons, lag_seconds, sweeping: self.sweeping }
+        ReadinessReport {
+            ready: reasons.is_empty(),
+            database: self.database,
+            reasons,
+            lag_seconds,
+            sweeping: self.sweeping,
+        }
     }
 }
 

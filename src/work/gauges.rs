@@ -1,17 +1,17 @@
-//! The ledger in figures for Prometheus: counted now and then, never per scrape.
+//! The ledger in figures, for Prometheus and the status page: counted now and then, never when somebody asks.
 
 use std::{sync::Arc, time::Duration};
 
 use sqlx::PgPool;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::TRANSACTION_LIMIT;
 use crate::{
     database::{Named, Result, in_time},
-    ledger,
+    ledger::{self, Outlooks, Pause, Sweep, Tally},
     metrics::Metrics,
-    model::Timestamp,
+    model::{Clock, Timestamp},
 };
 
 /// The shortest time between two counts.
@@ -32,12 +32,37 @@ pub struct Settings {
     pub tables: Vec<String>,
 }
 
-/// Keeps the gauges of the ledger fresh, until stopped.
-pub async fn run(pool: PgPool, settings: Settings, metrics: Arc<Metrics>, stop: CancellationToken) {
+/// What was counted last.
+#[derive(Debug, Clone)]
+pub struct Counted {
+    /// When, by our own clock.
+    pub as_of: Timestamp,
+    /// The ledger in figures.
+    pub tally: Tally,
+    /// What goes when.
+    pub outlook: Outlooks,
+    /// Whether erasing is paused.
+    pub pause: Pause,
+    /// How the sweep of each table stands.
+    pub sweeps: Vec<(String, Sweep)>,
+}
+
+/// Keeps the gauges of the ledger and the page's figures fresh, until stopped.
+pub async fn run(
+    pool: PgPool,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    (metrics, page): (Arc<Metrics>, watch::Sender<Option<Counted>>),
+    stop: CancellationToken,
+) {
     loop {
-        let refreshed = in_time("tally", TRANSACTION_LIMIT, refresh(&pool, &settings, &metrics));
+        let refreshed =
+            in_time("tally", TRANSACTION_LIMIT, refresh(&pool, &settings, &metrics, &*clock));
         let pause = match refreshed.await {
-            Ok(counting) => (counting * IDLE_PARTS).clamp(EVERY, LONGEST),
+            Ok((counted, counting)) => {
+                page.send_replace(Some(counted));
+                (counting * IDLE_PARTS).clamp(EVERY, LONGEST)
+            }
             Err(_) => {
                 metrics.database_errors.inc();
                 EVERY
@@ -50,29 +75,36 @@ pub async fn run(pool: PgPool, settings: Settings, metrics: Arc<Metrics>, stop: 
     }
 }
 
-/// How long the counting took: waiting for a connection costs the database nothing.
-async fn refresh(pool: &PgPool, settings: &Settings, metrics: &Metrics) -> Result<Duration> {
+/// How long the counting took as well: waiting for a connection costs the database nothing.
+async fn refresh(
+    pool: &PgPool,
+    settings: &Settings,
+    metrics: &Metrics,
+    clock: &dyn Clock,
+) -> Result<(Counted, Duration)> {
     let mut connection = pool.acquire().await.named("tally_connect")?;
     let started = Instant::now();
     let tally = ledger::tally(&mut connection, &settings.hosts).await?;
+    let outlook = ledger::outlook(&mut connection, &settings.hosts).await?;
     let counting = started.elapsed();
     metrics.pending_expiries.set(tally.pending);
     metrics.pending_placeholders.set(tally.placeholders);
     metrics.backlog_expiries.set(tally.backlog);
     metrics.overdue_expiries.set(tally.overdue);
     metrics.set_oldest_due(tally.oldest_due);
-    let control = ledger::control(&mut connection).await?;
-    metrics.paused.set(i64::from(control.paused));
-    let swept = last_swept(ledger::sweeps(&mut connection).await?, &settings.tables);
+    let pause = ledger::paused(&mut connection).await?;
+    metrics.paused.set(i64::from(pause != Pause::None));
+    let mut sweeps = ledger::sweeps(&mut connection).await?;
+    sweeps.retain(|(name, _)| settings.tables.contains(name));
+    let swept = last_swept(&sweeps);
     metrics
         .sweep_last_completion_timestamp_seconds
         .set(swept.map_or(0.0, |at| at.timestamp_micros() as f64 / 1e6));
-    Ok(counting)
+    Ok((Counted { as_of: clock.now(), tally, outlook, pause, sweeps }, counting))
 }
 
 /// When the whole archive was last swept, whichever daemon did it and however long ago: `None` unless each table was.
-fn last_swept(sweeps: Vec<(String, ledger::Sweep)>, tables: &[String]) -> Option<Timestamp> {
-    let ours = sweeps.into_iter().filter(|(name, _)| tables.contains(name));
+fn last_swept(sweeps: &[(String, Sweep)]) -> Option<Timestamp> {
     // No time at all is less than any.
-    ours.map(|(_, sweep)| sweep.completed_at).min().flatten()
+    sweeps.iter().map(|(_, sweep)| sweep.completed_at).min().flatten()
 }

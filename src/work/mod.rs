@@ -1,4 +1,4 @@
-//! What the daemon does: inspect, erase, count. It opens the transactions and joins ledger and archive
+//! What the daemon does: inspect, erase, sweep. It opens the transactions and joins ledger and archive
 //! by arrays of keys.
 
 pub mod backlog;

@@ -41,8 +41,14 @@ async fn start_on(listener: TcpListener) -> Server {
     let metrics = Arc::new(Metrics::new());
     let starting = Readiness::starting(Duration::from_secs(30), Timestamp::UNIX_EPOCH);
     let (readiness, receiver) = watch::channel(starting);
-    let state =
-        State { metrics: Arc::clone(&metrics), clock: Arc::new(Epoch), readiness: receiver };
+    let (_, counted) = watch::channel(None);
+    let state = State {
+        metrics: Arc::clone(&metrics),
+        clock: Arc::new(Epoch),
+        readiness: receiver,
+        counted,
+        started: Timestamp::UNIX_EPOCH,
+    };
     let stop = CancellationToken::new();
     let task = tokio::spawn(serve(listener, state, stop.clone()));
     Server { address, metrics, readiness, stop, task }
@@ -116,11 +122,11 @@ async fn only_known_paths_and_only_reading() {
     assert_eq!(status(&server.ask("GET", "/healthz").await), 200);
     let head = server.ask("HEAD", "/metrics").await;
     assert_eq!((status(&head), body(&head)), (200, ""));
-    for path in ["/", "/metrics/", "/../etc/passwd", "/healthz2"] {
+    for path in ["/metrics/", "/../etc/passwd", "/healthz2"] {
         assert_eq!(status(&server.ask("GET", path).await), 404, "{path}");
     }
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
-        for path in ["/metrics", "/healthz", "/readyz"] {
+        for path in ["/", "/style.css", "/metrics", "/healthz", "/readyz"] {
             assert_eq!(status(&server.ask(method, path).await), 405, "{method} {path}");
         }
     }

@@ -72,6 +72,8 @@ mod logs;
 #[cfg(test)]
 mod offline;
 #[cfg(test)]
+mod page;
+#[cfg(test)]
 mod patience;
 #[cfg(test)]
 mod pause;

@@ -39,6 +39,7 @@ mod wait;
 mod words;
 
 pub mod checker;
+pub mod chromium;
 pub mod daemon;
 pub mod ejabberd;
 pub mod http;
@@ -53,6 +54,7 @@ pub mod snapshot;
 pub mod xmpp;
 
 pub use checker::{Archive, Checker, Verdict};
+pub use chromium::{Chromium, Look};
 pub use daemon::{Daemon, DaemonConfig};
 pub use database::Database;
 pub use ejabberd::{Ejabberd, EjabberdConfig};

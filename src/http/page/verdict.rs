@@ -1,0 +1,133 @@
+//! Working or not, in one sentence, and what else there is to know.
+
+use super::View;
+use crate::ledger::Pause;
+use crate::ops::text::{count, counted, length, time};
+
+/// Longer overdue than this, erasing does not work as it should.
+const LATE_SECONDS: i64 = 300;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Level {
+    Bad,
+    Attention,
+    Good,
+}
+
+impl Level {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Bad => "Not working",
+            Self::Attention => "Attention",
+            Self::Good => "Working",
+        }
+    }
+
+    pub(super) fn class(self) -> &'static str {
+        match self {
+            Self::Bad => "bad",
+            Self::Attention => "attention",
+            Self::Good => "good",
+        }
+    }
+
+    pub(super) fn sign(self) -> &'static str {
+        match self {
+            Self::Bad => "✕",
+            Self::Attention => "!",
+            Self::Good => "✓",
+        }
+    }
+}
+
+/// Something to know, in a sentence.
+pub(super) struct Matter {
+    pub(super) level: Level,
+    pub(super) text: String,
+}
+
+/// The worst first.
+pub(super) struct Verdict {
+    pub(super) level: Level,
+    pub(super) sentence: String,
+    pub(super) others: Vec<Matter>,
+}
+
+pub(super) fn of(view: &View<'_>) -> Verdict {
+    let mut matters = matters(view);
+    matters.sort_by_key(|matter| matter.level);
+    let mut matters = matters.into_iter();
+    match matters.next() {
+        Some(Matter { level, text }) => {
+            Verdict { level, sentence: text, others: matters.collect() }
+        }
+        None => Verdict { level: Level::Good, sentence: going_well(view), others: Vec::new() },
+    }
+}
+
+fn going_well(view: &View<'_>) -> String {
+    match view.counted.map_or(0, |it| it.tally.overdue) {
+        0 => "What is archived is looked at, and what is due is gone.".to_owned(),
+        1 => "1 message is due and going now.".to_owned(),
+        due => format!("{} messages are due and going now.", count(due)),
+    }
+}
+
+fn matters(view: &View<'_>) -> Vec<Matter> {
+    let bad = view.readiness.reasons.iter().map(|reason| (Level::Bad, sentence(reason)));
+    let late = late(view).map(|text| (Level::Bad, text));
+    let old = age(view).map(|text| (Level::Attention, text));
+    let attention = attention(view).into_iter().map(|text| (Level::Attention, text));
+    let matters = bad.chain(late).chain(old).chain(attention);
+    matters.map(|(level, text)| Matter { level, text }).collect()
+}
+
+fn late(view: &View<'_>) -> Option<String> {
+    let tally = view.counted?.tally;
+    let late = view.now - tally.oldest_due?;
+    let is_late = late.num_seconds() > LATE_SECONDS && view.metrics.dry_run.get() == 0;
+    is_late.then(|| {
+        let overdue = counted(tally.overdue, "message");
+        format!("{overdue} should be gone, the oldest since {}.", length(late))
+    })
+}
+
+/// What is counted cannot be newer while the database is away.
+fn age(view: &View<'_>) -> Option<String> {
+    let as_of = view.counted.filter(|_| !view.readiness.database)?.as_of;
+    let age = length(view.now - as_of);
+    Some(format!("The ledger's figures are {age} old, from {}.", time(as_of)))
+}
+
+fn attention(view: &View<'_>) -> Vec<String> {
+    let metrics = view.metrics;
+    let pause = match view.counted.map_or(Pause::None, |it| it.pause) {
+        Pause::None => None,
+        Pause::Until(until) => Some(format!("Erasing is paused until {}.", time(until))),
+        Pause::UntilResumed => Some("Erasing is paused until somebody resumes it.".to_owned()),
+    };
+    let others = [
+        (
+            metrics.dry_run.get() != 0,
+            "This is a dry run: what is due is counted, and nothing is erased.",
+        ),
+        (
+            metrics.leader.get() != 0 && metrics.component_connected.get() == 0,
+            "The component is not connected: the XMPP server does not see us.",
+        ),
+        (
+            metrics.config_last_reload_successful.get() == 0,
+            "The configuration was changed and has a fault: all is as before, and the log says what to do.",
+        ),
+    ];
+    let others = others.into_iter().filter(|(is_so, _)| *is_so).map(|(_, text)| text.to_owned());
+    pause.into_iter().chain(others).collect()
+}
+
+/// A reason as a sentence of its own.
+fn sentence(reason: &str) -> String {
+    let mut chars = reason.chars();
+    let first = chars.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", chars.as_str())
+}
