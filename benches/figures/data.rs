@@ -33,7 +33,11 @@ impl Template {
     /// Fills an archive and has the daemon record what is due, without erasing anything.
     pub(crate) async fn make(scale: Scale) -> Result<Self> {
         let settings = ["shared_buffers = '512MB'", "max_wal_size = '8GB'", "autovacuum = on"];
-        let config = PostgresConfig { fsync: true, settings: settings.map(str::to_owned).to_vec() };
+        let config = PostgresConfig {
+            fsync: true,
+            settings: settings.map(str::to_owned).to_vec(),
+            ..PostgresConfig::default()
+        };
         let postgres = Arc::new(Postgres::start(config).await?);
         let lab = Lab::database_only_on(postgres).await?;
         // The last rows are stamped now: all must be due by the time of the first run.
