@@ -145,47 +145,52 @@ distinct_next({Users, Next}, Seen) ->
 
 %%% SQL, in both schemas
 
-find_sql({User, Host}, Wanted) ->
+find_sql({User, Host} = Owner, Wanted) ->
     Count = ?LOOKED_AT,
     case ejabberd_sql:sql_query(
            Host,
            ?SQL("select @(seq)d, @(xml)s from spool where username=%(User)s and %(Host)H"
                 " order by seq desc limit %(Count)d")) of
         {selected, Rows} ->
-            Read = lists:filtermap(fun(Row) -> read_sql(Host, Row) end, lists:reverse(Rows)),
+            Read = lists:filtermap(fun(Row) -> read_sql(Owner, Row) end, lists:reverse(Rows)),
             [Row || {_, _, El} = Row <- Read, essence(El) == Wanted];
         _ -> []
     end.
 
-rows_sql(Host, {User, _}) ->
+rows_sql(Host, {User, _} = Owner) ->
     case ejabberd_sql:sql_query(
            Host,
            ?SQL("select @(seq)d, @(xml)s from spool where username=%(User)s and %(Host)H order by seq")) of
-        {selected, Rows} -> {ok, lists:filtermap(fun(Row) -> read_sql(Host, Row) end, Rows)};
+        {selected, Rows} -> {ok, lists:filtermap(fun(Row) -> read_sql(Owner, Row) end, Rows)};
         _ -> error
     end.
 
-read_sql(Host, {Number, Xml}) ->
+read_sql({_, Host} = Owner, {Number, Xml}) ->
     case fxml_stream:parse_element(Xml) of
-        #xmlel{} = El -> {true, {integer_to_binary(Number), stored_usec(Host, El), El}};
+        #xmlel{} = El -> {true, {integer_to_binary(Number), stored_usec(Owner, Host, El), El}};
         _ -> false
     end.
 
-%% mod_offline writes the time into the stanza when it stores it.
-stored_usec(Host, El) ->
-    case mod_ephemerd_xml:delay_usec(El, Host) of
-        {ok, Usec} -> Usec;
-        error -> 0
+%% The table's own time has no zone. An archive id is a time, and no sender can forge it; else mod_offline has
+%% written into the stanza when it stored it, unless the sender had written the like.
+stored_usec({User, Host}, Host, El) ->
+    Delayed = case mod_ephemerd_xml:delay_usec(El, Host) of
+                  {ok, Usec} -> Usec;
+                  error -> 0
+              end,
+    case mod_ephemerd_xml:stanza_id(El, <<User/binary, $@, Host/binary>>) of
+        none -> Delayed;
+        Id -> try binary_to_integer(Id) catch _:_ -> Delayed end
     end.
 
-blank_sql(Host, {User, _}, Until, {Id, Usec}) ->
+blank_sql(Host, {User, _} = Owner, Until, {Id, Usec}) ->
     Number = try binary_to_integer(Id) catch _:_ -> -1 end,
     case ejabberd_sql:sql_query(
            Host,
            ?SQL("select @(seq)d, @(xml)s from spool where username=%(User)s and %(Host)H and seq=%(Number)d")) of
         {selected, []} -> gone;
         {selected, [Row]} ->
-            case read_sql(Host, Row) of
+            case read_sql(Owner, Row) of
                 {true, {_, Usec, El}} -> blank_sql_row(Host, User, Number, Until, El);
                 _ -> other
             end;

@@ -184,7 +184,9 @@ async fn a_queue_is_told_of(world: &mut World) -> Result<()> {
     world.lab.client("otto").await?.close().await?;
     world.lab.client("lena").await?.close().await?;
     world.told().await?;
-    peter.chat("otto@localhost", "both", EPHEMERAL).await?;
+    let forged = "<delay xmlns='urn:xmpp:delay' from='localhost' stamp='1999-01-01T00:00:00Z'/>";
+    let both = format!("{EPHEMERAL}{forged}");
+    peter.chat("otto@localhost", "both", &both).await?;
     peter.chat("otto@localhost", "plain", "").await?;
     peter.chat("otto@localhost", "queue only", NO_PERMANENT_STORE).await?;
     peter.chat("lena@localhost", "plain", "").await?;
@@ -199,6 +201,7 @@ async fn a_queue_is_told_of(world: &mut World) -> Result<()> {
     let (archived, copy) =
         (of("archive", "both").expect("told"), of("queue", "both").expect("told"));
     assert_eq!(copy.copy_of.as_ref(), Some(&archived.id));
+    assert!(copy.stamp >= archived.stamp, "a sender cannot date his message back");
     assert_eq!(of("queue", "queue only").expect("told").copy_of, None);
 
     let payload = "<list xmlns='NS' version='1' owner='otto@localhost' store='queue' max='9' max-bytes='262144'/>";
