@@ -72,6 +72,21 @@ impl Error {
     }
 }
 
+impl Error {
+    /// The page of the documentation that has more of it.
+    pub const fn page(&self) -> &'static str {
+        match self {
+            Self::Database(_) => "docs/runbook.md#ephemerddatabaseerrors",
+            Self::Pooled => "docs/reliability.md#what-is-refused",
+            Self::NotGranted => "docs/operating.md#the-database",
+            Self::Schema(_) => "docs/operating.md#upgrades",
+            Self::Archive(..) => "docs/supported.md",
+            Self::Listen(_) => "docs/configuration.md",
+            Self::WorkerEnded | Self::Signals(_) => "docs/runbook.md#ephemerddown",
+        }
+    }
+}
+
 const MISSING: Error = Error::Schema(
     "schema ephemerd holds no tables yet\nhelp: run `ephemerd migrate`, or `ephemerd check` to see what else is missing",
 );

@@ -21,7 +21,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// For programs: {"findings": [{"level": …, "what": …, "remedy": …}]}
+    /// For programs: {"findings": [{"level": …, "what": …, "remedy": …, "page": …}]}
     #[arg(long)]
     json: bool,
 }
@@ -52,11 +52,14 @@ fn style(level: Level) -> Style {
 
 fn for_people(findings: &[Finding]) -> String {
     let mut text = String::new();
-    for Finding { level, what, remedy } in findings {
+    for Finding { level, what, remedy, page } in findings {
         let (style, name) = (style(*level), name(*level));
         let _ = writeln!(text, "{style}{name:<8}{style:#} {what}");
         if !remedy.is_empty() {
             let _ = writeln!(text, "         {remedy}");
+        }
+        if !page.is_empty() {
+            let _ = writeln!(text, "         see {page}");
         }
     }
     text
@@ -65,6 +68,6 @@ fn for_people(findings: &[Finding]) -> String {
 fn for_programs(findings: &[Finding]) -> Value {
     let findings = findings
         .iter()
-        .map(|it| json!({"level": name(it.level), "what": it.what, "remedy": it.remedy}));
+        .map(|it| json!({"level": name(it.level), "what": it.what, "remedy": it.remedy, "page": it.page}));
     json!({"findings": findings.collect::<Vec<_>>()})
 }

@@ -28,6 +28,9 @@ const FAILED: u8 = 1;
 const REFUSED: u8 = 3;
 
 const AFTER_HELP: &str = "\
+The documentation is in docs/ beside the source, and in /usr/share/doc/ephemerd where a package
+installed it: README.md first, runbook.md when something is wrong.
+
 Exit codes:
   0  done
   1  failed
@@ -95,16 +98,25 @@ impl Failure {
             Self::App(_) | Self::Other(_) => FAILED,
         }
     }
+
+    /// The page of the documentation that has more of it.
+    const fn page(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "docs/configuration.md",
+            Self::App(error) => error.page(),
+            Self::Other(_) => "docs/commands.md",
+        }
+    }
 }
 
 impl Cli {
-    /// Does what was asked for. Faults go to stderr as `error: …`, `help: …`.
+    /// Does what was asked for. Faults go to stderr as `error: …`, `help: …`, `see: …`.
     pub async fn execute(self) -> ExitCode {
         match self.dispatch().await {
             Ok(code) => code,
             Err(failure) => {
                 // Nobody is left to hear of a closed stderr.
-                let _ = writeln!(io::stderr(), "error: {failure}");
+                let _ = writeln!(io::stderr(), "error: {failure}\nsee: {}", failure.page());
                 ExitCode::from(failure.code())
             }
         }

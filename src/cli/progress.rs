@@ -25,12 +25,12 @@ pub(super) struct Progress {
 impl Progress {
     /// Of a known whole. `what` is done to rows: `swept`, `read`.
     pub(super) fn new(what: &'static str) -> Self {
-        Self::with("{bar:30} {percent:>3} % {msg}", what, Some(PARTS))
+        Self::with("{bar:30} {percent:>3} % {wide_msg}", what, Some(PARTS))
     }
 
     /// Of a whole that nobody has counted.
     pub(super) fn unbounded(what: &'static str) -> Self {
-        Self::with("{spinner} {msg}", what, None)
+        Self::with("{spinner} {wide_msg}", what, None)
     }
 
     fn with(template: &str, what: &'static str, length: Option<u64>) -> Self {

@@ -7,6 +7,8 @@ pub struct Finding {
     pub what: String,
     /// What to do about it; empty where there is nothing to do.
     pub remedy: String,
+    /// The page of the documentation that has more of it; empty where there is nothing to do.
+    pub page: &'static str,
 }
 
 /// How a finding stands.
@@ -23,16 +25,22 @@ pub enum Level {
 impl Finding {
     /// Something is as it should be.
     pub fn good(what: impl Into<String>) -> Self {
-        Self { level: Level::Good, what: what.into(), remedy: String::new() }
+        Self { level: Level::Good, what: what.into(), remedy: String::new(), page: "" }
     }
 
     /// It works, but somebody should look.
     pub fn warning(what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { level: Level::Warning, what: what.into(), remedy: remedy.into() }
+        Self { level: Level::Warning, what: what.into(), remedy: remedy.into(), page: "" }
     }
 
     /// It will not work.
     pub fn problem(what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { level: Level::Problem, what: what.into(), remedy: remedy.into() }
+        Self { level: Level::Problem, what: what.into(), remedy: remedy.into(), page: "" }
+    }
+
+    /// The same; where there is something to do, this page has more of it.
+    #[must_use]
+    pub fn see(self, page: &'static str) -> Self {
+        if self.remedy.is_empty() { self } else { Self { page, ..self } }
     }
 }

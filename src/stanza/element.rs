@@ -83,6 +83,8 @@ fn is_quiet(namespace: &str, name: &str) -> bool {
         }
         "jabber:x:delay" => name == "x",
         "http://jabber.org/protocol/nick" => name == "nick",
+        // ejabberd's mark on what it has archived, beside the stanza-id.
+        "urn:xmpp:mam:tmp" => name == "archived",
         "urn:xmpp:occupant-id:0" => name == "occupant-id",
         "http://jabber.org/protocol/muc#user" => name == "x",
         _ => false,

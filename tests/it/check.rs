@@ -254,7 +254,8 @@ async fn hosts_that_differ() -> Result<()> {
     let config = config.set("archive.hosts", vec!["localhost", "conference.localhost", "typo"]);
     let text = failing(&config).await?;
     let expected = "warning  archive.hosts does not list other.localhost, of which the archive has rows: 1.\n         \
-                    add it to archive.hosts if its messages may be erased; otherwise leave it\n\
+                    add it to archive.hosts if its messages may be erased; otherwise leave it\n         \
+                    see docs/install-prosody.md\n\
                     warning  archive.hosts lists typo, of which the archive has no row.\n";
     assert!(text.contains(expected), "{text}");
     Ok(())

@@ -8,6 +8,8 @@ mod check;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod commands;
+#[cfg(test)]
 mod companion;
 #[cfg(test)]
 mod companion_ejabberd;
@@ -72,7 +74,11 @@ mod logs;
 #[cfg(test)]
 mod offline;
 #[cfg(test)]
+mod operator;
+#[cfg(test)]
 mod page;
+#[cfg(test)]
+mod pages;
 #[cfg(test)]
 mod patience;
 #[cfg(test)]
@@ -94,6 +100,8 @@ mod scraped;
 #[cfg(test)]
 mod sent;
 #[cfg(test)]
+mod sent_ejabberd;
+#[cfg(test)]
 mod sent_watch;
 #[cfg(test)]
 mod status;
@@ -105,6 +113,8 @@ mod sweep;
 mod sweep_command;
 #[cfg(test)]
 mod tail;
+#[cfg(test)]
+mod walks;
 #[cfg(test)]
 mod watching;
 #[cfg(test)]

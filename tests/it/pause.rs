@@ -102,7 +102,8 @@ async fn what_is_missing_is_said() -> Result<()> {
     assert_eq!(
         output.stderr,
         "error: the database failed: connect: connection refused\n\
-         help: check the host and port in database.url, and that PostgreSQL runs there\n"
+         help: check the host and port in database.url, and that PostgreSQL runs there\n\
+         see: docs/runbook.md#ephemerddatabaseerrors\n"
     );
     Ok(())
 }

@@ -7,19 +7,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use ephemerd_lab::xmpp::{Client, Element, MamItem, MamQuery};
-use ephemerd_lab::{Lab, PATIENCE, Prosody, Result};
+use ephemerd_lab::{Endpoints, Lab, PATIENCE, Prosody, Result};
 
 use crate::sent_watch::{SLACK, Seen, Watch, now};
 use crate::support::start;
 
 /// In seconds. Every sum of them that the document knows lies more than `SLACK` from the next.
-const KEEP_FOR: f64 = 1.0;
+pub(crate) const KEEP_FOR: f64 = 1.0;
 const TIMER: f64 = 5.0;
-const NEGOTIATION: f64 = 10.0;
-const UNDELIVERED: f64 = 15.0;
+pub(crate) const NEGOTIATION: f64 = 10.0;
+pub(crate) const UNDELIVERED: f64 = 15.0;
 
 /// What the document calls each delay after archiving.
-const DELAYS: [(&str, f64); 6] = [
+pub(crate) const DELAYS: [(&str, f64); 6] = [
     ("`keep_for`", KEEP_FOR),
     ("timer", TIMER),
     ("`negotiation_for`", NEGOTIATION),
@@ -38,7 +38,7 @@ const NO_STORE: &str = "<no-store xmlns='urn:xmpp:hints'/>";
 const NO_PERMANENT_STORE: &str = "<no-permanent-store xmlns='urn:xmpp:hints'/>";
 
 /// The rows of the document's first table: what was sent, and what the message holds.
-const CASES: [(&str, &[&str]); 28] = [
+pub(crate) const CASES: [(&str, &[&str]); 28] = [
     ("words", &[BODY]),
     ("words, timer", &[BODY, EPHEMERAL]),
     ("words, two timers: the shorter counts", &[BODY, LONG_TIMER, EPHEMERAL]),
@@ -98,7 +98,7 @@ const CASES: [(&str, &[&str]); 28] = [
 const LONG_TIMER: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='3600'/>";
 
 /// Where each message is sent; the document's columns follow from it.
-const PLACES: [&str; 3] = ["rosa", "otto", "den"];
+pub(crate) const PLACES: [&str; 3] = ["rosa", "otto", "den"];
 
 struct Talk {
     lab: Lab<Prosody>,
@@ -122,27 +122,29 @@ async fn talk() -> Result<Talk> {
 }
 
 /// The id of a case's message to a place, and the words in it, which no placeholder may hold.
-fn id(case: usize, place: &str) -> String {
+pub(crate) fn id(case: usize, place: &str) -> String {
     format!("m{case}-{place}")
 }
 fn words(case: usize, place: &str) -> String {
     format!("said{case}in{place}")
 }
 
+/// A case's message to a place.
+pub(crate) fn stanza(at: &Endpoints, case: usize, place: &str) -> String {
+    let (to, kind) = match place {
+        "den" => (at.room("den"), "groupchat"),
+        user => (at.jid(user), "chat"),
+    };
+    let inside = CASES[case].1.concat().replace("WORDS", &words(case, place));
+    format!("<message to='{to}' type='{kind}' id='{}'>{inside}</message>", id(case, place))
+}
+
 impl Talk {
     async fn say_all(&mut self) -> Result<()> {
         let room = self.lab.endpoints().room("den");
-        for (case, (_, parts)) in CASES.iter().enumerate() {
+        for case in 0..CASES.len() {
             for place in PLACES {
-                let (to, kind) = match place {
-                    "den" => (room.clone(), "groupchat"),
-                    user => (format!("{user}@localhost"), "chat"),
-                };
-                let inside = parts.concat().replace("WORDS", &words(case, place));
-                let id = id(case, place);
-                let stanza =
-                    format!("<message to='{to}' type='{kind}' id='{id}'>{inside}</message>");
-                self.peter.send(&stanza).await?;
+                self.peter.send(&stanza(self.lab.endpoints(), case, place)).await?;
             }
         }
         // A room's private message (XEP-0045, 7.5), and one to a single device, with a carbon for the other.

@@ -13,7 +13,7 @@ use crate::{
 const CLIENT: &str = "jabber:client";
 const PUBSUB: &str = "http://jabber.org/protocol/pubsub#event";
 
-pub(super) const QUIET: [(&str, &str); 21] = [
+pub(super) const QUIET: [(&str, &str); 22] = [
     (CLIENT, "thread"),
     ("urn:xmpp:hints", "no-copy"),
     ("urn:xmpp:sid:0", "stanza-id"),
@@ -34,6 +34,7 @@ pub(super) const QUIET: [(&str, &str); 21] = [
     ("http://jabber.org/protocol/chatstates", "gone"),
     ("http://jabber.org/protocol/nick", "nick"),
     ("urn:xmpp:occupant-id:0", "occupant-id"),
+    ("urn:xmpp:mam:tmp", "archived"),
     ("http://jabber.org/protocol/muc#user", "x"),
 ];
 

@@ -64,7 +64,15 @@ impl Lab {
 impl Lab {
     /// An ejabberd with SQL storage in the PostgreSQL that all tests share.
     pub async fn ejabberd(config: &EjabberdConfig) -> Result<Lab<Ejabberd>> {
-        let database = Database::create(Postgres::shared().await?).await?;
+        Self::ejabberd_on(Postgres::shared().await?, config).await
+    }
+
+    /// The same in another PostgreSQL.
+    pub async fn ejabberd_on(
+        postgres: Arc<Postgres>,
+        config: &EjabberdConfig,
+    ) -> Result<Lab<Ejabberd>> {
+        let database = Database::create(postgres).await?;
         let server = Ejabberd::start(config, &database).await?;
         database.apply_grants().await?;
         Ok(Lab { server, database })
