@@ -5,6 +5,10 @@
 #[cfg(test)]
 mod alerts;
 #[cfg(test)]
+mod compose;
+#[cfg(test)]
+mod package;
+#[cfg(test)]
 mod page;
 #[cfg(test)]
 mod rules;
