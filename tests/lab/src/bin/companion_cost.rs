@@ -78,7 +78,7 @@ impl Side {
 }
 
 fn message(nr: usize, marked_every: usize) -> String {
-    let is_marked = marked_every > 0 && nr % marked_every == 0;
+    let is_marked = marked_every > 0 && nr.is_multiple_of(marked_every);
     let extra = if is_marked { "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/>" } else { "" };
     format!(
         "<message to='rosa@localhost' type='chat' id='{nr}'><body>Number {nr} of many that say nothing \
