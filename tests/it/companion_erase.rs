@@ -149,6 +149,7 @@ async fn refused(lab: &Lab<Prosody>, component: &mut Component) -> Result<()> {
     let asked = format!("<companion xmlns='{NS}' version='2'/>");
     let told = answer(component, "get", "localhost", &asked).await?;
     assert_eq!(told.attribute("version"), Some("1"));
+    assert_eq!(told.attribute("module"), Some(env!("CARGO_PKG_VERSION")));
     let can = |it: &ephemerd_lab::xmpp::Element| -> Vec<_> {
         it.children.iter().filter_map(|can| can.attribute("what").map(str::to_owned)).collect()
     };

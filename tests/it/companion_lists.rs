@@ -16,7 +16,7 @@ const ROSA: &str = "rosa@localhost";
 /// All pages from the start, with these bounds; and how many there were.
 async fn all(component: &mut Component, bounds: &str) -> Result<(Vec<Row>, usize)> {
     let (mut rows, mut after) = (Vec::new(), String::new());
-    for pages in 1.. {
+    for pages in 1..=30 {
         let (more, last, complete) =
             page(component, ROSA, "archive", &format!("{bounds} {after}")).await?;
         rows.extend(more);
@@ -26,7 +26,7 @@ async fn all(component: &mut Component, bounds: &str) -> Result<(Vec<Row>, usize
         after =
             format!("after='{}'", last.expect("a page that is not the last one has a last row"));
     }
-    unreachable!("paging has an end")
+    panic!("paging has no end")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,8 +163,8 @@ fn file_of(rows: usize) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_rows_go_from_a_large_file_in_one_rewrite() -> Result<()> {
     let config = ProsodyConfig {
-        archive_item_limit: Some(2_000),
-        page_limit: 2_500,
+        archive_item_limit: Some(1_000),
+        page_limit: 1_500,
         ..ProsodyConfig::default().storage_in(Storage::Files).with_companion()
     };
     let lab = Lab::prosody_with(&config).await?;
@@ -175,7 +175,7 @@ async fn a_hundred_rows_go_from_a_large_file_in_one_rewrite() -> Result<()> {
     peter.sync().await?;
     let file = lab.server.data().join("localhost/archive/rosa.list");
     let hello = fs::read_to_string(&file)?;
-    fs::write(&file, file_of(1_999) + &hello)?;
+    fs::write(&file, file_of(999) + &hello)?;
 
     let stamp = "2026-11-22T03:33:15Z";
     let row = |nr: usize| item(&format!("row{nr}"), stamp);
@@ -193,17 +193,17 @@ async fn a_hundred_rows_go_from_a_large_file_in_one_rewrite() -> Result<()> {
         assert!(together < five_alone, "{name}: {together:?}, five alone {five_alone:?}");
     }
     let rows = fs::read_to_string(&file)?;
-    assert_eq!(rows.matches("item(").count(), 1_895);
-    assert_eq!(rows.matches("words ").count(), 1_794);
+    assert_eq!(rows.matches("item(").count(), 895);
+    assert_eq!(rows.matches("words ").count(), 794);
 
     // Prosody knows how many rows are left: it lets 105 come before it makes room again.
     for nr in 0..105 {
         peter.chat(ROSA, &format!("after {nr}"), "").await?;
     }
     peter.sync().await?;
-    let query = MamQuery { max: Some(2_500), ..MamQuery::default() };
+    let query = MamQuery { max: Some(1_500), ..MamQuery::default() };
     let archived = lab.archive("rosa", &query).await?;
-    assert_eq!(archived.len(), 2_000);
+    assert_eq!(archived.len(), 1_000);
     assert!(archived.iter().any(|it| it.body() == Some("hello")));
     Ok(())
 }

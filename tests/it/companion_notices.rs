@@ -116,3 +116,49 @@ async fn room_is_told_of(
     assert_numbered(&told_of, &lab.endpoints().rooms);
     Ok(())
 }
+
+/// A message as ejabberd wraps a room's (MUC/Sub), with something marked inside.
+fn wrapped(node: &str, body: &str) -> String {
+    format!(
+        "<message to='rosa@localhost' type='chat'><body>{body}</body>\
+         <event xmlns='http://jabber.org/protocol/pubsub#event'><items node='{node}'><item>\
+         <message xmlns='jabber:client' from='garden@example.net/ada'><body>inside</body>{TIMER}</message>\
+         </item></items></event></message>"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_stanza_is_told_of_without_its_words_and_a_wrapped_one_is_seen() -> Result<()> {
+    let config = ProsodyConfig::default().storage_in(Storage::Files).with_companion();
+    let lab = Lab::prosody_with(&config).await?;
+    let mut component = Component::connect(lab.endpoints()).await?;
+    let mut peter = lab.online("peter").await?;
+    lab.client("rosa").await?.close().await?;
+    let long = "long ".repeat(30_000);
+    let extra = format!(
+        "{TIMER}<store xmlns='urn:xmpp:hints'/><subject>{0}</subject><x xmlns='urn:other'>{0}</x>",
+        "secret"
+    );
+    peter.chat("rosa@localhost", &long, &extra).await?;
+    peter.send(&wrapped("urn:xmpp:mucsub:nodes:messages", "event")).await?;
+    peter.send(&wrapped("urn:xmpp:mucsub:nodes:subject", "other")).await?;
+    peter.sync().await?;
+    let told_of = notices(&mut component, "localhost").await?;
+    assert!(told_of.iter().all(|it| it.body() != Some("other")));
+    assert!(!told(&told_of, "rosa@localhost", "archive", "event").is_reduced);
+
+    let notice = told(&told_of, "rosa@localhost", "archive", "…");
+    assert!(notice.is_reduced);
+    let message = notice.message.as_ref().expect("the stanza is forwarded");
+    let sent = ["from", "to", "type", "id"].map(|name| message.attribute(name).is_some());
+    assert_eq!(sent, [true; 4]);
+    let children = message.children.iter().map(|it| (it.name.as_str(), it.text.as_str()));
+    let expected = [("body", "…"), ("ephemeral", ""), ("store", ""), ("subject", ""), ("x", "")];
+    assert_eq!(children.collect::<Vec<_>>(), expected);
+    assert_eq!(message.children[1].attribute("timer"), Some("60"));
+    let list = "max='9' max-bytes='1024'";
+    let (rows, _, complete) = page(&mut component, "rosa@localhost", "archive", list).await?;
+    assert_eq!(rows.iter().filter_map(|(_, _, it)| it.body()).collect::<Vec<_>>(), ["…", "event"]);
+    assert!(complete);
+    Ok(())
+}

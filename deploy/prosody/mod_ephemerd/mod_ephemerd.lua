@@ -363,6 +363,7 @@ local function finish(reply)
 end
 
 local function fail(_, err)
+	if not current then return; end -- its answer is out
 	local reason = err;
 	if type(err) ~= "table" then
 		module:log("error", "A request failed (%s); what the storage says stands before this line", place_of(err));

@@ -114,17 +114,15 @@ async fn run(rounds: usize, messages: usize) -> Result<()> {
             let pick = |rounds: &[Round]| {
                 summary(rounds.iter().map(|it| if of == 0 { it.0 } else { it.1 }).collect())
             };
+            let pairs = without.iter().zip(&with);
+            let ratios = pairs.map(|(a, b)| if of == 0 { b.0 / a.0 } else { b.1 / a.1 });
+            let ratio = summary(ratios.collect());
             let (without, with) = (pick(&without), pick(&with));
             println!(
-                "{name:12} {what:22} without {:7.0} ({:.0} to {:.0})  with {:7.0} ({:.0} to {:.0})  ratio {:.3}",
-                without.0,
-                without.1,
-                without.2,
-                with.0,
-                with.1,
-                with.2,
-                with.0 / without.0
+                "{name:12} {what:22} without {:.0} ({:.0} to {:.0}), with {:.0} ({:.0} to {:.0})",
+                without.0, without.1, without.2, with.0, with.1, with.2
             );
+            println!("{:35} ratio of pairs {:.3} ({:.3} to {:.3})", "", ratio.0, ratio.1, ratio.2);
         }
     }
     Ok(())
