@@ -147,7 +147,7 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     ("CONTRIBUTING.md", "./dev demo", "it would start these tests; the demo has tests of its own"),
     (
         "docs/install-compose.md",
-        "docker compose up",
+        "docker compose",
         "it needs a Docker engine; `./dev test --deploy` reads the files",
     ),
     (
