@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use ephemerd_lab::{Daemon, DaemonConfig, Database, LabError, Result};
-use indicatif::{ProgressBar, ProgressStyle};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::time::{Instant, sleep};
 
-use crate::data::{Scale, Template, program};
-use crate::report::{Figure, Report};
+use crate::data::{PATIENCE, Scale, Template, end, program};
+use crate::meter::{Cost, Meter};
+use crate::progress::Progress;
+use crate::report::{Figure, Target};
 
 const PLAIN_DELETE: &str =
     "DELETE FROM prosodyarchive AS a USING doomed AS d WHERE a.sort_id = d.sort_id";
@@ -20,89 +21,121 @@ const DOOMED: &str = "CREATE TABLE doomed AS SELECT sort_id,
     '<message><expired xmlns=''urn:ephemerd:0'' until=''2027-01-01T00:00:00Z''/></message>'::text AS value
     FROM prosodyarchive WHERE value LIKE '%urn:xmpp:ephemeral:0%'";
 
-const POLL: Duration = Duration::from_millis(5);
-const PATIENCE: Duration = Duration::from_secs(300);
+/// Asking is work for the daemon, too.
+const POLL: Duration = Duration::from_millis(20);
+
+/// What must not stand any more at the end.
+const WORDS: &str = "SELECT count(*) FROM prosodyarchive WHERE value LIKE '%urn:xmpp:ephemeral:0%'";
+
+pub(crate) const fn steps(scale: Scale) -> usize {
+    4 * scale.runs
+}
 
 /// Adds the figures of both modes.
-pub(crate) async fn measure(scale: Scale, report: &mut Report) -> Result<()> {
-    let steps = 1 + 4 * scale.runs as u64;
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg}");
-    let bar =
-        ProgressBar::new(steps).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.set_message("filling the archive");
-    let template = Template::make(scale).await?;
-    bar.inc(1);
-    for (mode, what, against, sql, target) in [
-        ("delete", "erasing a backlog, delete", "one plain DELETE by key", PLAIN_DELETE, 0.5),
-        (
-            "placeholder",
-            "erasing a backlog, placeholder",
-            "one plain UPDATE by key",
-            PLAIN_UPDATE,
-            0.5,
-        ),
+pub(crate) async fn measure(
+    template: &Template,
+    scale: Scale,
+    figures: &mut Vec<Figure>,
+    progress: &Progress,
+) -> Result<()> {
+    for (mode, against, sql) in [
+        ("delete", "one plain DELETE by key", PLAIN_DELETE),
+        ("placeholder", "one plain UPDATE by key", PLAIN_UPDATE),
     ] {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let mut plan = String::new();
         for _ in 0..scale.runs {
-            bar.set_message(format!("{mode}: plain"));
-            theirs.push(plain(&template.copy().await?, sql, scale).await?);
-            bar.inc(1);
-            bar.set_message(format!("{mode}: ephemerd"));
-            ours.push(erased(&template.copy().await?, mode, scale).await?);
-            bar.inc(1);
+            progress.step(&format!("{mode}: one plain statement"));
+            let (rate, its_plan) = plain(template, sql).await?;
+            theirs.push(rate);
+            plan = its_plan;
+            progress.step(&format!("{mode}: ephemerd"));
+            let database = template.copy().await?;
+            ours.push(
+                template.due as f64 / erased(&database, mode, template.due).await?.cost.seconds,
+            );
+            end(database).await?;
         }
-        report.figures.push(Figure { what, against, sql, ours, theirs, target });
+        let (due, rows) = (template.due, template.rows);
+        figures.push(Figure {
+            what: format!("erasing {due} due of {rows} rows, {mode}"),
+            against: against.to_owned(),
+            unit: "rows/s".to_owned(),
+            ours,
+            theirs,
+            target: Target::AtLeast(0.5, 0.8),
+            sql: format!("{DOOMED};\n{sql};\n{plan}"),
+        });
     }
-    bar.finish_and_clear();
     Ok(())
 }
 
-/// Rows per second of one statement.
-async fn plain(database: &Database, sql: &'static str, scale: Scale) -> Result<f64> {
+/// Rows per second of one statement, and its plan.
+async fn plain(template: &Template, sql: &'static str) -> Result<(f64, String)> {
+    let database = template.copy().await?;
     let mut connection = PgConnection::connect(&database.superuser_url()).await?;
     sqlx::query(DOOMED).execute(&mut connection).await?;
     sqlx::query("ALTER TABLE doomed ADD PRIMARY KEY (sort_id)").execute(&mut connection).await?;
     sqlx::query("ANALYZE doomed").execute(&mut connection).await?;
+    let plan = plan(&mut connection, sql).await?;
+    // What was just made is on the disk before the clock runs.
+    sqlx::query("CHECKPOINT").execute(&mut connection).await?;
     let started = Instant::now();
     let done = sqlx::query(sql).execute(&mut connection).await?.rows_affected();
     let took = started.elapsed();
-    if i64::try_from(done) != Ok(scale.due) {
+    if i64::try_from(done) != Ok(template.due) {
         return Err(LabError::new(format!("the plain statement took {done} rows")));
     }
-    Ok(done as f64 / took.as_secs_f64())
+    connection.close().await?;
+    end(database).await?;
+    Ok((done as f64 / took.as_secs_f64(), plan))
 }
 
-/// Rows per second of the daemon: paused until it is ready, then let go.
-async fn erased(database: &Database, mode: &str, scale: Scale) -> Result<f64> {
+/// How PostgreSQL will go about a statement.
+pub(crate) async fn plan(connection: &mut PgConnection, sql: &str) -> Result<String> {
+    let explain = AssertSqlSafe(format!("EXPLAIN {sql}"));
+    let lines: Vec<String> = sqlx::query_scalar(explain).fetch_all(connection).await?;
+    Ok(lines.join("\n"))
+}
+
+/// What erasing took.
+pub(crate) struct Erasing {
+    pub(crate) cost: Cost,
+    /// The most memory that the daemon ever held.
+    pub(crate) peak_bytes: u64,
+}
+
+/// Has the daemon erase what is due: paused until it is ready, then let go.
+pub(crate) async fn erased(database: &Database, mode: &str, due: i64) -> Result<Erasing> {
     let pause = "UPDATE ephemerd.control SET paused_until = 'infinity'";
     sqlx::query(pause).execute(database.superuser()).await?;
     let config =
         DaemonConfig::for_database(database)?.set("erase.mode", mode).set("erase.backlog", "erase");
     let daemon = Daemon::start(program(), &config).await?;
+    sqlx::query("CHECKPOINT").execute(database.superuser()).await?;
+    let mut meter = Meter::start(database, Some(&daemon)).await?;
     let started = Instant::now();
     sqlx::raw_sql("UPDATE ephemerd.control SET paused_until = NULL; NOTIFY ephemerd, '0'")
         .execute(database.superuser())
         .await?;
-    let due = scale.due as f64;
     loop {
         if started.elapsed() > PATIENCE {
             return Err(LabError::new("the daemon did not come to its end"));
         }
         let erased = daemon.figures().await?.get("ephemerd_erased_total", &[]);
-        if erased.is_some_and(|erased| erased >= due) {
+        if erased.is_some_and(|erased| erased >= due as f64) {
             break;
         }
         sleep(POLL).await;
     }
-    let rate = due / started.elapsed().as_secs_f64();
+    meter.stop().await?;
+    let peak_bytes = daemon.usage()?.peak_bytes;
     daemon.terminate().await?;
-    let words: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM prosodyarchive WHERE value LIKE '%urn:xmpp:ephemeral:0%'",
-    )
-    .fetch_one(database.superuser())
-    .await?;
+    let cost = meter.cost().await?;
+    // The daemon only says when it is done; the table says whether it is.
+    let words: i64 = sqlx::query_scalar(WORDS).fetch_one(database.superuser()).await?;
     if words != 0 {
         return Err(LabError::new(format!("{words} rows were counted as erased and stand")));
     }
-    Ok(rate)
+    Ok(Erasing { cost, peak_bytes })
 }

@@ -6,47 +6,45 @@
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
 mod data;
+mod delay;
 mod erase;
+mod flat;
+mod growth;
+mod instead;
+mod machine;
+mod meter;
+mod options;
+mod pages;
+mod plot;
+mod progress;
+mod reader;
 mod report;
+#[path = "../stanzas.rs"]
+mod stanzas;
+mod sweep;
+mod traffic;
 
 use std::process::ExitCode;
 
-use ephemerd_lab::Result;
+use ephemerd_lab::{Context as _, Result};
 
-use crate::{data::Scale, report::Report};
+use crate::{
+    data::{Scale, Template},
+    growth::Point,
+    options::{HELP, Options, Part},
+    progress::Progress,
+    report::Figure,
+};
 
-const HELP: &str = "\
-./dev bench [--json FILE] [--quick] [--sql]
+/// In the archive that erasing is measured in: a large backlog.
+const BACKLOG_EVERY: i64 = 10;
 
-  --json FILE  writes the table as JSON, too
-  --quick      a tenth of the rows, one run: to see that it works, not to judge by
-  --sql        prints the alternatives' SQL";
-
-struct Options {
-    json: Option<String>,
-    quick: bool,
-    sql: bool,
-}
-
-fn options() -> std::result::Result<Option<Options>, String> {
-    let mut options = Options { json: None, quick: false, sql: false };
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        match arg.as_str() {
-            "--json" => options.json = Some(args.next().ok_or("--json needs a file")?),
-            "--quick" => options.quick = true,
-            "--sql" => options.sql = true,
-            "--help" | "-h" => return Ok(None),
-            "--bench" => {} // what cargo bench adds
-            other => return Err(format!("{other} is no option")),
-        }
-    }
-    Ok(Some(options))
-}
+/// In the archive of every day.
+const MARKED_EVERY: i64 = 100;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let options = match options() {
+    let options = match Options::read(std::env::args().skip(1)) {
         Ok(Some(options)) => options,
         Ok(None) => {
             println!("{HELP}");
@@ -67,12 +65,71 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: &Options) -> Result<()> {
-    let scale = if options.quick { Scale::QUICK } else { Scale::FULL };
-    let mut report = Report::default();
-    erase::measure(scale, &mut report).await?;
-    println!("{}", report.table(options.sql));
-    if let Some(file) = &options.json {
-        std::fs::write(file, report.json())?;
+    let folder = options.pages.as_deref();
+    if options.draw {
+        return folder.map_or(Ok(()), pages::draw);
     }
-    Ok(())
+    let (mut figures, mut growth) = (Vec::new(), Vec::new());
+    if let Some(most) = options.growth {
+        growth = measure_growth(most).await?;
+        println!("{}", serde_json::to_string_pretty(&growth).context("writing the results")?);
+    }
+    if options.growth.is_none() || options.all {
+        figures = measure(options).await?;
+        println!("{}", report::text(&figures, options.sql));
+    }
+    if let Some(file) = &options.json {
+        std::fs::write(file, report::json(&figures).context("writing the results")?)?;
+    }
+    folder.map_or(Ok(()), |folder| pages::keep(folder, figures, growth))
+}
+
+async fn measure_growth(most: i64) -> Result<Vec<Point>> {
+    let progress = Progress::new(growth::steps(most));
+    let points = growth::measure(&data::postgres().await?, most, &progress).await;
+    progress.end();
+    points
+}
+
+async fn measure(options: &Options) -> Result<Vec<Figure>> {
+    let scale = if options.quick { Scale::QUICK } else { Scale::FULL };
+    let wants = |part| options.only.is_empty() || options.only.contains(&part);
+    let steps: usize =
+        Part::ALL.into_iter().filter(|it| wants(*it)).map(|it| it.steps(scale)).sum();
+    let progress = Progress::new(steps + 2);
+    let postgres = data::postgres().await?;
+    let mut figures = Vec::new();
+    if wants(Part::Erase) || wants(Part::Flat) {
+        progress.step("filling an archive with a backlog");
+        let template = Template::make(&postgres, scale.rows, BACKLOG_EVERY).await?;
+        if wants(Part::Erase) {
+            erase::measure(&template, scale, &mut figures, &progress).await?;
+        }
+        if wants(Part::Flat) {
+            flat::measure(&template, scale, &mut figures, &progress).await?;
+        }
+        template.end().await?;
+    }
+    if wants(Part::Delay) {
+        delay::measure(&postgres, scale, &mut figures, &progress).await?;
+    }
+    if wants(Part::Sweep) || wants(Part::Instead) {
+        progress.step("filling an archive");
+        let template = Template::make(&postgres, scale.rows, MARKED_EVERY).await?;
+        if wants(Part::Sweep) {
+            sweep::measure(&template, scale, &mut figures, &progress).await?;
+        }
+        if wants(Part::Instead) {
+            instead::measure(&template, scale, &mut figures, &progress).await?;
+        }
+        template.end().await?;
+    }
+    if wants(Part::Reader) {
+        reader::measure(scale, &mut figures, &progress)?;
+    }
+    if wants(Part::Traffic) {
+        traffic::measure(&postgres, scale, &mut figures, &progress).await?;
+    }
+    progress.end();
+    Ok(figures)
 }

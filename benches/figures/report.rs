@@ -1,24 +1,43 @@
 //! The table of figures: what was measured against what, the ratio, the target, the verdict.
 
-use std::fmt::Write as _;
+use comfy_table::{Table, TableStyle, presets};
+use serde::{Deserialize, Serialize};
 
-/// One comparison.
-pub(crate) struct Figure {
-    pub(crate) what: &'static str,
-    pub(crate) against: &'static str,
-    /// What the alternative runs.
-    pub(crate) sql: &'static str,
-    /// Rows per second of each run.
-    pub(crate) ours: Vec<f64>,
-    pub(crate) theirs: Vec<f64>,
-    /// Ours over theirs, at least.
-    pub(crate) target: f64,
+/// What a figure has to reach.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Target {
+    /// The more the better: at least, and what we aim at.
+    AtLeast(f64, f64),
+    /// The less the better: at most, and what we aim at.
+    AtMost(f64, f64),
+    /// For comparison only.
+    None,
 }
 
-/// All comparisons of a run.
-#[derive(Default)]
-pub(crate) struct Report {
-    pub(crate) figures: Vec<Figure>,
+/// One comparison, or one measure that stands for itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Figure {
+    pub(crate) what: String,
+    pub(crate) against: String,
+    pub(crate) unit: String,
+    /// Each run's.
+    pub(crate) ours: Vec<f64>,
+    /// The alternative's; empty where the figure stands for itself.
+    pub(crate) theirs: Vec<f64>,
+    pub(crate) target: Target,
+    /// What the alternative runs, and its plan.
+    #[serde(skip)]
+    pub(crate) sql: String,
+}
+
+/// A figure as a program reads it: with what follows from it.
+#[derive(Serialize)]
+struct Judged<'a> {
+    #[serde(flatten)]
+    figure: &'a Figure,
+    value: f64,
+    verdict: &'a str,
 }
 
 fn sorted(runs: &[f64]) -> Vec<f64> {
@@ -27,67 +46,109 @@ fn sorted(runs: &[f64]) -> Vec<f64> {
     runs
 }
 
-fn median(runs: &[f64]) -> f64 {
-    sorted(runs).get(runs.len() / 2).copied().unwrap_or(f64::NAN)
+pub(crate) fn median(runs: &[f64]) -> f64 {
+    let runs = sorted(runs);
+    let at = |index: usize| runs.get(index).copied().unwrap_or(f64::NAN);
+    if runs.len() % 2 == 1 {
+        return at(runs.len() / 2);
+    }
+    (at((runs.len() / 2).saturating_sub(1)) + at(runs.len() / 2)) / 2.0
 }
 
-/// From the slowest to the fastest, as a share of the median.
+/// From the least to the most, as a share of the median.
 fn spread(runs: &[f64]) -> f64 {
     let runs = sorted(runs);
     let ends = runs.first().zip(runs.last());
     ends.map_or(0.0, |(least, most)| (most - least) / median(&runs))
 }
 
+/// Three digits that count.
+pub(crate) fn short(value: f64) -> String {
+    match value.abs() {
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        1.0.. => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
 impl Figure {
-    fn ratio(&self) -> f64 {
+    /// The ratio of the medians, or the median itself.
+    pub(crate) fn value(&self) -> f64 {
+        if self.theirs.is_empty() {
+            return median(&self.ours);
+        }
         median(&self.ours) / median(&self.theirs)
     }
 
     fn verdict(&self) -> &'static str {
-        if self.ratio() >= self.target { "reached" } else { "missed" }
+        let value = self.value();
+        let (reached, aimed) = match self.target {
+            Target::AtLeast(least, aim) => (value >= least, value >= aim),
+            Target::AtMost(most, aim) => (value <= most, value <= aim),
+            Target::None => return "",
+        };
+        match (reached, aimed) {
+            (true, true) => "reached, and the aim",
+            (true, false) => "reached",
+            (false, _) => "missed",
+        }
+    }
+
+    fn side(&self, runs: &[f64]) -> String {
+        if runs.is_empty() {
+            return String::new();
+        }
+        format!("{} {} ±{:.0}%", short(median(runs)), self.unit, spread(runs) * 50.0)
+    }
+
+    fn cells(&self) -> [String; 7] {
+        let target = match self.target {
+            Target::AtLeast(least, aim) => format!("≥ {least} (aim {aim})"),
+            Target::AtMost(most, aim) => format!("≤ {most} (aim {aim})"),
+            Target::None => String::new(),
+        };
+        [
+            self.what.clone(),
+            self.against.clone(),
+            self.side(&self.ours),
+            self.side(&self.theirs),
+            short(self.value()),
+            target,
+            self.verdict().to_owned(),
+        ]
     }
 }
 
-impl Report {
-    pub(crate) fn table(&self, sql: bool) -> String {
-        let mut table = String::new();
-        for figure in &self.figures {
-            let _ = writeln!(
-                table,
-                "{}\n  against {}\n  ours    {:>10.0} rows/s (spread {:.0}%)\n  theirs  {:>10.0} rows/s (spread {:.0}%)\n  ratio   {:.2}, target {:.2}: {}",
-                figure.what,
-                figure.against,
-                median(&figure.ours),
-                spread(&figure.ours) * 100.0,
-                median(&figure.theirs),
-                spread(&figure.theirs) * 100.0,
-                figure.ratio(),
-                figure.target,
-                figure.verdict(),
-            );
-            if sql {
-                let _ = writeln!(table, "  {}", figure.sql);
-            }
-        }
-        table
-    }
+const HEAD: [&str; 7] =
+    ["what", "against", "ephemerd", "the other", "ratio or value", "target", "verdict"];
 
-    pub(crate) fn json(&self) -> String {
-        let figures: Vec<_> = self
-            .figures
-            .iter()
-            .map(|figure| {
-                serde_json::json!({
-                    "what": figure.what,
-                    "against": figure.against,
-                    "ours_rows_per_second": figure.ours,
-                    "theirs_rows_per_second": figure.theirs,
-                    "ratio": figure.ratio(),
-                    "target": figure.target,
-                    "verdict": figure.verdict(),
-                })
-            })
-            .collect();
-        serde_json::json!({ "figures": figures }).to_string()
+/// The table for people; with the alternatives' statements and plans where asked for.
+pub(crate) fn text(figures: &[Figure], sql: bool) -> String {
+    let mut text = table(figures, presets::NOTHING);
+    for figure in figures.iter().filter(|it| sql && !it.sql.is_empty()) {
+        text.push_str(&format!("\n\n{}\n{}", figure.against, figure.sql));
     }
+    text
+}
+
+/// The table for a page.
+pub(crate) fn markdown(figures: &[Figure]) -> String {
+    table(figures, presets::ASCII_MARKDOWN)
+}
+
+fn table(figures: &[Figure], style: TableStyle) -> String {
+    let mut table = Table::new();
+    table.load_style(style).set_header(HEAD);
+    table.add_rows(figures.iter().map(Figure::cells));
+    table.to_string()
+}
+
+/// The table for programs.
+pub(crate) fn json(figures: &[Figure]) -> serde_json::Result<String> {
+    let judged: Vec<_> = figures
+        .iter()
+        .map(|figure| Judged { figure, value: figure.value(), verdict: figure.verdict() })
+        .collect();
+    serde_json::to_string_pretty(&serde_json::json!({ "figures": judged }))
 }

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Archive rows that one statement searches.
-pub(super) const SPAN_ROWS: i64 = 5_000;
+const SPAN_ROWS: i64 = 5_000;
 /// Candidates that one statement returns.
 pub(super) const CANDIDATES: i64 = 500;
 /// Bytes of stanzas that one statement returns, but for the last one.

@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 use super::{
     Changing, TRANSACTION_LIMIT,
     crash::crash_point,
-    inspect::{CANDIDATE_BYTES, CANDIDATES, SPAN_ROWS, is_cut},
+    inspect::{CANDIDATE_BYTES, CANDIDATES, is_cut},
     reconcile::{Backlog, Context, end_page, reconcile},
     row_key,
 };
@@ -26,6 +26,9 @@ use crate::{
 
 /// So often the daemon looks whether a sweep is asked for.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Archive rows that one transaction searches: so many that its commit is a small part of its cost.
+const SPAN_ROWS: i64 = 20_000;
 
 /// Entries of the ledger beyond the archive's end that one transaction looks at.
 const ENTRIES: i64 = 1_000;

@@ -1,0 +1,60 @@
+//! A full sweep, against a plain count with the same predicates.
+
+use ephemerd_lab::{Daemon, Result};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use tokio::time::Instant;
+
+use crate::data::{Scale, Template, end, program, recording, swept};
+use crate::erase::plan;
+use crate::progress::Progress;
+use crate::report::{Figure, Target};
+
+/// The predicates of `archive/prosody/read.rs`: what the sweep's text search looks for.
+const COUNT: &str = "SELECT count(*) FROM prosodyarchive
+  WHERE host = ANY ('{localhost,conference.localhost}') AND store IN ('archive', 'muc_log', 'offline')
+    AND (value LIKE '%urn:xmpp:ephemeral:0%' OR value LIKE '%urn:ephemerd:0%'
+         OR (value LIKE '%urn:xmpp:hints%'
+             AND (value LIKE '%no-stor%' OR value LIKE '%no-permanent-stor%')))";
+
+pub(crate) const fn steps(scale: Scale) -> usize {
+    2 * scale.runs
+}
+
+/// Adds the figure. The ledger is filled: the sweep finds everything in order, as each day's but the
+/// first does.
+pub(crate) async fn measure(
+    template: &Template,
+    scale: Scale,
+    figures: &mut Vec<Figure>,
+    progress: &Progress,
+) -> Result<()> {
+    let database = template.copy().await?;
+    let daemon = Daemon::start(program(), &recording(&database)?).await?;
+    let mut connection = PgConnection::connect(&database.superuser_url()).await?;
+    sqlx::query("SET max_parallel_workers_per_gather = 0").execute(&mut connection).await?;
+    let rows = template.rows as f64;
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..scale.runs {
+        progress.step("sweep: one plain count");
+        let started = Instant::now();
+        let _: i64 = sqlx::query_scalar(AssertSqlSafe(COUNT)).fetch_one(&mut connection).await?;
+        theirs.push(rows / started.elapsed().as_secs_f64());
+        progress.step("sweep: ephemerd");
+        let request = "UPDATE ephemerd.sweeps SET requested_at = now()";
+        sqlx::query(request).execute(&mut connection).await?;
+        ours.push(rows / swept(&database).await?);
+    }
+    let sql = format!("{COUNT};\n{}", plan(&mut connection, COUNT).await?);
+    figures.push(Figure {
+        what: format!("a full sweep of {} rows, {} marked", template.rows, template.due),
+        against: "SELECT count(*), the same predicates, one process".to_owned(),
+        unit: "rows/s".to_owned(),
+        ours,
+        theirs,
+        target: Target::AtLeast(0.7, 0.9),
+        sql,
+    });
+    daemon.terminate().await?;
+    connection.close().await?;
+    end(database).await
+}
