@@ -2,21 +2,22 @@
 //!
 //! A leaf: any layer may count here, nothing here knows who does.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use prometheus::{
     Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
 };
+use tokio::time::Instant;
 
-use crate::model::{Mode, Outcome, Reason, Store, Timestamp};
+use crate::model::{Mode, Outcome, Reason, Store};
 
 macro_rules! metrics {
     ($(#[doc = $help:literal] $field:ident: $type:ident = $name:literal;)+) => {
         /// All metrics of one daemon.
         pub struct Metrics {
             registry: Registry,
-            oldest_due: Mutex<Option<Timestamp>>,
+            oldest_overdue: Mutex<Option<(std::time::Duration, Instant)>>,
             $(#[doc = $help] pub $field: $type,)+
         }
 
@@ -28,7 +29,7 @@ macro_rules! metrics {
             fn build() -> prometheus::Result<Self> {
                 let registry = Registry::new();
                 $(let $field = $type::register(&registry, $name, $help.trim_ascii())?;)+
-                Ok(Self { registry, oldest_due: Mutex::new(None), $($field),+ })
+                Ok(Self { registry, oldest_overdue: Mutex::new(None), $($field),+ })
             }
         }
     };
@@ -108,15 +109,17 @@ impl Metrics {
         metrics
     }
 
-    /// Remembers the oldest overdue due time, so that its age grows even when nothing is refreshed.
-    pub fn set_oldest_due(&self, due_at: Option<Timestamp>) {
-        *self.oldest_due.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = due_at;
+    /// Remembers for how long the oldest overdue expiry has been so, by the database's clock; from now on it
+    /// grows by itself, whatever our own clock says, even when nothing is refreshed.
+    pub fn set_oldest_overdue(&self, age: Option<std::time::Duration>) {
+        *self.oldest_overdue.lock().unwrap_or_else(PoisonError::into_inner) =
+            age.map(|age| (age, Instant::now()));
     }
 
-    /// The text exposition format 0.0.4, as of `now`.
-    pub fn render(&self, now: Timestamp) -> prometheus::Result<String> {
-        let oldest_due = *self.oldest_due.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let age = oldest_due.map_or(0.0, |due_at| (now - due_at).as_seconds_f64().max(0.0));
+    /// The text exposition format 0.0.4.
+    pub fn render(&self) -> prometheus::Result<String> {
+        let oldest = *self.oldest_overdue.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = oldest.map_or(0.0, |(age, told)| (age + told.elapsed()).as_secs_f64());
         self.oldest_overdue_seconds.set(age);
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }

@@ -54,7 +54,7 @@ fn router(state: State) -> Router {
 }
 
 async fn metrics(extract::State(state): extract::State<State>) -> Response {
-    match state.metrics.render(state.clock.now()) {
+    match state.metrics.render() {
         Ok(text) => {
             ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
         }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use sqlx::PgConnection;
 
 use crate::{
@@ -6,7 +8,7 @@ use crate::{
 };
 
 /// The ledger in figures. Paused and unlisted entries are not overdue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tally {
     /// Rows whose words still have to go.
     pub pending: i64,
@@ -18,6 +20,15 @@ pub struct Tally {
     pub overdue: i64,
     /// The due time of the oldest of these.
     pub oldest_due: Option<Timestamp>,
+    /// The database's clock.
+    pub now: Timestamp,
+}
+
+impl Tally {
+    /// For how long the oldest has been overdue, by the database's clock.
+    pub fn oldest_overdue(&self) -> Option<Duration> {
+        self.oldest_due.map(|due| (self.now - due).to_std().unwrap_or_default())
+    }
 }
 
 /// Counts the ledger. It reads all of it: not for every scrape.
@@ -30,7 +41,8 @@ pub async fn tally(connection: &mut PgConnection, hosts: &[String]) -> Result<Ta
                count(*) FILTER (WHERE phase = 'placeholder') AS "placeholders!",
                count(*) FILTER (WHERE backlog) AS "backlog!",
                count(*) FILTER (WHERE late) AS "overdue!",
-               min(due_at) FILTER (WHERE late) AS oldest_due
+               min(due_at) FILTER (WHERE late) AS oldest_due,
+               clock_timestamp() AS "now!"
           FROM (SELECT phase, backlog, due_at,
                        NOT backlog AND due_at < now() AND host = ANY ($1) AND NOT told.paused AS late
                   FROM ephemerd.expiries, told) AS entry"#,

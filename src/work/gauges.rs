@@ -91,7 +91,7 @@ async fn refresh(
     metrics.pending_placeholders.set(tally.placeholders);
     metrics.backlog_expiries.set(tally.backlog);
     metrics.overdue_expiries.set(tally.overdue);
-    metrics.set_oldest_due(tally.oldest_due);
+    metrics.set_oldest_overdue(tally.oldest_overdue());
     let pause = ledger::paused(&mut connection).await?;
     metrics.paused.set(i64::from(pause != Pause::None));
     let mut sweeps = ledger::sweeps(&mut connection).await?;

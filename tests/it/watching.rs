@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use clap::Parser as _;
 use ephemerd::cli::Cli;
 use ephemerd::metrics::Metrics;
-use ephemerd::model::Timestamp;
 use ephemerd_lab::{DaemonConfig, Lab, Result, prometheus};
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
@@ -100,7 +99,7 @@ fn each_alert_has_its_section_and_its_test() {
 /// A metric that was renamed would leave an alert silent and a panel empty for ever.
 #[test]
 fn rules_and_dashboard_name_only_what_is_exported() {
-    let page = Metrics::new().render(Timestamp::UNIX_EPOCH).unwrap();
+    let page = Metrics::new().render().unwrap();
     let exported = metric_names(&page);
     let (rules, dashboard, runbook) = (read(RULES), read(DASHBOARD), read(RUNBOOK));
     for (file, text) in [(RULES, &rules), (DASHBOARD, &dashboard), (RUNBOOK, &runbook)] {
@@ -152,7 +151,7 @@ fn the_dashboard_is_laid_out() {
 /// All daemons of a database tell the same of its ledger: a sum would show everything twice.
 #[test]
 fn gauges_are_never_summed() {
-    let page = Metrics::new().render(Timestamp::UNIX_EPOCH).unwrap();
+    let page = Metrics::new().render().unwrap();
     let gauges = page.lines().filter_map(|it| it.strip_prefix("# TYPE ")?.strip_suffix(" gauge"));
     let gauges: BTreeSet<_> = gauges.collect();
     assert!(gauges.contains("ephemerd_pending_expiries"));
