@@ -82,6 +82,8 @@ pub struct Horizon {
     pub sequence: i64,
     /// The database's clock.
     pub now: Timestamp,
+    /// Where PostgreSQL keeps the table (`pg_relation_filenode`): another after a restore, TRUNCATE or VACUUM FULL.
+    pub filenode: i64,
 }
 
 impl Horizon {

@@ -14,6 +14,8 @@ pub struct Cursor {
     pub position: i64,
     /// The highest row that any poll read.
     pub frontier: i64,
+    /// Where PostgreSQL kept the table at the last poll, once one was made.
+    pub filenode: Option<i64>,
 }
 
 /// Makes the cursor at the first start: at the newest row, so that live messages never wait.
@@ -42,7 +44,7 @@ pub async fn lock_cursor(connection: &mut PgConnection, archive: &str) -> Result
     sqlx::query_as!(
         Cursor,
         "-- lock_cursor
-         SELECT first_position, position, frontier
+         SELECT first_position, position, frontier, filenode
            FROM ephemerd.cursors WHERE archive = $1
             FOR UPDATE SKIP LOCKED",
         archive,
@@ -57,7 +59,8 @@ pub async fn cursor(connection: &mut PgConnection, archive: &str) -> Result<Opti
     sqlx::query_as!(
         Cursor,
         "-- cursor
-         SELECT first_position, position, frontier FROM ephemerd.cursors WHERE archive = $1",
+         SELECT first_position, position, frontier, filenode
+           FROM ephemerd.cursors WHERE archive = $1",
         archive,
     )
     .fetch_optional(connection)
@@ -70,12 +73,13 @@ pub async fn move_cursor(connection: &mut PgConnection, archive: &str, to: Curso
     sqlx::query!(
         "-- move_cursor
          UPDATE ephemerd.cursors
-            SET first_position = $2, position = $3, frontier = $4, moved_at = now()
+            SET first_position = $2, position = $3, frontier = $4, filenode = $5, moved_at = now()
           WHERE archive = $1",
         archive,
         to.first_position,
         to.position,
         to.frontier,
+        to.filenode,
     )
     .execute(connection)
     .await

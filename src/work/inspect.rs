@@ -199,7 +199,11 @@ impl Inspector {
                     let back = tail.restart(horizon, cursor);
                     ledger::move_cursor(&mut transaction, name, back).await?;
                 }
-                if restored || tail.wants_sweep(horizon) {
+                let remade = tail.is_remade(horizon, cursor);
+                if remade && !restored {
+                    info!(table = name, "the table was restored or written anew: a sweep is due");
+                }
+                if restored || remade || tail.wants_sweep(horizon) {
                     ledger::request_sweep(&mut transaction, name).await?;
                 }
                 if restored {

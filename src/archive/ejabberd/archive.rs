@@ -9,16 +9,16 @@ use crate::{
 
 /// How far the archive has come.
 pub async fn horizon(connection: &mut PgConnection, schema: &Schema) -> Result<Horizon> {
-    let (newest, now): (i64, Timestamp) = sqlx::query_as(schema.sql(
+    let (newest, now, filenode): (i64, Timestamp, i64) = sqlx::query_as(schema.sql(
         "-- ejabberd_horizon
          SELECT coalesce((SELECT max(newest.stamp) FROM {hosts} CROSS JOIN LATERAL
                     (SELECT max(a.timestamp) AS stamp FROM archive AS a WHERE {host} = h.name) AS newest), 0),
-                clock_timestamp()",
+                clock_timestamp(), coalesce(pg_relation_filenode('archive'), 0)::bigint",
     ))
     .fetch_one(connection)
     .await
     .named("ejabberd_horizon")?;
-    Ok(Horizon { xmin: 0, xmax: 0, newest, sequence: 0, now })
+    Ok(Horizon { xmin: 0, xmax: 0, newest, sequence: 0, now, filenode })
 }
 
 /// The `timestamp` that ends the next `rows` rows after `after`, none beyond `upto`, and how many rows

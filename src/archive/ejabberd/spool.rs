@@ -12,14 +12,16 @@ use crate::{
 
 /// How far the queue has come: by its sequence, which answers without looking at the table.
 pub async fn horizon(connection: &mut PgConnection) -> Result<Horizon> {
-    let (newest, now): (i64, Timestamp) = sqlx::query_as(
+    let (newest, now, filenode): (i64, Timestamp, i64) = sqlx::query_as(
         "-- spool_horizon
-         SELECT CASE WHEN is_called THEN last_value ELSE 0 END, clock_timestamp() FROM spool_seq_seq",
+         SELECT CASE WHEN is_called THEN last_value ELSE 0 END, clock_timestamp(),
+                coalesce(pg_relation_filenode('spool'), 0)::bigint
+           FROM spool_seq_seq",
     )
     .fetch_one(connection)
     .await
     .named("spool_horizon")?;
-    Ok(Horizon { xmin: 0, xmax: 0, newest, sequence: newest, now })
+    Ok(Horizon { xmin: 0, xmax: 0, newest, sequence: newest, now, filenode })
 }
 
 /// The rows of these hosts after `after` and up to `upto` that may be marked, in order of `seq`: at most `rows` and, but

@@ -4,7 +4,7 @@ use super::{stamp, store_name, store_named};
 use crate::{
     archive::{Horizon, MAX_STANZA_BYTES, Row, RowKey, position},
     database::{Error, Named, Result},
-    model::{Store, Timestamp},
+    model::Store,
 };
 
 /// What the database looks for in a stanza's text; XML decides afterwards. Prosody writes namespaces
@@ -20,18 +20,18 @@ macro_rules! marked {
 /// How far the archive has come, in one snapshot.
 pub async fn horizon(connection: &mut PgConnection) -> Result<Horizon> {
     const NAME: &str = "prosody_horizon";
-    let (xmin, xmax, newest, sequence, now): (i64, i64, i64, i64, Timestamp) = sqlx::query_as(
+    let (xmin, xmax, newest, sequence, now, filenode) = sqlx::query_as(
         "-- prosody_horizon
          SELECT pg_snapshot_xmin(snapshot)::text::bigint, pg_snapshot_xmax(snapshot)::text::bigint,
                 coalesce((SELECT max(sort_id) FROM prosodyarchive), 0)::bigint,
                 (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM prosodyarchive_sort_id_seq),
-                clock_timestamp()
+                clock_timestamp(), coalesce(pg_relation_filenode('prosodyarchive'), 0)::bigint
            FROM pg_current_snapshot() AS snapshot",
     )
     .fetch_one(connection)
     .await
     .named(NAME)?;
-    Ok(Horizon { xmin, xmax, newest, sequence, now })
+    Ok(Horizon { xmin, xmax, newest, sequence, now, filenode })
 }
 
 /// The `sort_id` that ends the next `rows` rows after `after`, none beyond `upto`, and how many rows

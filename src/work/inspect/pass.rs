@@ -50,6 +50,7 @@ impl Pass {
         Cursor {
             position: cursor.position.max(self.at.min(self.safe)),
             frontier: cursor.frontier.max(self.at.min(self.known)).max(cursor.position),
+            filenode: Some(self.horizon.filenode),
             ..cursor
         }
     }
@@ -83,6 +84,11 @@ impl Mark {
     fn is_settled(&self, horizon: Horizon) -> bool {
         horizon.xmin >= self.xmax && self.taken.elapsed() >= SETTLING
     }
+
+    /// Rows or transactions have not come so far: the whole database was restored.
+    fn is_of_another_time(&self, horizon: Horizon) -> bool {
+        self.newest > horizon.newest.max(horizon.sequence) || self.xmax > horizon.xmax
+    }
 }
 
 impl Tail {
@@ -100,6 +106,15 @@ impl Tail {
         }
     }
 
+    /// The table is not where it was: it was restored, whatever its numbers say, or written anew. Looking
+    /// again does no harm.
+    pub(super) fn is_remade(&mut self, horizon: Horizon, cursor: Cursor) -> bool {
+        let remade = cursor.filenode.is_some_and(|filenode| filenode != horizon.filenode);
+        // What an earlier poll saw may be of a time that was taken back.
+        self.mark.take_if(|mark| remade || mark.is_of_another_time(horizon));
+        remade
+    }
+
     /// Where the cursor stands after a restore. Nothing that was known of the time before counts.
     pub(super) fn restart(&mut self, horizon: Horizon, cursor: Cursor) -> Cursor {
         self.mark = None;
@@ -108,6 +123,7 @@ impl Tail {
             first_position: cursor.first_position.min(newest),
             position: cursor.position.min(newest),
             frontier: newest,
+            filenode: Some(horizon.filenode),
         }
     }
 
