@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use ephemerd::cli::Cli;
+use nix::sys::resource::{Resource, setrlimit};
 
 /// For blocking calls that still run, such as name look-ups, when all else has ended.
 const LEFTOVER_TIME: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    // A core dump would hold people's words and our secrets. Without that limit we would run as well.
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(help_or_fault) => {
