@@ -96,6 +96,8 @@ mod restarts;
 #[cfg(test)]
 mod restored;
 #[cfg(test)]
+mod rights;
+#[cfg(test)]
 mod scraped;
 #[cfg(test)]
 mod sent;
@@ -113,6 +115,8 @@ mod sweep;
 mod sweep_command;
 #[cfg(test)]
 mod tail;
+#[cfg(test)]
+mod third_party;
 #[cfg(test)]
 mod walks;
 #[cfg(test)]
