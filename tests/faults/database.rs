@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ephemerd_lab::reliability::note;
 use ephemerd_lab::{
-    Daemon, Gate, LabError, PATIENCE, Postgres, PostgresConfig, Result, eventually,
+    Context as _, Daemon, Gate, LabError, PATIENCE, Postgres, PostgresConfig, Result, eventually,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -65,6 +65,13 @@ pub(crate) async fn postgresql_paused(seed: u64) -> Result<()> {
     postgres.thaw().await?;
     ensure!((ready, alive) == (503, 200), "/readyz says {ready}, /healthz {alive}");
     let checked = house.check_within(PATIENCE * 2).await?;
+    // The gauges are told anew as soon as they can be: the alerts hang on them.
+    house.long_timer().await?;
+    let pending = |it: f64| it >= 1.0;
+    daemon
+        .wait_for_figure("ephemerd_pending_expiries", &[], PATIENCE * 3, pending)
+        .await
+        .context("the gauges are stale")?;
     note(
         "PostgreSQL paused",
         "all processes of PostgreSQL stopped (SIGSTOP) for 60 s under load, then continued",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ephemerd_lab::ejabberd::{EjabberdConfig, Schema};
+use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::snapshot::{EJABBERD_ARCHIVES, PROSODY_ARCHIVES, Table};
 use ephemerd_lab::{
     Daemon, DaemonConfig, Database, Lab, Load, MARKED, Postgres, Result, Shadow, Standing,
@@ -55,6 +56,17 @@ impl House {
         let config = DaemonConfig::for_ejabberd_tables(&lab.database)?;
         let database = lab.database.clone();
         Self::around(database, EJABBERD_ARCHIVES, config, seed).await
+    }
+
+    /// Prosody's tables that hold rows already, which the check does not ask for.
+    pub(crate) async fn beside(
+        database: Database,
+        config: DaemonConfig,
+        seed: u64,
+    ) -> Result<Self> {
+        let house = Self::around(database, PROSODY_ARCHIVES, config, seed).await?;
+        house.sql("TRUNCATE shadow_prosodyarchive").await?;
+        Ok(house)
     }
 
     /// A server's tables that are there.
@@ -155,6 +167,14 @@ impl House {
                           WHERE e.phase = 'pending' OR a.{words} LIKE '%urn:ephemerd:0%'))"
         );
         Ok(sqlx::query_scalar(AssertSqlSafe(wrong)).fetch_one(self.pool()).await?)
+    }
+
+    /// Archives one message whose time comes in an hour.
+    pub(crate) async fn long_timer(&self) -> Result<()> {
+        let now = self.number("SELECT floor(extract(epoch FROM now()))::bigint").await?;
+        let stanza = "<message><body>later</body><ephemeral xmlns='urn:xmpp:ephemeral:0' timer='3600'/></message>";
+        let row = ArchiveRow::archive("later", "later", now, stanza);
+        insert(self.pool(), &[row]).await.map(drop)
     }
 
     /// Runs statements as superuser.

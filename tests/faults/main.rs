@@ -3,10 +3,15 @@
 
 mod clocks;
 mod database;
+mod floods;
 mod house;
 mod kills;
+mod operators;
+mod restores;
+mod secrets;
 mod servers;
 mod several;
+mod sizes;
 
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -16,7 +21,7 @@ use ephemerd_lab::{LabError, Result, Words};
 use tokio::time::{Instant, timeout};
 
 /// No fault takes longer; one that does has failed.
-const LONGEST: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_secs(1_800);
 
 type Run = Pin<Box<dyn Future<Output = Result<()>>>>;
 
@@ -44,8 +49,24 @@ const FAULTS: &[Fault] = &faults![
     servers::ejabberd_tormented,
     clocks::stamps_from_the_future,
     clocks::the_daemons_clock_is_off,
+    restores::everything_is_restored,
+    restores::the_archive_alone_is_restored,
+    restores::restored_while_the_daemon_is_away,
     several::two_daemons,
     several::four_daemons,
+    operators::accounts_and_rooms_come_and_go,
+    operators::hosts_come_and_go,
+    operators::timers_change_for_what_is_recorded,
+    sizes::much_is_due_at_once,
+    sizes::unreadable_rows,
+    sizes::long_stanzas,
+    sizes::a_migration_is_interrupted,
+    sizes::the_first_start_on_a_large_archive,
+    floods::requests_to_the_component,
+    floods::a_raw_stream,
+    floods::http_is_flooded,
+    secrets::nothing_is_left_of_secrets,
+    secrets::a_release_has_no_crash_points,
 ];
 
 /// Fails where this does not hold, with what was seen.
