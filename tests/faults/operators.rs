@@ -97,10 +97,10 @@ pub(crate) async fn hosts_come_and_go(seed: u64) -> Result<()> {
         // What of the room fell due meanwhile stands, and the other host's goes.
         let standing = house.number(&of("conference.localhost", 5)).await?;
         ensure!(standing > 0, "messages of a host that is not listed went");
-        eventually("messages of a listed host go", PATIENCE, async || {
+        let gone = eventually("messages of a listed host go", PATIENCE, async || {
             Ok((house.number(&of("localhost", 8)).await? == 0).then_some(()))
-        })
-        .await?;
+        });
+        ensure!(gone.await.is_ok(), "of a listed host stayed: {}", without.log()?);
         kept += standing;
         ensure!(without.terminate().await?.success(), "the daemon ended badly");
     }

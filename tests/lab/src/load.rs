@@ -1,6 +1,7 @@
 //! A steady load of marked and unmarked messages, for tests that break things meanwhile.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -83,17 +84,22 @@ struct Rows {
     /// ejabberd's; else Prosody's table.
     schema: Option<Schema>,
     random: StdRng,
+    /// No two loads of a run give the same archive ids.
+    load: u32,
     number: u64,
 }
 
 impl Rows {
     fn new(database: &Database, schema: Option<Schema>, seed: u64) -> Self {
+        static LOADS: AtomicU32 = AtomicU32::new(1);
         let (database, random) = (database.clone(), StdRng::seed_from_u64(seed));
-        Self { database, schema, random, number: 0 }
+        let load = LOADS.fetch_add(1, Ordering::Relaxed);
+        Self { database, schema, random, load, number: 0 }
     }
 
     fn prosody_row(&mut self, now: i64) -> ArchiveRow {
-        let (stanza, key) = (stanza(&mut self.random, self.number), format!("key-{}", self.number));
+        let stanza = stanza(&mut self.random, self.number);
+        let key = format!("key-{}-{}", self.load, self.number);
         match self.random.random_bool(0.3) {
             true => ArchiveRow::room("den", &key, now / 1_000_000, &stanza),
             false => ArchiveRow::archive("peter", &key, now / 1_000_000, &stanza),
