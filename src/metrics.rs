@@ -86,6 +86,14 @@ metrics! {
     component_connected: IntGauge = "ephemerd_component_connected";
     /// Connections of the component that ended and were tried again.
     component_reconnects: IntCounter = "ephemerd_component_reconnects_total";
+    /// Notices that came from somebody who may not tell us, and were refused.
+    notices_refused: IntCounter = "ephemerd_notices_refused_total";
+    /// Notices of companion modules that did not come, or that there was no room for; what they told of is listed again.
+    notices_lost: IntCounter = "ephemerd_notices_lost_total";
+    /// Lists of what was archived while notices may have been lost.
+    catch_ups: IntCounter = "ephemerd_catch_ups_total";
+    /// Hosts whose companion module answers this daemon.
+    companions: IntGauge = "ephemerd_companions";
     /// Statements or connections that failed.
     database_errors: IntCounter = "ephemerd_database_errors_total";
     /// 1 when the configuration was last read without a fault.
@@ -136,19 +144,22 @@ impl Default for Metrics {
 pub enum FailureCause {
     /// Another session holds the row.
     Locked,
-    /// The database refused the row.
+    /// The database refused the row, or the companion module could not erase it.
     Refused,
+    /// The companion module did not answer.
+    Unanswered,
 }
 
 impl FailureCause {
     /// All causes.
-    pub const ALL: [Self; 2] = [Self::Locked, Self::Refused];
+    pub const ALL: [Self; 3] = [Self::Locked, Self::Refused, Self::Unanswered];
 
     /// The name in labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Locked => "locked",
             Self::Refused => "refused",
+            Self::Unanswered => "unanswered",
         }
     }
 }

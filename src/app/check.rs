@@ -2,28 +2,29 @@
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::{archive_kind, settings};
+use super::{archive_kind, module};
 use crate::{
     archive::{self, Probed},
-    component,
     config::{ArchiveKind, Config},
     database::{self, Result},
     ledger,
     model::{Clock as _, Finding, SystemClock},
+    work::leader,
 };
 
 /// What the database's side needs, on both servers.
 const DATABASE: &str = "docs/operating.md#the-database";
-const COMPONENT: &str = "docs/runbook.md#ephemerdcomponentaway";
+pub(super) const COMPONENT: &str = "docs/runbook.md#ephemerdcomponentaway";
 
 const fn install_page(kind: ArchiveKind) -> &'static str {
     match kind {
         ArchiveKind::Prosody => "docs/install-prosody.md",
         ArchiveKind::Ejabberd => "docs/install-ejabberd.md",
+        ArchiveKind::Component => "docs/architecture.md",
     }
 }
 
-fn see(findings: Vec<Finding>, page: &'static str) -> impl Iterator<Item = Finding> {
+pub(super) fn see(findings: Vec<Finding>, page: &'static str) -> impl Iterator<Item = Finding> {
     findings.into_iter().map(move |finding| finding.see(page))
 }
 
@@ -33,11 +34,14 @@ pub async fn check(config: &Config) -> Vec<Finding> {
     let settings = database::Settings::new(config.database.options());
     let probed = database::probe(&settings, || SystemClock.now()).await;
     findings.extend(see(probed.findings, DATABASE));
+    let mut is_led = false;
     if let Some(mut connection) = probed.connection {
         findings.extend(schemas(&mut connection, config).await);
+        let key = leader::key(&config.component.jid, &config.component.server.to_string());
+        is_led = leader::somebody_leads(&mut connection, key).await.unwrap_or(false);
         let _ = connection.close().await;
     }
-    findings.extend(see(component::probe(&settings::component(config)).await, COMPONENT));
+    findings.extend(module::check(config, is_led).await);
     findings
 }
 
@@ -58,8 +62,8 @@ async fn schemas(connection: &mut PgConnection, config: &Config) -> Vec<Finding>
 
 async fn archives(connection: &mut PgConnection, config: &Config) -> Result<Vec<Finding>> {
     let hosts = &config.archive.hosts;
-    let Probed { archive, mut findings } =
-        archive::probe(connection, archive_kind(config), hosts).await?;
+    let Some(kind) = archive_kind(config) else { return Ok(Vec::new()) };
+    let Probed { archive, mut findings } = archive::probe(connection, kind, hosts).await?;
     if let Some(archive) = archive {
         findings.extend(archive.probe_hosts(connection, hosts).await?);
     }

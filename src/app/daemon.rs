@@ -7,18 +7,23 @@ use std::{
 };
 
 use sqlx::{Connection, PgPool};
-use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::Instant};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, mpsc, watch},
+    task::JoinSet,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    Error, bring_up_to_date, open_archive, pooled,
+    Error, archive_kind, bring_up_to_date, open_archive, pooled,
     reload::Reloader,
     settings::{self, Told, component},
 };
 use crate::{
-    archive::Archive,
-    component,
+    archive::{Archive, remote::Notice},
+    component::{self, Exchange, Link},
     config::Config,
     database::{Named, Settings},
     http,
@@ -33,6 +38,7 @@ use crate::{
         gauges::{self, Counted},
         inspect::{Inspector, Standing},
         leader::{self, Leader},
+        remote::{self, beside},
         sweep::Sweeper,
         wake::{self, Wake},
     },
@@ -80,8 +86,15 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
     let key = leader::key(&config.component.jid, &config.component.server.to_string());
     let leader = Leader::new(database, key, leads, Arc::clone(&metrics));
     lifecycle.spawn("leader", endless(leader.run(lifecycle.soft())));
-    let connection =
-        connect_while_leading(component(&config), Arc::clone(&metrics), leading, lifecycle.soft());
+    let hosts = config.archive.hosts.clone();
+    let (exchange, link, notices) = component::exchange(hosts, Arc::clone(&metrics));
+    let modules = Modules { link, notices, leading: leading.clone() };
+    let connection = connect_while_leading(
+        (component(&config), exchange),
+        Arc::clone(&metrics),
+        leading,
+        lifecycle.soft(),
+    );
     lifecycle.spawn("component", endless(connection));
 
     let RunOptions { migrate, file, telemetry } = options;
@@ -97,7 +110,8 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
     let hard = lifecycle.hard();
     lifecycle.spawn("workers", async move {
         // Dropped at the hard stop: the database takes back what was not committed.
-        let outcome = hard.run_until_cancelled(workers.run(migrate)).await.unwrap_or(Ok(()));
+        let outcome =
+            hard.run_until_cancelled(workers.run(migrate, modules)).await.unwrap_or(Ok(()));
         outcome.map_err(|error| {
             let text = error.to_string();
             *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
@@ -117,7 +131,7 @@ async fn endless(task: impl Future<Output = ()>) -> Result<(), TaskError> {
 
 /// Keeps the component connected for as long as this daemon leads, again and again until stopped.
 async fn connect_while_leading(
-    settings: component::Settings,
+    (settings, exchange): (component::Settings, Exchange),
     metrics: Arc<Metrics>,
     mut leading: watch::Receiver<bool>,
     stop: CancellationToken,
@@ -129,7 +143,12 @@ async fn connect_while_leading(
         }
         drop(led);
         let given_up = stop.child_token();
-        let connected = component::run(settings.clone(), Arc::clone(&metrics), given_up.clone());
+        let connected = component::run(
+            settings.clone(),
+            exchange.clone(),
+            Arc::clone(&metrics),
+            given_up.clone(),
+        );
         let until_given_up = async {
             let _ = leading.wait_for(|leads| !*leads).await;
             given_up.cancel();
@@ -139,61 +158,57 @@ async fn connect_while_leading(
 }
 
 /// Everything that needs the database.
-struct Workers {
+pub(super) struct Workers {
     /// As it was at the start: what is taken from here needs a restart to change.
     config: Config,
-    told: Told,
-    pool: PgPool,
-    metrics: Arc<Metrics>,
+    pub(super) told: Told,
+    pub(super) pool: PgPool,
+    pub(super) metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     readiness: watch::Sender<Readiness>,
     page: watch::Sender<Option<Counted>>,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
+}
+
+/// The way to the companion modules.
+pub(super) struct Modules {
+    pub(super) link: Link,
+    pub(super) notices: mpsc::Receiver<Notice>,
+    pub(super) leading: watch::Receiver<bool>,
+}
+
+/// What the workers tell of themselves: how inspection stands, whether a sweep is going on, and whether it holds
+/// back what is older than the first start.
+pub(super) struct Telling {
+    pub(super) standing: watch::Sender<Standing>,
+    pub(super) sweeping: watch::Sender<bool>,
+    pub(super) holding: watch::Sender<bool>,
 }
 
 impl Workers {
-    async fn run(self, migrate: bool) -> Result<(), Error> {
+    async fn run(self, migrate: bool, modules: Modules) -> Result<(), Error> {
         let Some(archive) = self.wait_for_database(migrate).await? else {
             return Ok(());
         };
         let bell = Arc::new(Wake::default());
         let (standing, stands) = watch::channel(Standing { caught_up: None, reachable: true });
         let (sweeping, sweeps) = watch::channel(false);
-        let (inspect, sweep) = (Changing::new(self.told.inspect), Changing::new(self.told.sweep));
-        // The sweep goes by other rules once the tail does: what that recorded before, it then corrects.
-        let (judging, judged) = watch::channel(inspect.rules.clone());
-        // And nothing is released before nothing is held any more.
-        let (holding, holds) = watch::channel(sweep.hold_backlog);
+        // Nothing is released before nothing is held any more.
+        let (holding, holds) = watch::channel(self.told.sweep.borrow().hold_backlog);
+        let telling = Telling { standing, sweeping, holding };
         let counted = gauges::Settings {
             hosts: self.config.archive.hosts.clone(),
-            tables: archive.tables().iter().map(|table| table.name().to_owned()).collect(),
+            tables: match &archive {
+                Some(archive) => archive.tables().iter().map(|it| it.name().to_owned()).collect(),
+                None => vec![remote::SWEEP.to_owned()],
+            },
         };
-        let eraser = Eraser::new(
-            self.pool.clone(),
-            archive.clone(),
-            Changing::new(self.told.erase),
-            Arc::clone(&self.metrics),
-            Arc::clone(&bell),
-        );
-        let inspector = Inspector::new(
-            self.pool.clone(),
-            archive.clone(),
-            inspect,
-            Arc::clone(&self.metrics),
-            (standing, judging),
-        );
-        let sweeper = Sweeper::new(
-            self.pool.clone(),
-            archive,
-            sweep,
-            Changing::new(judged),
-            Arc::clone(&self.metrics),
-        );
         let stop = || self.stop.clone();
         let mut tasks = JoinSet::new();
-        tasks.spawn(inspector.run(stop()));
-        tasks.spawn(eraser.run(stop()));
-        tasks.spawn(sweeper.run((sweeping, holding), stop()));
+        match archive {
+            Some(archive) => self.spawn_for_tables(&mut tasks, archive, modules, &bell, telling),
+            None => self.spawn_for_modules(&mut tasks, modules, &bell, telling),
+        }
         tasks.spawn(wake::listen(self.pool.clone(), bell, Arc::clone(&self.metrics), stop()));
         let told = (Arc::clone(&self.metrics), self.page);
         let clock = Arc::clone(&self.clock);
@@ -210,8 +225,53 @@ impl Workers {
         Ok(())
     }
 
-    /// Waits until the database is there and as it must be. `None` when stopped meanwhile.
-    async fn wait_for_database(&self, migrate: bool) -> Result<Option<Archive>, Error> {
+    /// The workers for archives in the server's tables; the module, where there is one, only helps.
+    fn spawn_for_tables(
+        &self,
+        tasks: &mut JoinSet<()>,
+        archive: Archive,
+        modules: Modules,
+        bell: &Arc<Wake>,
+        Telling { standing, sweeping, holding }: Telling,
+    ) {
+        let (scrubs, to_scrub) = mpsc::channel(beside::MOST_SCRUBS);
+        let tail = Arc::new(Notify::new());
+        let stop = || self.stop.clone();
+        tasks.spawn(beside::wake_the_tail(modules.notices, Arc::clone(&tail), stop()));
+        tasks.spawn(beside::scrub(modules.link, to_scrub, stop()));
+        let (inspect, sweep) =
+            (Changing::new(self.told.inspect.clone()), Changing::new(self.told.sweep.clone()));
+        // The sweep goes by other rules once the tail does: what that recorded before, it then corrects.
+        let (judging, judged) = watch::channel(inspect.rules.clone());
+        let eraser = Eraser::new(
+            self.pool.clone(),
+            archive.clone(),
+            Changing::new(self.told.erase.clone()),
+            Arc::clone(&self.metrics),
+            (Arc::clone(bell), scrubs),
+        );
+        let inspector = Inspector::new(
+            self.pool.clone(),
+            archive.clone(),
+            inspect,
+            Arc::clone(&self.metrics),
+            (standing, judging),
+        );
+        let sweeper = Sweeper::new(
+            self.pool.clone(),
+            archive,
+            sweep,
+            Changing::new(judged),
+            Arc::clone(&self.metrics),
+        );
+        tasks.spawn(inspector.run(tail, stop()));
+        tasks.spawn(eraser.run(stop()));
+        tasks.spawn(sweeper.run((sweeping, holding), stop()));
+    }
+
+    /// Waits until the database is there and as it must be. `None` when stopped meanwhile; no archive where
+    /// none lies there.
+    async fn wait_for_database(&self, migrate: bool) -> Result<Option<Option<Archive>>, Error> {
         let mut wait = Duration::from_millis(250);
         let mut told = false;
         loop {
@@ -303,19 +363,22 @@ async fn tell_readiness(
     }
 }
 
-/// The database as it must be, or why not.
-async fn prepare(pool: PgPool, config: &Config, migrate: bool) -> Result<Archive, Error> {
+/// The database as it must be, and the archive in it where one lies there; or why not.
+async fn prepare(pool: PgPool, config: &Config, migrate: bool) -> Result<Option<Archive>, Error> {
     // Detached: migrating changes the session's settings.
     let mut connection = pool.acquire().await.named("connect").map_err(pooled)?.detach();
     bring_up_to_date(&mut connection, migrate).await?;
-    let opened = open_archive(&mut connection, config).await;
+    let opened = match archive_kind(config) {
+        Some(_) => Some(open_archive(&mut connection, config).await),
+        None => None,
+    };
     let _ = connection.close().await;
-    let (archive, findings) = opened?;
+    let Some((archive, findings)) = opened.transpose()? else { return Ok(None) };
     for finding in &findings {
         match finding.level {
             Level::Good => info!("{}", finding.what),
             Level::Warning | Level::Problem => warn!(help = finding.remedy, "{}", finding.what),
         }
     }
-    Ok(archive)
+    Ok(Some(archive))
 }

@@ -3,11 +3,11 @@
 use chrono::SubsecRound as _;
 use sqlx::Connection as _;
 
-use super::{Error, connect, erase_mode, open_archive};
+use super::{Error, archive_kind, connect, erase_mode, open_archive};
 use crate::{
     config::{ArchiveKind, Config},
     model::{Clock as _, Mode, Stamp, Store, SystemClock, Timestamp},
-    ops::{Explainer, Explanation, Found, Given},
+    ops::{self, Explainer, Explanation, Found, Given},
 };
 
 /// Explains a stanza that is given, without any database; archived now, unless a time is given.
@@ -21,7 +21,7 @@ pub fn explain_given(
     let stamp = match config.archive.kind {
         // Prosody stamps whole seconds.
         ArchiveKind::Prosody => Stamp { at: at.trunc_subsecs(0), whole_seconds: true },
-        ArchiveKind::Ejabberd => Stamp { at, whole_seconds: false },
+        ArchiveKind::Ejabberd | ArchiveKind::Component => Stamp { at, whole_seconds: false },
     };
     explainer(config).explain(Given { xml, store, host, stamp }, now)
 }
@@ -34,6 +34,10 @@ pub async fn explain_live(
 ) -> Result<Found, Error> {
     let mut connection = connect(config).await?;
     let found = async {
+        if archive_kind(config).is_none() {
+            // Only the ledger's side of it.
+            return Ok(ops::find_entries(&mut connection, owner, archive_id).await?);
+        }
         let (archive, _) = open_archive(&mut connection, config).await?;
         Ok(explainer(config).find(&mut connection, &archive, owner, archive_id).await?)
     };

@@ -4,6 +4,7 @@ mod check;
 mod control;
 mod daemon;
 mod explain;
+mod module;
 mod preview;
 mod reload;
 mod settings;
@@ -51,6 +52,11 @@ pub enum Error {
     /// The server's tables are not as we need them.
     #[error("the archive cannot be used: {0}\nhelp: {1}")]
     Archive(String, String),
+    /// No one but the companion module reaches the archive.
+    #[error(
+        "the archive lies in the XMPP server's own storage, which only its companion module reaches\nhelp: {0}"
+    )]
+    OutOfReach(&'static str),
     /// The HTTP port is taken, or not ours.
     #[error("http.listen: cannot listen: {0}\nhelp: another daemon may run; choose another port")]
     Listen(std::io::ErrorKind),
@@ -68,6 +74,7 @@ impl Error {
         match self {
             Self::Database(_) | Self::Listen(_) | Self::Signals(_) | Self::WorkerEnded => false,
             Self::Pooled | Self::NotGranted | Self::Schema(_) | Self::Archive(..) => true,
+            Self::OutOfReach(_) => true,
         }
     }
 }
@@ -143,7 +150,7 @@ async fn open_archive(
     connection: &mut PgConnection,
     config: &Config,
 ) -> Result<(Archive, Vec<Finding>), Error> {
-    let kind = archive_kind(config);
+    let kind = archive_kind(config).ok_or(Error::OutOfReach("ask the daemon that runs"))?;
     let probed = archive::probe(connection, kind, &config.archive.hosts).await?;
     let problem = probed.findings.iter().find(|finding| finding.level == Level::Problem);
     match (probed.archive, problem) {
@@ -153,10 +160,12 @@ async fn open_archive(
     }
 }
 
-fn archive_kind(config: &Config) -> archive::Kind {
+/// The server's tables that are read; none where only its companion module reaches the archive.
+fn archive_kind(config: &Config) -> Option<archive::Kind> {
     match config.archive.kind {
-        ArchiveKind::Prosody => archive::Kind::Prosody,
-        ArchiveKind::Ejabberd => archive::Kind::Ejabberd,
+        ArchiveKind::Prosody => Some(archive::Kind::Prosody),
+        ArchiveKind::Ejabberd => Some(archive::Kind::Ejabberd),
+        ArchiveKind::Component => None,
     }
 }
 
@@ -197,6 +206,8 @@ fn erase_mode(config: &Config) -> Mode {
         (EraseMode::Delete, _) => Mode::Delete,
         // Prosody refuses a cursor whose row is gone: the row must stay for a while.
         (EraseMode::Placeholder, _) | (EraseMode::Auto, ArchiveKind::Prosody) => Mode::Placeholder,
+        // It may be either server: a placeholder breaks nothing on any.
+        (EraseMode::Auto, ArchiveKind::Component) => Mode::Placeholder,
         // ejabberd compares ids: nothing breaks.
         (EraseMode::Auto, ArchiveKind::Ejabberd) => Mode::Delete,
     }

@@ -2,7 +2,7 @@
 
 use sqlx::Connection as _;
 
-use super::{Error, connect, open_archive, session};
+use super::{Error, archive_kind, connect, open_archive, session};
 use crate::{
     config::Config,
     ledger::{self, Outlooks},
@@ -19,6 +19,11 @@ pub async fn preview(config: &Config) -> Result<Outlooks, Error> {
 
 /// What would go when, read from the archive without our schema.
 pub async fn scan(config: &Config, told: impl FnMut(ScanProgress)) -> Result<Scan, Error> {
+    if archive_kind(config).is_none() {
+        return Err(Error::OutOfReach(
+            "let a daemon run, sweep with `ephemerd sweep`, and ask for `ephemerd preview` without --scan",
+        ));
+    }
     let mut connection = session(config).await?;
     let scan = async {
         let (archive, _) = open_archive(&mut connection, config).await?;

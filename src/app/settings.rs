@@ -5,8 +5,8 @@ use tokio::sync::watch;
 use super::{erase_mode, sweep::sweep_settings};
 use crate::{
     component,
-    config::Config,
-    work::{erase, inspect, sweep},
+    config::{BacklogRule, Config},
+    work::{erase, inspect, remote, sweep},
 };
 
 /// What the workers listen to.
@@ -14,6 +14,7 @@ pub(super) struct Told {
     pub(super) inspect: watch::Receiver<inspect::Settings>,
     pub(super) erase: watch::Receiver<erase::Settings>,
     pub(super) sweep: watch::Receiver<sweep::Settings>,
+    pub(super) remote: watch::Receiver<remote::Settings>,
 }
 
 /// Where they are told.
@@ -21,6 +22,7 @@ pub(super) struct Tell {
     inspect: watch::Sender<inspect::Settings>,
     erase: watch::Sender<erase::Settings>,
     sweep: watch::Sender<sweep::Settings>,
+    remote: watch::Sender<remote::Settings>,
 }
 
 /// Both ends; the workers begin with `config`.
@@ -28,8 +30,10 @@ pub(super) fn channels(config: &Config) -> (Tell, Told) {
     let (inspect, inspect_told) = watch::channel(inspect_settings(config));
     let (erase, erase_told) = watch::channel(erase_settings(config));
     let (sweep, sweep_told) = watch::channel(sweep_settings(config));
-    let told = Told { inspect: inspect_told, erase: erase_told, sweep: sweep_told };
-    (Tell { inspect, erase, sweep }, told)
+    let (remote, remote_told) = watch::channel(remote_settings(config));
+    let told =
+        Told { inspect: inspect_told, erase: erase_told, sweep: sweep_told, remote: remote_told };
+    (Tell { inspect, erase, sweep, remote }, told)
 }
 
 impl Tell {
@@ -38,6 +42,7 @@ impl Tell {
         tell(&self.inspect, inspect_settings(config));
         tell(&self.erase, erase_settings(config));
         tell(&self.sweep, sweep_settings(config));
+        tell(&self.remote, remote_settings(config));
     }
 }
 
@@ -68,6 +73,15 @@ fn erase_settings(config: &Config) -> erase::Settings {
         batch: erase.batch,
         rows_per_second: erase.rows_per_second.unwrap_or(0),
         dry_run: erase.dry_run,
+    }
+}
+
+fn remote_settings(config: &Config) -> remote::Settings {
+    remote::Settings {
+        hosts: config.archive.hosts.clone(),
+        rules: config.rules(),
+        every: config.sweep.every,
+        hold_backlog: config.erase.backlog == BacklogRule::Hold,
     }
 }
 

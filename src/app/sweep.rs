@@ -2,18 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::Connection as _;
+use sqlx::{Connection as _, PgConnection};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, connect, open_archive};
+use super::{Error, archive_kind, connect, open_archive};
 use crate::{
     config::{BacklogRule, Config},
     database,
-    ledger::{Found, Sweep},
+    ledger::{self, Found, Sweep},
     metrics::Metrics,
     work::{
-        Changing,
+        Changing, remote,
         sweep::{self, Sweeper},
     },
 };
@@ -23,6 +23,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Steps that may fail one after another, with [`LOOK_EVERY`] between them: rows may be locked.
 const MOST_FAILURES: u32 = 25;
+
+/// A daemon that runs and is connected takes a sweep up within this time.
+const TAKEN_UP_WITHIN: Duration = Duration::from_secs(30);
+const NOBODY_SWEEPS: Error = Error::OutOfReach(
+    "let a daemon run (`ephemerd run`), with its component connected and the modules answering: it does the sweep \
+     that is asked for now, and `ephemerd status` shows how far it is",
+);
 
 /// How a sweep that was asked for ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,6 +51,11 @@ pub async fn sweep(
     told: impl FnMut(f64, Found),
 ) -> Result<Swept, Error> {
     let mut connection = connect(config).await?;
+    if archive_kind(config).is_none() {
+        let swept = follow(&mut connection, &stop, told).await;
+        let _ = connection.close().await;
+        return swept;
+    }
     let opened = open_archive(&mut connection, config).await;
     let _ = connection.close().await;
     let (archive, _) = opened?;
@@ -55,6 +67,40 @@ pub async fn sweep(
     let swept = steps(&sweeper, &stop, told).await;
     pool.close().await;
     Ok(swept?)
+}
+
+/// Only the daemon that leads reaches the modules: it is asked by way of the ledger, and its sweep watched. One
+/// that is under way is watched as it is.
+async fn follow(
+    connection: &mut PgConnection,
+    stop: &CancellationToken,
+    mut told: impl FnMut(f64, Found),
+) -> Result<Swept, Error> {
+    let goes_on = |it: &Sweep| it.started_at.is_some() && !it.requested;
+    let resumed = ledger::sweep(connection, remote::SWEEP).await?.filter(goes_on);
+    if resumed.is_none() {
+        ledger::request_sweep(connection, remote::SWEEP).await?;
+    }
+    let resumed_at = resumed.map(|it| it.share());
+    let asked_at = Instant::now();
+    loop {
+        let Some(sweep) = ledger::sweep(connection, remote::SWEEP).await? else {
+            return Err(NOBODY_SWEEPS);
+        };
+        let share = share(std::slice::from_ref(&sweep));
+        let swept = |completed| Swept { completed, resumed_at, share, found: sweep.found };
+        if !is_open(&sweep) {
+            return Ok(swept(true));
+        }
+        if sweep.requested && asked_at.elapsed() > TAKEN_UP_WITHIN {
+            return Err(NOBODY_SWEEPS);
+        }
+        told(share, sweep.found);
+        if stop.is_cancelled() {
+            return Ok(swept(false));
+        }
+        stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await;
+    }
 }
 
 async fn steps(

@@ -6,6 +6,7 @@ mod any;
 pub mod ejabberd;
 mod hosts;
 pub mod prosody;
+pub mod remote;
 
 pub use any::{Archive, Kind, Order, Probed, Table, probe};
 

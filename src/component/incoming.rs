@@ -11,6 +11,7 @@ use xmpp_parsers::{ns, ping::Ping, version::VersionQuery};
 use xso::{Context, FromEventsBuilder, FromXml};
 
 use super::framer::Element;
+use super::outline::{self, COMPANION, Outline};
 
 /// One element of the stream.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(super) enum Incoming {
     Iq(Iq),
     /// A message, whatever is in it.
     Message,
+    /// A message that is, or pretends to be, a notice of a companion module.
+    Notice(Notice),
     /// A presence, whatever is in it.
     Presence,
     /// Nothing that the component protocol knows, or nothing that can be read.
@@ -38,6 +41,16 @@ pub(super) struct Iq {
     pub(super) kind: Kind,
     /// What is asked for, or why that cannot be told.
     pub(super) request: Result<Request, Fault>,
+    /// What an answer holds.
+    pub(super) answer: Option<Outline>,
+}
+
+/// The part of a `<message/>` with a notice that matters.
+#[derive(Debug)]
+pub(super) struct Notice {
+    pub(super) from: Option<String>,
+    pub(super) to: Option<String>,
+    pub(super) outline: Outline,
 }
 
 /// The type of an `<iq/>`.
@@ -89,7 +102,7 @@ pub(super) fn read(header: &[u8], element: &Element) -> Incoming {
     };
     match (namespace.as_str(), name.as_str()) {
         (ns::COMPONENT, "iq") => Incoming::Iq(Iq::read(attributes, events, element.is_cut)),
-        (ns::COMPONENT, "message") => Incoming::Message,
+        (ns::COMPONENT, "message") => read_message(attributes, events, element),
         (ns::COMPONENT, "presence") => Incoming::Presence,
         (ns::COMPONENT, "handshake") => Incoming::Handshake,
         (ns::STREAM, "error") => Incoming::StreamError(read_condition(events)),
@@ -127,19 +140,51 @@ fn take(attributes: &mut AttrMap, name: &str) -> Option<String> {
     attributes.remove(Namespace::none(), name)
 }
 
+/// A message's children are read only where our namespace is named at all.
+fn read_message(mut attributes: AttrMap, events: Events<'_>, element: &Element) -> Incoming {
+    let name = COMPANION.as_bytes();
+    if element.is_cut || !element.bytes.windows(name.len()).any(|bytes| bytes == name) {
+        return Incoming::Message;
+    }
+    let is_notice = |namespace: &str, name: &str| {
+        namespace == COMPANION && matches!(name, "archived" | "drained")
+    };
+    match outline::read(events, is_notice) {
+        Some(outline) => Incoming::Notice(Notice {
+            from: take(&mut attributes, "from"),
+            to: take(&mut attributes, "to"),
+            outline,
+        }),
+        None => Incoming::Message,
+    }
+}
+
 impl Iq {
     fn read(mut attributes: AttrMap, events: Events<'_>, is_cut: bool) -> Self {
+        let kind = take(&mut attributes, "type");
+        let is_error = kind.as_deref() == Some("error");
+        let kind = match kind.as_deref() {
+            Some("get") => Kind::Get,
+            Some("set") => Kind::Set,
+            Some("result" | "error") => Kind::Answer,
+            _ => Kind::Invalid,
+        };
+        let (request, answer) = match kind {
+            _ if is_cut => (Err(Fault::TooLarge), None),
+            // An error may quote the request first.
+            Kind::Answer => {
+                let is_payload = |_: &str, name: &str| !is_error || name == "error";
+                (Err(Fault::Malformed), outline::read(events, is_payload))
+            }
+            _ => (read_payload(events), None),
+        };
         Self {
             from: take(&mut attributes, "from"),
             to: take(&mut attributes, "to"),
             id: take(&mut attributes, "id"),
-            kind: match take(&mut attributes, "type").as_deref() {
-                Some("get") => Kind::Get,
-                Some("set") => Kind::Set,
-                Some("result" | "error") => Kind::Answer,
-                _ => Kind::Invalid,
-            },
-            request: if is_cut { Err(Fault::TooLarge) } else { read_payload(events) },
+            kind,
+            request,
+            answer,
         }
     }
 }
@@ -249,6 +294,7 @@ pub(super) mod tests {
             Incoming::StreamError(_) => "error",
             Incoming::Iq(_) => "iq",
             Incoming::Message => "message",
+            Incoming::Notice(_) => "notice",
             Incoming::Presence => "presence",
             Incoming::Unknown => "unknown",
         };

@@ -3,13 +3,17 @@
 //! The server relays whatever anybody sends to our name, so everything here is bounded: sizes,
 //! depths, waits. The way of a stanza: `stream` receives bytes, `framer` cuts them,
 //! `incoming` reads an element, `session` decides who handles it, `outgoing` and `disco`
-//! answer. `docs/adr/0002-component-stream.md` tells why the stream is our own.
+//! answer. What companion modules tell and are asked (docs/protocol.md) goes through `exchange`, read and
+//! written by `outline` and `companion`. `docs/adr/0002-component-stream.md` tells why the stream is our own.
 
+mod companion;
 mod disco;
+mod exchange;
 mod failure;
 mod framer;
 mod incoming;
 mod outgoing;
+mod outline;
 mod server;
 mod session;
 mod stream;
@@ -22,6 +26,7 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use exchange::{Exchange, Link, exchange};
 pub use server::{NotAnAddress, ServerAddress};
 
 use crate::metrics::Metrics;
@@ -78,10 +83,16 @@ impl Default for Timing {
     }
 }
 
-/// Keeps the component connected until `stop`, whatever the server does meanwhile.
-pub async fn run(settings: Settings, metrics: Arc<Metrics>, stop: CancellationToken) {
+/// Keeps the component connected until `stop`, whatever the server does meanwhile. Notices and requests
+/// travel by way of `exchange`.
+pub async fn run(
+    settings: Settings,
+    exchange: Exchange,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
     let mut retries = Retries::new(settings.timing);
-    while let Some((failure, held)) = attempt(&settings, &metrics, &stop).await {
+    while let Some((failure, held)) = attempt(&settings, &exchange, &metrics, &stop).await {
         let wait = retries.after(failure, held);
         if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
             return;
@@ -105,6 +116,7 @@ pub async fn probe(settings: &Settings) -> Vec<Finding> {
 /// nothing if it was told to stop.
 async fn attempt(
     settings: &Settings,
+    exchange: &Exchange,
     metrics: &Metrics,
     stop: &CancellationToken,
 ) -> Option<(Failure, Duration)> {
@@ -115,7 +127,7 @@ async fn attempt(
     tracing::info!("the component is connected");
     let since = Instant::now();
     let connected = Connected::new(metrics);
-    let ended = stop.run_until_cancelled(session::hold(&mut stream, settings)).await;
+    let ended = stop.run_until_cancelled(session::hold(&mut stream, settings, exchange)).await;
     drop(connected);
     stream.close(ended.as_ref()).await;
     if ended.is_some() {

@@ -1,7 +1,8 @@
 //! One session: from the handshake to the end of the stream.
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
+use super::exchange::{Exchange, Session};
 use super::failure::Failure;
 use super::incoming::{Incoming, Kind};
 use super::stream::Stream;
@@ -17,9 +18,10 @@ struct Ignored {
 }
 
 /// Answers what comes until the stream ends, and sees to it that a dead server is noticed.
-pub(super) async fn hold(stream: &mut Stream, settings: &Settings) -> Failure {
+pub(super) async fn hold(stream: &mut Stream, settings: &Settings, exchange: &Exchange) -> Failure {
     let mut ignored = Ignored::default();
-    let Err(failure) = serve(stream, settings, &mut ignored).await;
+    let mut session = exchange.session().await;
+    let Err(failure) = serve(stream, settings, &mut session, &mut ignored).await;
     ignored.log();
     failure
 }
@@ -27,36 +29,59 @@ pub(super) async fn hold(stream: &mut Stream, settings: &Settings) -> Failure {
 async fn serve(
     stream: &mut Stream,
     settings: &Settings,
+    session: &mut Session<'_>,
     ignored: &mut Ignored,
 ) -> Result<std::convert::Infallible, Failure> {
-    let timing = settings.timing;
+    let (timing, jid) = (settings.timing, &settings.jid);
     let mut asked = false;
+    let mut heard = Instant::now();
+    // Before anything else, because some may have come with the handshake.
+    answer(stream, jid, session, ignored).await?;
     loop {
-        // Before anything else, because some may have come with the handshake.
-        answer(stream, &settings.jid, ignored).await?;
-        let patience = if asked { timing.give_up_after } else { timing.ask_after };
-        match timeout(patience, stream.receive()).await {
+        let patience =
+            if asked { timing.ask_after + timing.give_up_after } else { timing.ask_after };
+        // What we send is no sign of life: only what we receive is.
+        let woken = tokio::select! {
+            woken = timeout_at(heard + patience, stream.receive()) => woken,
+            request = session.next_request(jid) => {
+                stream.send(request.as_bytes()).await?;
+                continue;
+            }
+        };
+        match woken {
             Ok(received) => {
                 received?;
-                asked = false;
+                (asked, heard) = (false, Instant::now());
+                answer(stream, jid, session, ignored).await?;
             }
             Err(_) if asked => return Err(Failure::Silent),
             Err(_) => {
                 ignored.log();
                 asked = true;
-                stream.send(&outgoing::ping(&settings.jid).unwrap_or_default()).await?;
+                stream.send(&outgoing::ping(jid).unwrap_or_default()).await?;
             }
         }
     }
 }
 
 /// Takes what was received apart. Answers go out together: as many as one read can ask for.
-async fn answer(stream: &mut Stream, jid: &str, ignored: &mut Ignored) -> Result<(), Failure> {
+async fn answer(
+    stream: &mut Stream,
+    jid: &str,
+    session: &mut Session<'_>,
+    ignored: &mut Ignored,
+) -> Result<(), Failure> {
     let mut answers = Vec::new();
     while let Some(incoming) = stream.next_element()? {
         match incoming {
-            // So far only the answer to our own question.
-            Incoming::Iq(iq) if iq.kind == Kind::Answer => {}
+            Incoming::Iq(iq) if iq.kind == Kind::Answer => {
+                // Or to our ping; or nobody waits for it any more.
+                session.answered(iq.from.as_deref(), iq.id.as_deref(), iq.answer);
+            }
+            Incoming::Notice(notice) => {
+                let (from, to) = (notice.from.as_deref(), notice.to.as_deref());
+                session.exchange().take(jid, from, to, &notice.outline);
+            }
             Incoming::Iq(iq) => match outgoing::answer(iq, jid) {
                 Some(answer) => answers.extend(answer),
                 None => ignored.others += 1,
@@ -84,11 +109,15 @@ mod tests {
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-    use tokio::time::{Instant, sleep};
+    use tokio::time::{sleep, timeout};
 
     use super::super::incoming::tests::HEADER;
     use super::super::tests::settings;
     use super::*;
+
+    fn idle() -> Exchange {
+        super::super::exchange::exchange(vec![], std::sync::Arc::default()).0
+    }
 
     /// A stream that a server has accepted, and that server's end of it.
     async fn accepted() -> (Stream, DuplexStream) {
@@ -115,7 +144,7 @@ mod tests {
         let (mut stream, mut server) = accepted().await;
         received(&mut server).await;
         let since = Instant::now();
-        assert_eq!(within(hold(&mut stream, &settings())).await, Failure::Silent);
+        assert_eq!(within(hold(&mut stream, &settings(), &idle())).await, Failure::Silent);
         assert_eq!(since.elapsed(), Duration::from_secs(60 + 20));
         let asked = received(&mut server).await;
         assert_eq!(asked.matches("<ping").count(), 1, "{asked}");
@@ -132,7 +161,8 @@ mod tests {
             }
         };
         let settings = settings();
-        let (failure, ()) = tokio::join!(within(hold(&mut stream, &settings)), talk);
+        let idle = idle();
+        let (failure, ()) = tokio::join!(within(hold(&mut stream, &settings, &idle)), talk);
         assert_eq!(failure, Failure::Silent);
         assert_eq!(since.elapsed(), Duration::from_secs(2 * 59 + 2 * 79 + 80));
     }
@@ -150,8 +180,9 @@ mod tests {
             }
         };
         let settings = settings();
+        let idle = idle();
         let failure = tokio::select! {
-            failure = within(hold(&mut stream, &settings)) => failure,
+            failure = within(hold(&mut stream, &settings, &idle)) => failure,
             () = flood => panic!("the flood never ends"),
         };
         assert_eq!(failure, Failure::Stalled);

@@ -133,6 +133,8 @@ choice!(
         Prosody = "prosody",
         /// ejabberd with SQL storage on PostgreSQL.
         Ejabberd = "ejabberd",
+        /// Any other storage, reached by the companion module in the server.
+        Component = "component",
     }
 );
 choice!(

@@ -34,6 +34,36 @@ pub async fn keep_placeholders(
     Ok(())
 }
 
+/// Takes entries out of others' reach for so many seconds: what is done with them takes longer than one
+/// transaction. When the time is over they are claimed again, whatever became of us.
+pub async fn lease(connection: &mut PgConnection, ids: &[i64], seconds: f64) -> Result<()> {
+    sqlx::query!(
+        "-- lease
+         UPDATE ephemerd.expiries
+            SET retry_at = clock_timestamp() + make_interval(secs => $2)
+          WHERE id = ANY ($1)",
+        ids,
+        seconds,
+    )
+    .execute(connection)
+    .await
+    .named("lease")?;
+    Ok(())
+}
+
+/// Gives leased entries back: nothing was done with them.
+pub async fn give_back(connection: &mut PgConnection, ids: &[i64]) -> Result<()> {
+    sqlx::query!(
+        "-- give_back
+         UPDATE ephemerd.expiries SET retry_at = NULL WHERE id = ANY ($1)",
+        ids,
+    )
+    .execute(connection)
+    .await
+    .named("give_back")?;
+    Ok(())
+}
+
 /// Puts entries off, each alone: 1 s, doubling to 5 min.
 pub async fn put_off(connection: &mut PgConnection, ids: &[i64]) -> Result<()> {
     sqlx::query!(

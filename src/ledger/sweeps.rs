@@ -179,7 +179,7 @@ pub async fn start_sweep(
         "-- start_sweep
          UPDATE ephemerd.sweeps
             SET requested_at = NULL, started_at = clock_timestamp(), position = 0, after = $2,
-                upto = $3, rules = $4, rows_read = 0, added = 0, changed = 0, dropped = 0, adopted = 0,
+                after_owner = '', upto = $3, rules = $4, rows_read = 0, added = 0, changed = 0, dropped = 0, adopted = 0,
                 unreadable = 0
           WHERE archive = $1",
         archive,
@@ -219,6 +219,36 @@ pub async fn move_sweep(
     .execute(connection)
     .await
     .named("move_sweep")?;
+    Ok(())
+}
+
+/// A sweep that goes by owners, position by position: the owner that it has come to; empty at a position's start.
+pub async fn sweep_owner(connection: &mut PgConnection, archive: &str) -> Result<String> {
+    sqlx::query_scalar!(
+        "-- sweep_owner
+         SELECT after_owner FROM ephemerd.sweeps WHERE archive = $1",
+        archive,
+    )
+    .fetch_one(connection)
+    .await
+    .named("sweep_owner")
+}
+
+/// Notes that it has come to this owner.
+pub async fn move_sweep_to_owner(
+    connection: &mut PgConnection,
+    archive: &str,
+    owner: &str,
+) -> Result<()> {
+    sqlx::query!(
+        "-- move_sweep_to_owner
+         UPDATE ephemerd.sweeps SET after_owner = $2 WHERE archive = $1",
+        archive,
+        owner,
+    )
+    .execute(connection)
+    .await
+    .named("move_sweep_to_owner")?;
     Ok(())
 }
 

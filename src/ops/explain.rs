@@ -85,10 +85,22 @@ pub struct Live {
 pub struct Found {
     /// One for each store that holds it.
     pub live: Vec<Live>,
-    /// Entries of the ledger whose row is gone.
+    /// Entries of the ledger whose row is gone, or out of reach.
     pub orphans: Vec<Expiry>,
     /// Whether erasing is paused.
     pub pause: Pause,
+}
+
+/// What the ledger alone says of what this owner (host and local part) has under this id: where the archive
+/// itself is out of reach.
+pub async fn find_entries(
+    connection: &mut PgConnection,
+    owner: (&str, &str),
+    archive_id: &str,
+) -> Result<Found> {
+    let entries = ledger::entries_under(connection, owner, archive_id).await?;
+    let orphans = entries.into_iter().map(|entry| entry.expiry).collect();
+    Ok(Found { live: Vec::new(), orphans, pause: ledger::paused(connection).await? })
 }
 
 impl Explainer {

@@ -6,7 +6,7 @@ mod scan;
 mod status;
 pub mod text;
 
-pub use explain::{Afterwards, Explainer, Explanation, Found, Given, Live};
+pub use explain::{Afterwards, Explainer, Explanation, Found, Given, Live, find_entries};
 pub use readiness::{Readiness, ReadinessReport};
 pub use scan::{Scan, ScanProgress, scan};
 pub use status::{Status, status};

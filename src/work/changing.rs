@@ -33,6 +33,11 @@ impl<T: Clone> Changing<T> {
         is_new
     }
 
+    /// What it goes by now, for another to go by.
+    pub fn clone_now(&self) -> T {
+        self.now.clone()
+    }
+
     /// Waits until there is something to take: for ever where nobody is left to tell.
     pub async fn told(&self) {
         if self.told.clone().changed().await.is_err() {

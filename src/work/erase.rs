@@ -6,15 +6,15 @@ mod lanes;
 use std::{sync::Arc, time::Duration};
 
 use sqlx::PgPool;
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::{
-    batch::Failure,
+    batch::{Batch, Failure},
     lanes::{Bound, Ended, Lanes},
 };
-use super::{Changing, TRANSACTION_LIMIT, wake::Wake};
+use super::{Changing, TRANSACTION_LIMIT, remote::beside::Scrub, wake::Wake};
 use crate::{
     archive::Archive,
     database::{Error, Named, Result, in_time},
@@ -24,10 +24,10 @@ use crate::{
 };
 
 /// No sleep is longer: a wake-up that was lost costs a minute at the most.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+pub(super) const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// What becomes due within this time goes together.
-const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
+pub(super) const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
 
 /// So often claims look at everything again, dead entries and all: what a daemon that was killed had
 /// claimed waits so long at the most.
@@ -63,6 +63,8 @@ pub struct Eraser {
     settings: Changing<Settings>,
     metrics: Arc<Metrics>,
     wake: Arc<Wake>,
+    /// Rooms whose histories are to be scrubbed.
+    scrubs: mpsc::Sender<Scrub>,
     /// Rows of the next transaction: halved when one fails, doubled when one does not.
     rows: u32,
     /// So many transactions may be under way.
@@ -88,7 +90,7 @@ impl Eraser {
         archive: Archive,
         settings: Changing<Settings>,
         metrics: Arc<Metrics>,
-        wake: Arc<Wake>,
+        (wake, scrubs): (Arc<Wake>, mpsc::Sender<Scrub>),
     ) -> Self {
         metrics.dry_run.set(i64::from(settings.dry_run));
         let now = Instant::now();
@@ -99,6 +101,7 @@ impl Eraser {
             settings,
             metrics,
             wake,
+            scrubs,
             most_lanes: 1,
             from: EVERYTHING,
             lowered_at: now,
@@ -136,6 +139,7 @@ impl Eraser {
         while let Some(ended) = self.lanes.ended().await {
             if let Ok(Some(batch)) = ended.outcome {
                 batch.count(&self.metrics);
+                self.scrub(&batch);
             }
         }
     }
@@ -173,6 +177,7 @@ impl Eraser {
             Ok(Some(batch)) => {
                 self.metrics.erase_batch_seconds.observe(took.as_secs_f64());
                 batch.count(&self.metrics);
+                self.scrub(&batch);
                 // What began before another failed proves nothing for the rows of that one.
                 if began >= self.lowered_at {
                     self.from = self.from.max(batch.next_from(self.settings.dry_run));
@@ -195,6 +200,13 @@ impl Eraser {
                     self.narrow(&error, &claimed).await
                 }
             }
+        }
+    }
+
+    /// Best effort: where nobody takes them up fast enough, erasing goes on.
+    fn scrub(&self, batch: &Batch) {
+        for scrub in Scrub::of(batch.erased()) {
+            let _ = self.scrubs.try_send(scrub);
         }
     }
 
@@ -269,7 +281,7 @@ impl Eraser {
 
 impl Settings {
     /// The largest batch: not more than a second's worth where the rate is limited.
-    fn most_rows(&self) -> u32 {
+    pub(super) fn most_rows(&self) -> u32 {
         match self.rows_per_second {
             0 => self.batch.max(1),
             rate => self.batch.clamp(1, rate),

@@ -10,7 +10,10 @@ mod pass;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use sqlx::{PgConnection, PgPool};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -18,7 +21,7 @@ use self::pass::{Pass, Tail};
 use super::{
     Changing, TRANSACTION_LIMIT,
     crash::crash_point,
-    reconcile::{Backlog, Context, Reconciled, end_page, reconcile, release},
+    reconcile::{Backlog, Context, Reconciled, Source, end_page, reconcile, release},
     row_key,
 };
 use crate::{
@@ -37,6 +40,8 @@ pub(super) const CANDIDATES: i64 = 500;
 pub(super) const CANDIDATE_BYTES: i64 = 8 * 1024 * 1024;
 /// Entries of offline queues that one transaction looks at.
 const QUEUE_ENTRIES: i64 = 1_000;
+/// However often the bell rings, there is so much time between two polls.
+const SHORTEST_POLL: Duration = Duration::from_millis(20);
 /// Spans of one transaction: short ones let others in.
 const SPANS: usize = 10;
 
@@ -102,8 +107,8 @@ impl Inspector {
         Self { pool, archive, tails, settings, metrics, standing, judging, started, queue_seen: 0 }
     }
 
-    /// Polls until stopped.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Polls until stopped, and at once when the bell rings.
+    pub async fn run(mut self, bell: Arc<Notify>, stop: CancellationToken) {
         let mut failures: u32 = 0;
         while !stop.is_cancelled() {
             if self.settings.take() {
@@ -139,6 +144,7 @@ impl Inspector {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.settings.told() => {}
+                () = rung(&bell), if failures == 0 => {}
                 () = stop.cancelled() => return,
             }
         }
@@ -266,7 +272,8 @@ impl Inspector {
                 backlog: Backlog::default(),
                 restores: false,
             };
-            let reconciled = reconcile(connection, &self.archive, &rows, context).await?;
+            let reconciled =
+                reconcile(connection, Source::Archive(&self.archive), &rows, context).await?;
             tallied.add(reconciled, cursor);
         }
         Ok((pass, tallied))
@@ -316,6 +323,12 @@ impl Inspector {
         };
         release(connection, &self.archive, &copies, context).await
     }
+}
+
+/// The bell, but not at every stroke: what it rings for comes in the company of more.
+async fn rung(bell: &Notify) {
+    tokio::time::sleep(SHORTEST_POLL).await;
+    bell.notified().await;
 }
 
 /// The cursor goes to the newest row, so that live messages never wait for history.

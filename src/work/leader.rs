@@ -41,6 +41,18 @@ pub fn key(jid: &str, server: &str) -> i64 {
     digest.first_chunk().copied().map_or(0, i64::from_be_bytes)
 }
 
+/// Whether some daemon leads now: it has the component's connection, or is about to.
+pub async fn somebody_leads(connection: &mut PgConnection, key: i64) -> Result<bool> {
+    sqlx::query_scalar(
+        "-- somebody_leads
+         SELECT NOT (CASE WHEN pg_try_advisory_lock($1) THEN pg_advisory_unlock($1) ELSE false END)",
+    )
+    .bind(key)
+    .fetch_one(connection)
+    .await
+    .named("somebody_leads")
+}
+
 /// One daemon's part in deciding who leads.
 pub struct Leader {
     database: database::Settings,

@@ -9,6 +9,7 @@ pub mod gauges;
 pub mod inspect;
 pub mod leader;
 mod reconcile;
+pub mod remote;
 pub mod sweep;
 pub mod wake;
 

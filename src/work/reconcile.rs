@@ -28,6 +28,55 @@ pub(super) struct Context<'a> {
     pub(super) restores: bool,
 }
 
+/// Where rows come from, and can be looked at again.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// Tables of the server.
+    Archive(&'a Archive),
+    /// The companion module, which shows rows as they stand and is not asked twice: what has gone by now, it
+    /// says when it is asked to erase.
+    Module,
+}
+
+impl Source<'_> {
+    /// Placeholders in this store are deleted when their time comes.
+    const fn deletes_from(self, store: Store) -> bool {
+        match self {
+            Self::Archive(archive) => archive.deletes_from(store),
+            Self::Module => !matches!(store, Store::Queue),
+        }
+    }
+
+    async fn archive_rows(self, connection: &mut PgConnection, ids: &[Id<'_>]) -> Result<Vec<Row>> {
+        match self {
+            Self::Archive(archive) => archive.archive_rows(connection, ids).await,
+            Self::Module => Ok(Vec::new()),
+        }
+    }
+
+    async fn still_there(
+        self,
+        connection: &mut PgConnection,
+        keys: &[&RowKey],
+    ) -> Result<Vec<usize>> {
+        match self {
+            Self::Archive(archive) => archive.still_there(connection, keys).await,
+            Self::Module => Ok((0..keys.len()).collect()),
+        }
+    }
+
+    async fn with_words(
+        self,
+        connection: &mut PgConnection,
+        keys: &[&RowKey],
+    ) -> Result<Vec<usize>> {
+        match self {
+            Self::Archive(archive) => archive.with_words(connection, keys).await,
+            Self::Module => Ok((0..keys.len()).collect()),
+        }
+    }
+}
+
 /// Rows up to these numbers are backlog: they were there before the first start.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Backlog {
@@ -64,25 +113,37 @@ pub(super) struct Reconciled {
 }
 
 /// A row and what its stanza says; `None` where it cannot be read.
-struct Read<'a> {
-    row: &'a Row,
-    facts: Option<Facts>,
+pub(super) struct Read<'a> {
+    pub(super) row: &'a Row,
+    pub(super) facts: Option<Facts>,
 }
 
 /// Brings the entries of these rows in line with what the rows say.
 pub(super) async fn reconcile(
     connection: &mut PgConnection,
-    archive: &Archive,
+    source: Source<'_>,
     rows: &[Row],
     context: Context<'_>,
 ) -> Result<Reconciled> {
+    let reads = rows.iter().map(Read::of).collect();
+    reconcile_reads(connection, source, reads, context).await
+}
+
+/// The same for rows that are read already.
+pub(super) async fn reconcile_reads(
+    connection: &mut PgConnection,
+    source: Source<'_>,
+    reads: Vec<Read<'_>>,
+    context: Context<'_>,
+) -> Result<Reconciled> {
     let mut reconciled = Reconciled::default();
-    let copies = reconcile_rows(connection, archive, rows, context, &mut reconciled).await?;
+    let copies = reconcile_rows(connection, source, &reads, context, &mut reconciled).await?;
     // A new copy in an offline queue holds its archive row back: nobody has had the message.
     let copies: Vec<Id<'_>> = copies.iter().map(|it| (&*it.0, &*it.1, &*it.2)).collect();
     for ids in copies.chunks(ARCHIVE_ROWS_AT_ONCE) {
-        let held = archive.archive_rows(connection, ids).await?;
-        reconcile_rows(connection, archive, &held, context, &mut reconciled).await?;
+        let held = source.archive_rows(connection, ids).await?;
+        let held: Vec<Read<'_>> = held.iter().map(Read::of).collect();
+        reconcile_rows(connection, source, &held, context, &mut reconciled).await?;
     }
     Ok(reconciled)
 }
@@ -106,7 +167,8 @@ pub(super) async fn release(
             let Some(row) = rows.get(position).filter(|_| held) else { continue };
             entry.expiry.runs_from = context.now;
             let read = Read::of(row);
-            if let Some(expiry) = read.expiry(archive, Some(&entry), false, context) {
+            let source = Source::Archive(archive);
+            if let Some(expiry) = read.expiry(source, Some(&entry), false, context) {
                 changes.push(Entry { id: entry.id, expiry });
             }
         }
@@ -118,13 +180,12 @@ pub(super) async fn release(
 /// Does one page. Returns the (host, owner, archive id) that newly recorded queue rows are copies of.
 async fn reconcile_rows(
     connection: &mut PgConnection,
-    archive: &Archive,
-    rows: &[Row],
+    source: Source<'_>,
+    reads: &[Read<'_>],
     context: Context<'_>,
     reconciled: &mut Reconciled,
 ) -> Result<Vec<(String, String, String)>> {
-    let reads: Vec<Read<'_>> = rows.iter().map(Read::of).collect();
-    let names: Vec<Name<'_>> = rows.iter().map(|row| row.key.name()).collect();
+    let names: Vec<Name<'_>> = reads.iter().map(|read| read.row.key.name()).collect();
     let entries: HashMap<usize, Entry> =
         ledger::entries_of(connection, &names).await?.into_iter().collect();
     let undelivered: HashSet<usize> =
@@ -135,7 +196,7 @@ async fn reconcile_rows(
     for (position, read) in reads.iter().enumerate() {
         reconciled.note_timers(read);
         let entry = entries.get(&position);
-        let expiry = read.expiry(archive, entry, undelivered.contains(&position), context);
+        let expiry = read.expiry(source, entry, undelivered.contains(&position), context);
         if expiry.is_some() || (entry.is_some() && read.facts.is_none()) {
             reconciled.known.insert(identity(&read.row.key));
         }
@@ -163,7 +224,7 @@ async fn reconcile_rows(
             }
         }
     }
-    for (id, expiry, row) in still_with_words(connection, archive, restored).await? {
+    for (id, expiry, row) in still_with_words(connection, source, restored).await? {
         outdated.push(id);
         missing.push((expiry, row));
     }
@@ -172,13 +233,13 @@ async fn reconcile_rows(
     }
     ledger::change(connection, &changes).await?;
     reconciled.changed += changes.len();
-    record(connection, archive, missing, reconciled).await
+    record(connection, source, missing, reconciled).await
 }
 
 /// Looks again at rows with words whose entries are placeholders: the eraser may have been there since.
 async fn still_with_words<'a>(
     connection: &mut PgConnection,
-    archive: &Archive,
+    source: Source<'_>,
     restored: Vec<(i64, Expiry, &'a Row)>,
 ) -> Result<Vec<(i64, Expiry, &'a Row)>> {
     if restored.is_empty() {
@@ -186,7 +247,7 @@ async fn still_with_words<'a>(
     }
     let keys: Vec<&RowKey> = restored.iter().map(|(_, _, row)| &row.key).collect();
     let with_words: HashSet<usize> =
-        archive.with_words(connection, &keys).await?.into_iter().collect();
+        source.with_words(connection, &keys).await?.into_iter().collect();
     let kept = restored.into_iter().enumerate().filter(|(at, _)| with_words.contains(at));
     Ok(kept.map(|(_, it)| it).collect())
 }
@@ -194,7 +255,7 @@ async fn still_with_words<'a>(
 /// Records, then looks again: what was erased between reading and recording is dropped.
 async fn record(
     connection: &mut PgConnection,
-    archive: &Archive,
+    source: Source<'_>,
     missing: Vec<(Expiry, &Row)>,
     reconciled: &mut Reconciled,
 ) -> Result<Vec<(String, String, String)>> {
@@ -209,7 +270,7 @@ async fn record(
         .collect();
     let keys: Vec<&RowKey> = new.iter().map(|(_, _, row)| &row.key).collect();
     let standing: HashSet<usize> =
-        archive.still_there(connection, &keys).await?.into_iter().collect();
+        source.still_there(connection, &keys).await?.into_iter().collect();
     let (mut vanished, mut copies) = (Vec::new(), Vec::new());
     for (position, (id, expiry, _)) in new.into_iter().enumerate() {
         if !standing.contains(&position) {
@@ -235,7 +296,7 @@ fn identity(key: &RowKey) -> (i64, Vec<u8>) {
 }
 
 impl<'a> Read<'a> {
-    fn of(row: &'a Row) -> Self {
+    pub(super) fn of(row: &'a Row) -> Self {
         Self { row, facts: row.xml.as_deref().and_then(|xml| stanza::read(xml).ok()) }
     }
 
@@ -251,7 +312,7 @@ impl<'a> Read<'a> {
     /// What the ledger should say of this row. A timer that runs keeps its start.
     fn expiry(
         &self,
-        archive: &Archive,
+        source: Source<'_>,
         entry: Option<&Entry>,
         undelivered: bool,
         context: Context<'_>,
@@ -266,7 +327,7 @@ impl<'a> Read<'a> {
         );
         let (due_at, reason, phase) = match facts.expired_until {
             // What a placeholder once was is not known any more; no label tells it.
-            Some(_) if !archive.deletes_from(key.store) => return None,
+            Some(_) if !source.deletes_from(key.store) => return None,
             Some(until) => (until, Reason::Timer, Phase::Placeholder),
             None => {
                 let placement = Placement { store: key.store, runs_from, undelivered };

@@ -12,7 +12,7 @@ use super::{
     Changing, TRANSACTION_LIMIT,
     crash::crash_point,
     inspect::{CANDIDATE_BYTES, CANDIDATES, is_cut},
-    reconcile::{Backlog, Context, end_page, reconcile},
+    reconcile::{Backlog, Context, Source, end_page, reconcile},
     row_key,
 };
 use crate::{
@@ -250,11 +250,7 @@ impl Sweeper {
     }
 
     fn fingerprint(&self) -> Vec<u8> {
-        let mut hosts = self.settings.hosts.clone();
-        hosts.sort_unstable();
-        let mut fingerprint = policy::fingerprint(&self.rules).to_vec();
-        fingerprint.extend(hosts.join(",").into_bytes());
-        fingerprint
+        fingerprint(&self.rules, &self.settings.hosts)
     }
 
     /// One span of the archive: rows in line with entries, then entries in line with rows.
@@ -286,7 +282,8 @@ impl Sweeper {
         let count = if at < end { count - 1 } else { count };
         let backlog = self.backlog(connection).await?;
         let context = Context { rules: &self.rules, now, backlog, restores: true };
-        let reconciled = reconcile(connection, &self.archive, &rows, context).await?;
+        let reconciled =
+            reconcile(connection, Source::Archive(&self.archive), &rows, context).await?;
         for (_, reason) in &reconciled.recorded {
             self.metrics.expiries_recorded.of(*reason).inc();
         }
@@ -409,6 +406,15 @@ impl Sweeper {
         let seconds = progress.found.rows as f64 / f64::from(self.settings.rows_per_second);
         Duration::from_secs_f64(seconds.max(0.0)).saturating_sub(took)
     }
+}
+
+/// What a sweep judges by.
+pub(super) fn fingerprint(rules: &Rules, hosts: &[String]) -> Vec<u8> {
+    let mut hosts = hosts.to_vec();
+    hosts.sort_unstable();
+    let mut fingerprint = policy::fingerprint(rules).to_vec();
+    fingerprint.extend(hosts.join(",").into_bytes());
+    fingerprint
 }
 
 fn number(count: usize) -> i64 {

@@ -3,17 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ephemerd::component::{Settings, Timing, run};
+use ephemerd::archive::remote::Notice;
+use ephemerd::component::{Link, Settings, Timing, exchange, run};
 use ephemerd::metrics::Metrics;
 use minidom::Element;
 use sha1::{Digest, Sha1};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const JID: &str = "ephemerd.example.org";
+/// The host whose companion module is believed.
+pub(crate) const HOST: &str = "example.org";
 pub(crate) const SECRET: &str = "s3cret & more";
 const STREAM_ID: &str = "id <1>";
 
@@ -162,6 +166,9 @@ pub(crate) fn elements(text: &str) -> Vec<Element> {
 /// A component that runs against a [`Server`].
 pub(crate) struct Running {
     pub(crate) metrics: Arc<Metrics>,
+    /// The way to companion modules on [`HOST`].
+    pub(crate) link: Link,
+    pub(crate) notices: mpsc::Receiver<Notice>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -169,8 +176,9 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn start(settings: Settings) -> Self {
         let (metrics, stop) = (Arc::new(Metrics::new()), CancellationToken::new());
-        let task = tokio::spawn(run(settings, metrics.clone(), stop.clone()));
-        Self { metrics, stop, task }
+        let (exchange, link, notices) = exchange(vec![HOST.to_owned()], metrics.clone());
+        let task = tokio::spawn(run(settings, exchange, metrics.clone(), stop.clone()));
+        Self { metrics, link, notices, stop, task }
     }
 
     /// A component and its server, after the handshake.

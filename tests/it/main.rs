@@ -24,6 +24,8 @@ mod companion_lists;
 #[cfg(test)]
 mod companion_notices;
 #[cfg(test)]
+mod companion_protocol;
+#[cfg(test)]
 mod companion_replays;
 #[cfg(test)]
 mod component;
@@ -91,6 +93,8 @@ mod preview;
 mod reliability;
 #[cfg(test)]
 mod reload;
+#[cfg(test)]
+mod remote;
 #[cfg(test)]
 mod restarts;
 #[cfg(test)]

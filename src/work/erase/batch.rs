@@ -227,6 +227,20 @@ impl Batch {
         self.claims.entries.len()
     }
 
+    /// The rows that it took the words of: store, host, owner, archive id.
+    pub(super) fn erased(&self) -> impl Iterator<Item = (Store, &str, &str, &str)> {
+        let entries = self.claims.entries.iter().zip(&self.fates);
+        let entries = entries.filter(|(claimed, fate)| {
+            let is_done =
+                matches!(fate, Fate::Erased(Mode::Placeholder | Mode::Delete) | Fate::Kept(_));
+            is_done && claimed.entry.expiry.phase == Phase::Pending
+        });
+        entries.map(|(claimed, _)| {
+            let it = &claimed.entry.expiry;
+            (it.store, it.host.as_str(), it.owner.as_str(), it.archive_id.as_str())
+        })
+    }
+
     /// Where the next claim starts. A dry run goes past what it saw, since it all still stands.
     pub(super) fn next_from(&self, past: bool) -> (Timestamp, i64) {
         self.claims.entries.last().map_or((Timestamp::UNIX_EPOCH, 0), |last| {

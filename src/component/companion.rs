@@ -1,0 +1,228 @@
+//! The companion protocol (docs/protocol.md): notices and answers are read, requests written.
+
+use std::fmt::Write as _;
+
+use quick_xml::escape::escape;
+use xmpp_parsers::ns;
+
+use super::outline::{COMPANION, Outline, Part};
+use crate::archive::remote::{
+    Abilities, Answer, Companion, MOST_ITEMS, Notice, Outcome, Page, Request, Shown, Told,
+    Unanswered, VERSION, is_id, local_part, time,
+};
+use crate::model::{Store, Timestamp};
+
+/// Bytes of stanzas that one answer holds at the most, but for its first row.
+const MOST_BYTES: u32 = 256 << 10;
+/// A boot id, a version and the like have so many bytes at the most.
+const MOST_NAME: usize = 64;
+
+/// Reads a notice of the module of `host`; `None` where it breaks the protocol's rules.
+pub(super) fn notice(host: &str, outline: &Outline) -> Option<Notice> {
+    let boot = outline.attribute("boot").filter(|it| is_name(it))?.to_owned();
+    let number = outline.attribute("number")?.parse().ok().filter(|number| *number > 0)?;
+    let owner = local_part(outline.attribute("owner")?, host)?;
+    let told = if outline.is("drained") {
+        Told::Drained(owner.to_owned())
+    } else {
+        let store = outline.attribute("store")?.parse().ok()?;
+        let id = outline.attribute("id")?;
+        let stamp = outline.attribute("stamp")?;
+        let copy_of = outline.attribute("copy-of").map(str::to_owned);
+        let xml = outline.parts.iter().find_map(|part| part.stanza.clone())?;
+        Told::Archived(Box::new(Shown::new((host, owner), store, (id, stamp), copy_of, xml)?))
+    };
+    Some(Notice { host: host.to_owned(), boot, number, told, held: None })
+}
+
+/// Reads the answer of the module of `host` to a request.
+pub(super) fn answer(
+    host: &str,
+    request: &Request,
+    outline: Option<Outline>,
+) -> Result<Answer, Unanswered> {
+    let outline = outline.ok_or(Unanswered::Unreadable)?;
+    if outline.name == "error" && outline.namespace == ns::COMPONENT {
+        return Err(refusal(&outline));
+    }
+    read(host, request, outline).ok_or(Unanswered::Unreadable)
+}
+
+fn refusal(error: &Outline) -> Unanswered {
+    let conditions = error.parts.iter().filter(|part| part.namespace == ns::XMPP_STANZAS);
+    let mut names = conditions.map(|part| part.name.as_str()).filter(|name| *name != "text");
+    match names.next() {
+        Some("resource-constraint") => Unanswered::Busy,
+        Some("internal-server-error") => Unanswered::StorageFailed,
+        Some("item-not-found") => Unanswered::NotFound,
+        Some("feature-not-implemented") => Unanswered::Unimplemented,
+        Some("forbidden" | "not-allowed" | "not-authorized") => Unanswered::Forbidden,
+        Some(
+            "service-unavailable"
+            | "remote-server-not-found"
+            | "remote-server-timeout"
+            | "recipient-unavailable",
+        ) => Unanswered::Absent,
+        _ => Unanswered::Refused,
+    }
+}
+
+fn read(host: &str, request: &Request, outline: Outline) -> Option<Answer> {
+    match request {
+        Request::Companion => companion(&outline).map(Answer::Companion),
+        Request::Erase { until, .. } => {
+            let name = if until.is_some() { "blanked" } else { "erased" };
+            let outcome = |part: &Part| {
+                let outcome = match part.attribute("outcome")? {
+                    "done" => Outcome::Done,
+                    "gone" => Outcome::Gone,
+                    "other" => Outcome::Other,
+                    _ => Outcome::Failed,
+                };
+                Some((part.attribute("id")?.to_owned(), outcome))
+            };
+            outline
+                .is(name)
+                .then(|| Answer::Erased(outline.parts("item").filter_map(outcome).collect()))
+        }
+        Request::Owners { .. } => {
+            let local = |part: &Part| local_part(part.attribute("jid")?, host).map(str::to_owned);
+            let found: Option<Vec<String>> = outline.parts("owner").map(local).collect();
+            let found = found.filter(|_| outline.is("owners"))?;
+            let last = found.last().cloned();
+            Some(Answer::Owners(Page { found, last, complete: complete(&outline) }))
+        }
+        Request::List { owner, store, .. } => {
+            let complete = complete(&outline);
+            let last = outline.attribute("last").filter(|it| is_id(it)).map(str::to_owned);
+            let is_list = outline.is("list");
+            let rows = outline.parts.into_iter().filter(|it| it.name == "row");
+            let found: Option<Vec<Shown>> =
+                rows.map(|row| shown((host, owner), *store, row)).collect();
+            // Without the last there is no way on.
+            let found = found.filter(|_| is_list && (complete || last.is_some()))?;
+            Some(Answer::Rows(Page { found, last, complete }))
+        }
+        Request::Scrub { .. } => {
+            let count = outline.attribute("count")?.parse().ok()?;
+            outline.is("scrubbed").then_some(Answer::Scrubbed(count))
+        }
+    }
+}
+
+fn shown(owner: (&str, &str), store: Store, mut row: Part) -> Option<Shown> {
+    let xml = row.stanza.take()?;
+    let copy_of = row.attribute("copy-of").map(str::to_owned);
+    Shown::new(owner, store, (row.attribute("id")?, row.attribute("stamp")?), copy_of, xml)
+}
+
+fn companion(outline: &Outline) -> Option<Companion> {
+    let name = |attribute: &str| {
+        outline.attribute(attribute).filter(|it| is_name(it)).unwrap_or("unknown").to_owned()
+    };
+    let mut can = Abilities::default();
+    for ability in outline.parts("can").filter_map(|part| part.attribute("what")) {
+        match ability {
+            "erase" => can.erase = true,
+            "blank" => can.blank = true,
+            "list" => can.list = true,
+            "scrub" => can.scrub = true,
+            "queue" => can.queue = true,
+            _ => {}
+        }
+    }
+    outline.is("companion").then_some(())?;
+    Some(Companion {
+        version: outline.attribute("version")?.parse().ok()?,
+        module: name("module"),
+        server: name("server"),
+        boot: name("boot"),
+        number: outline.attribute("number").and_then(|it| it.parse().ok()).unwrap_or(0),
+        now: outline.attribute("now").and_then(time),
+        can,
+    })
+}
+
+fn complete(outline: &Outline) -> bool {
+    matches!(outline.attribute("complete"), Some("true" | "1"))
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MOST_NAME && !text.chars().any(char::is_control)
+}
+
+/// Writes a request to the module of `host`.
+pub(super) fn request(jid: &str, host: &str, id: &str, request: &Request) -> String {
+    let kind = match request {
+        Request::Erase { .. } | Request::Scrub { .. } => "set",
+        Request::Companion | Request::Owners { .. } | Request::List { .. } => "get",
+    };
+    let (jid, host) = (escape(jid), escape(host));
+    let mut out = format!("<iq type='{kind}' id='{id}' from='{jid}' to='{host}'>");
+    match request {
+        Request::Companion => {
+            head(&mut out, "companion", &[("daemon", env!("CARGO_PKG_VERSION"))]);
+            out.push_str("/>");
+        }
+        Request::Erase { owner, store, items, until } => {
+            let name = if until.is_some() { "blank" } else { "erase" };
+            head(&mut out, name, &[("owner", &bare(owner, &host)), ("store", store.as_str())]);
+            if let Some(until) = until {
+                let _ = write!(out, " until='{}'", whole_second_after(*until));
+            }
+            out.push('>');
+            for item in items {
+                let _ = write!(
+                    out,
+                    "<item id='{}' stamp='{}'/>",
+                    escape(&*item.id),
+                    escape(&*item.stamp)
+                );
+            }
+            let _ = write!(out, "</{name}>");
+        }
+        Request::Owners { store, after } => {
+            head(&mut out, "owners", &[("store", store.as_str())]);
+            if let Some(after) = after {
+                let _ = write!(out, " after='{}'", escape(&*bare(after, &host)));
+            }
+            let _ = write!(out, " max='{MOST_ITEMS}'/>");
+        }
+        Request::List { owner, store, since, after } => {
+            head(&mut out, "list", &[("owner", &bare(owner, &host)), ("store", store.as_str())]);
+            if let Some(since) = since {
+                let _ = write!(out, " since='{}'", since.format("%Y-%m-%dT%H:%M:%SZ"));
+            }
+            if let Some(after) = after {
+                let _ = write!(out, " after='{}'", escape(&**after));
+            }
+            let _ = write!(out, " max='{MOST_ITEMS}' max-bytes='{MOST_BYTES}'/>");
+        }
+        Request::Scrub { owner, ids } => {
+            head(&mut out, "scrub", &[("owner", &bare(owner, &host))]);
+            out.push('>');
+            for id in ids {
+                let _ = write!(out, "<item id='{}'/>", escape(&**id));
+            }
+            out.push_str("</scrub>");
+        }
+    }
+    out + "</iq>"
+}
+
+fn head(out: &mut String, name: &str, attributes: &[(&str, &str)]) {
+    let _ = write!(out, "<{name} xmlns='{COMPANION}' version='{VERSION}'");
+    for (name, value) in attributes {
+        let _ = write!(out, " {name}='{}'", escape(*value));
+    }
+}
+
+fn bare(local: &str, host: &str) -> String {
+    format!("{local}@{host}")
+}
+
+fn whole_second_after(at: Timestamp) -> impl std::fmt::Display {
+    let up = i64::from(at.timestamp_subsec_nanos() > 0);
+    let at = Timestamp::from_timestamp(at.timestamp() + up, 0).unwrap_or(at);
+    at.format("%Y-%m-%dT%H:%M:%SZ")
+}

@@ -1,0 +1,211 @@
+//! What the companion modules told, and what must be listed because they may not have.
+
+use sqlx::PgConnection;
+
+use crate::{
+    database::{Named, Result},
+    model::Timestamp,
+};
+
+/// What one host's module has told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feed {
+    /// The first start: what was archived before is backlog.
+    pub started_at: Timestamp,
+    /// The module's start that `number` belongs to.
+    pub boot: String,
+    /// Every notice up to here was recorded.
+    pub number: i64,
+}
+
+/// A list of what was archived while notices may have been lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatchUp {
+    /// Of this host.
+    pub host: String,
+    /// What was archived from here on.
+    pub since: Timestamp,
+    /// It has come to this step.
+    pub step: i16,
+    /// In that step, to this owner.
+    pub after_owner: String,
+}
+
+/// Reads what a host's module has told; `None` before the first start.
+pub async fn feed(connection: &mut PgConnection, host: &str) -> Result<Option<Feed>> {
+    sqlx::query_as!(
+        Feed,
+        "-- feed
+         SELECT started_at, boot, number FROM ephemerd.feeds WHERE host = $1",
+        host,
+    )
+    .fetch_optional(connection)
+    .await
+    .named("feed")
+}
+
+/// Notes the first start on a host. Returns whether it was.
+pub async fn start_feed(
+    connection: &mut PgConnection,
+    host: &str,
+    (boot, number): (&str, i64),
+) -> Result<bool> {
+    let started = sqlx::query!(
+        "-- start_feed
+         INSERT INTO ephemerd.feeds (host, boot, number) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        host,
+        boot,
+        number,
+    )
+    .execute(connection)
+    .await
+    .named("start_feed")?;
+    Ok(started.rows_affected() == 1)
+}
+
+/// Notes how far a module's notices have come. Where some were lost, what was archived since ten minutes
+/// before all was well must be listed.
+pub async fn follow_feed(
+    connection: &mut PgConnection,
+    host: &str,
+    (boot, number): (&str, i64),
+    lost: bool,
+) -> Result<()> {
+    sqlx::query!(
+        "-- follow_feed
+         UPDATE ephemerd.feeds
+            SET boot = $2, number = $3,
+                since = CASE WHEN $4 THEN coalesce(since, good_at - interval '10 min') ELSE since END,
+                again = again OR ($4 AND begun_at IS NOT NULL),
+                good_at = CASE WHEN $4 OR since IS NOT NULL THEN good_at ELSE clock_timestamp() END
+          WHERE host = $1",
+        host,
+        boot,
+        number,
+        lost,
+    )
+    .execute(connection)
+    .await
+    .named("follow_feed")?;
+    Ok(())
+}
+
+/// The catch-ups that are due or under way on these hosts.
+pub async fn catch_ups(connection: &mut PgConnection, hosts: &[String]) -> Result<Vec<CatchUp>> {
+    sqlx::query_as!(
+        CatchUp,
+        r#"-- catch_ups
+        SELECT host, since AS "since!", step, after_owner
+          FROM ephemerd.feeds WHERE since IS NOT NULL AND host = ANY ($1)
+         ORDER BY host"#,
+        hosts,
+    )
+    .fetch_all(connection)
+    .await
+    .named("catch_ups")
+}
+
+/// Notes how far a catch-up has come.
+pub async fn move_catch_up(connection: &mut PgConnection, to: &CatchUp) -> Result<()> {
+    sqlx::query!(
+        "-- move_catch_up
+         UPDATE ephemerd.feeds
+            SET begun_at = coalesce(begun_at, clock_timestamp()), step = $2, after_owner = $3
+          WHERE host = $1",
+        to.host,
+        to.step,
+        to.after_owner,
+    )
+    .execute(connection)
+    .await
+    .named("move_catch_up")?;
+    Ok(())
+}
+
+/// Notes that a catch-up came to its end: all is well up to its beginning. What was lost since is due.
+pub async fn complete_catch_up(connection: &mut PgConnection, host: &str) -> Result<()> {
+    sqlx::query!(
+        "-- complete_catch_up
+         UPDATE ephemerd.feeds
+            SET good_at = greatest(good_at, begun_at),
+                since = CASE WHEN again THEN begun_at - interval '10 min' END,
+                begun_at = NULL, again = false, step = 0, after_owner = ''
+          WHERE host = $1",
+        host,
+    )
+    .execute(connection)
+    .await
+    .named("complete_catch_up")?;
+    Ok(())
+}
+
+/// An owner whose archive is to be listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relist {
+    /// The host.
+    pub host: String,
+    /// The owner's local part.
+    pub owner: String,
+    /// What was archived from here on.
+    pub since: Timestamp,
+}
+
+/// The first owner on these hosts whose archive is to be listed.
+pub async fn next_relist(
+    connection: &mut PgConnection,
+    hosts: &[String],
+) -> Result<Option<Relist>> {
+    sqlx::query_as!(
+        Relist,
+        "-- next_relist
+         SELECT host, owner, since FROM ephemerd.relists WHERE host = ANY ($1)
+          ORDER BY host, owner LIMIT 1",
+        hosts,
+    )
+    .fetch_optional(connection)
+    .await
+    .named("next_relist")
+}
+
+/// Notes that an owner's archive was listed, unless more is to be listed by now.
+pub async fn relisted(connection: &mut PgConnection, relist: &Relist) -> Result<()> {
+    sqlx::query!(
+        "-- relisted
+         DELETE FROM ephemerd.relists WHERE host = $1 AND owner = $2 AND since = $3",
+        relist.host,
+        relist.owner,
+        relist.since,
+    )
+    .execute(connection)
+    .await
+    .named("relisted")?;
+    Ok(())
+}
+
+/// Starts the timers of archive rows, named by (host, owner, archive id), that waited for their copies to
+/// leave the offline queue, and asks for these owners' archives: only the rows themselves tell how long.
+pub async fn start_timers(
+    connection: &mut PgConnection,
+    ids: &[(&str, &str, &str)],
+) -> Result<bool> {
+    let column = |of: fn(&(&str, &str, &str)) -> String| ids.iter().map(of).collect::<Vec<_>>();
+    let started = sqlx::query!(
+        "-- start_timers
+         WITH started AS (
+             UPDATE ephemerd.expiries AS e SET runs_from = clock_timestamp()
+               FROM unnest($1::text[], $2::text[], $3::text[]) AS k(host, owner, archive_id)
+              WHERE e.owner = k.owner AND e.archive_id = k.archive_id AND e.host = k.host
+                AND e.store = 'archive' AND e.phase = 'pending' AND e.reason = 'undelivered'
+             RETURNING e.host, e.owner, e.stamped_at)
+         INSERT INTO ephemerd.relists (host, owner, since)
+         SELECT host, owner, min(stamped_at) FROM started GROUP BY host, owner
+         ON CONFLICT (host, owner) DO UPDATE SET since = least(relists.since, excluded.since)",
+        &column(|it| it.0.to_owned()),
+        &column(|it| it.1.to_owned()),
+        &column(|it| it.2.to_owned()),
+    )
+    .execute(connection)
+    .await
+    .named("start_timers")?;
+    Ok(started.rows_affected() > 0)
+}

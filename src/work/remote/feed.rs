@@ -1,0 +1,417 @@
+//! The feed: takes what the modules tell, judges and records it, and finds out what was lost.
+
+mod track;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use sqlx::PgPool;
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use self::track::Track;
+use super::{Present, SWEEP, Settings, told};
+use crate::{
+    archive::remote::{Companion, Notice, Requests, Told, Unanswered, VERSION},
+    database::{Named, Result, in_time},
+    ledger,
+    metrics::Metrics,
+    work::{Changing, TRANSACTION_LIMIT, inspect::Standing, reconcile::Reconciled},
+};
+
+/// Notices of one transaction.
+const BATCH: usize = 100;
+/// After the first notice of a batch we wait so long for more: the copy in an offline queue is told right
+/// after its archive row, which may be due at once but must wait for that copy.
+const GATHER: Duration = Duration::from_millis(30);
+/// Between two greetings of a module that answers, and of one that does not.
+const GREET_EVERY: Duration = Duration::from_secs(60);
+const GREET_ABSENT_EVERY: Duration = Duration::from_secs(5);
+/// A module that told of a notice which has not come is asked again after so long.
+const DOUBT: Duration = Duration::from_secs(2);
+const TICK: Duration = Duration::from_millis(500);
+/// After a failure of the database.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The feed of one daemon.
+pub struct Feed<R> {
+    pool: PgPool,
+    requests: R,
+    settings: Changing<Settings>,
+    /// Listing goes by other rules once we do: what we recorded before, it then corrects.
+    judging: watch::Sender<Settings>,
+    metrics: Arc<Metrics>,
+    present: Present,
+    /// There may be something to list.
+    walk: Arc<Notify>,
+    standing: watch::Sender<Standing>,
+    leading: watch::Receiver<bool>,
+    tracks: HashMap<String, Track>,
+    greetings: JoinSet<(String, std::result::Result<Companion, Unanswered>)>,
+    /// Recorded next.
+    batch: Vec<Notice>,
+    failures: u32,
+}
+
+impl<R: Requests> Feed<R> {
+    /// A feed that starts with [`Feed::run`]. It tells `present` who answers, and rings `walk`.
+    pub fn new(
+        pool: PgPool,
+        requests: R,
+        (settings, judging): (Changing<Settings>, watch::Sender<Settings>),
+        metrics: Arc<Metrics>,
+        (present, walk): (Present, Arc<Notify>),
+        (standing, leading): (watch::Sender<Standing>, watch::Receiver<bool>),
+    ) -> Self {
+        Self {
+            pool,
+            requests,
+            settings,
+            judging,
+            metrics,
+            present,
+            walk,
+            standing,
+            leading,
+            tracks: HashMap::new(),
+            greetings: JoinSet::new(),
+            batch: Vec::new(),
+            failures: 0,
+        }
+    }
+
+    /// Takes notices until stopped.
+    pub async fn run(mut self, mut notices: mpsc::Receiver<Notice>, stop: CancellationToken) {
+        let mut connection = self.requests.connection();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.reconnected(*connection.borrow_and_update());
+        loop {
+            if self.settings.take() {
+                self.judging.send_replace(self.settings.clone_now());
+            }
+            let has_room = self.batch.is_empty();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = connection.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let number = *connection.borrow_and_update();
+                    self.reconnected(number);
+                }
+                notice = notices.recv(), if has_room => {
+                    let Some(notice) = notice else { return };
+                    self.batch.push(notice);
+                    self.gather(&mut notices, Instant::now() + GATHER).await;
+                    self.record_or_wait(&stop).await;
+                }
+                Some(Ok((host, greeting))) = self.greetings.join_next() => {
+                    // What it told before it answered has come, and goes before.
+                    while !notices.is_empty() && self.failures == 0 {
+                        self.gather(&mut notices, Instant::now()).await;
+                        self.record_or_wait(&stop).await;
+                    }
+                    self.greeted(&host, greeting).await;
+                }
+                _ = tick.tick() => {
+                    self.record_or_wait(&stop).await;
+                    self.greet();
+                    self.look().await;
+                }
+            }
+        }
+    }
+
+    /// Takes what has come into the batch, and waits for more until then.
+    async fn gather(&mut self, notices: &mut mpsc::Receiver<Notice>, until: Instant) {
+        while self.batch.len() < BATCH {
+            match timeout_at(until, notices.recv()).await {
+                Ok(Some(notice)) => self.batch.push(notice),
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    /// A new connection: what we knew of numbers, another daemon may have gone on with.
+    fn reconnected(&mut self, number: Option<u64>) {
+        self.greetings.abort_all();
+        self.tracks.clear();
+        self.present.nobody();
+        self.metrics.companions.set(0);
+        if number.is_some() {
+            self.greet();
+        }
+    }
+
+    /// Asks every module that is to be asked by now who it is, side by side.
+    fn greet(&mut self) {
+        if self.requests.connection().borrow().is_none() {
+            return;
+        }
+        let now = Instant::now();
+        for host in &self.settings.hosts {
+            let track = self.tracks.entry(host.clone()).or_default();
+            if track.greet_at.is_some_and(|at| at > now) {
+                continue;
+            }
+            // Until the answer sets another time: no question is asked twice.
+            track.greet_at = Some(now + GREET_EVERY);
+            let (requests, host) = (self.requests.clone(), host.clone());
+            self.greetings.spawn(async move {
+                let greeting = requests.companion(&host).await;
+                (host, greeting)
+            });
+        }
+    }
+
+    async fn greeted(&mut self, host: &str, greeting: std::result::Result<Companion, Unanswered>) {
+        let pause = match greeting.and_then(fit) {
+            Ok(companion) => {
+                if self.present.of(host).is_none() {
+                    let Companion { module, server, .. } = &companion;
+                    info!(host, module, server, "a companion module answers");
+                }
+                match self.compare(host, &companion).await {
+                    Ok(pause) => {
+                        self.present.found(host, companion.can);
+                        pause
+                    }
+                    Err(error) => {
+                        self.failed(&error);
+                        GREET_ABSENT_EVERY
+                    }
+                }
+            }
+            Err(why) => {
+                self.refused(host, why);
+                GREET_ABSENT_EVERY
+            }
+        };
+        let track = self.tracks.entry(host.to_owned()).or_default();
+        track.greet_at = Some(Instant::now() + pause);
+        let companions = i64::try_from(self.present.hosts().len()).unwrap_or(i64::MAX);
+        self.metrics.companions.set(companions);
+        self.walk.notify_one();
+    }
+
+    fn refused(&mut self, host: &str, why: Unanswered) {
+        self.present.lost(host, why);
+        let track = self.tracks.entry(host.to_owned()).or_default();
+        if track.refused.replace(why) != Some(why) && why != Unanswered::Disconnected {
+            warn!(host, help = why.remedy(), "no companion module that we can work with: {why}");
+        }
+    }
+
+    /// Holds what the module says of its numbers against what has come. Returns when to ask again.
+    async fn compare(&mut self, host: &str, companion: &Companion) -> Result<Duration> {
+        let mut connection = self.pool.acquire().await.named("feed_connect")?;
+        let numbers = (companion.boot.as_str(), companion.number);
+        let track = self.tracks.entry(host.to_owned()).or_default();
+        track.refused = None;
+        if !track.is_known {
+            load(&mut connection, host, track, numbers).await?;
+        }
+        if track.boot == companion.boot && track.number < companion.number && !track.doubted {
+            track.doubted = true;
+            return Ok(DOUBT);
+        }
+        let lost = track.lost(numbers);
+        if let Some(lost) = lost {
+            self.metrics.notices_lost.inc_by(lost);
+            info!(
+                host,
+                lost,
+                "the module may have told what we have not heard: listing what was archived since"
+            );
+        }
+        ledger::follow_feed(&mut connection, host, numbers, lost.is_some()).await?;
+        track.follow(numbers);
+        Ok(GREET_EVERY)
+    }
+
+    /// Records the batch; one that fails is kept, and tried again with the next tick.
+    async fn record_or_wait(&mut self, stop: &CancellationToken) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let recorded = in_time("feed", TRANSACTION_LIMIT, self.record());
+        match recorded.await {
+            Ok((tracks, reconciled)) => {
+                if std::mem::take(&mut self.failures) > 0 {
+                    info!("recording what is told again");
+                }
+                for it in &reconciled {
+                    told::count(it, &self.metrics);
+                }
+                self.tracks.extend(tracks);
+                self.batch.clear();
+                self.walk.notify_one();
+            }
+            Err(error) => {
+                self.failed(&error);
+                stop.run_until_cancelled(tokio::time::sleep(RETRY)).await;
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &crate::database::Error) {
+        if !error.is_contention() {
+            self.metrics.database_errors.inc();
+        }
+        self.failures = self.failures.saturating_add(1);
+        if self.failures == 1 {
+            warn!(%error, "what is told cannot be recorded, trying again");
+        } else {
+            debug!(%error, failures = self.failures, "what is told cannot be recorded");
+        }
+    }
+
+    /// One transaction. Returns how far the numbers have come with it.
+    async fn record(&self) -> Result<(HashMap<String, Track>, Vec<Reconciled>)> {
+        let mut transaction = self.pool.begin().await.named("feed_begin")?;
+        let mut tracks: HashMap<String, Track> = HashMap::new();
+        let mut started_anew = HashSet::new();
+        let mut reconciled = Vec::new();
+        let mut rows = Vec::new();
+        for notice in &self.batch {
+            let host = notice.host.as_str();
+            let numbers = (notice.boot.as_str(), notice.number);
+            let known = self.tracks.get(host).cloned().unwrap_or_default();
+            let track = tracks.entry(host.to_owned()).or_insert(known);
+            if !track.is_known {
+                load(&mut transaction, host, track, (numbers.0, numbers.1 - 1)).await?;
+            }
+            if track.hear(numbers) {
+                started_anew.insert(host);
+            }
+            match &notice.told {
+                Told::Archived(shown) => rows.push((**shown).clone()),
+                Told::Drained(owner) => {
+                    // In order: what is told after this is a new copy.
+                    reconciled.extend(self.reconcile(&mut transaction, &mut rows).await?);
+                    self.drained(&mut transaction, (host, owner)).await?;
+                }
+            }
+        }
+        reconciled.extend(self.reconcile(&mut transaction, &mut rows).await?);
+        for (host, track) in &tracks {
+            let numbers = (track.boot.as_str(), track.number);
+            let lost = started_anew.contains(host.as_str());
+            ledger::follow_feed(&mut transaction, host, numbers, lost).await?;
+        }
+        transaction.commit().await.named("feed_commit")?;
+        Ok((tracks, reconciled))
+    }
+
+    async fn reconcile(
+        &self,
+        connection: &mut sqlx::PgConnection,
+        rows: &mut Vec<crate::archive::remote::Shown>,
+    ) -> Result<Option<Reconciled>> {
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let context = told::context(connection, &self.settings, "", false).await?;
+        let reconciled = told::reconcile(connection, rows, context).await?;
+        rows.clear();
+        Ok(Some(reconciled))
+    }
+
+    async fn drained(
+        &self,
+        connection: &mut sqlx::PgConnection,
+        (host, owner): (&str, &str),
+    ) -> Result<()> {
+        const ENTRIES: i64 = 1_000;
+        let queue = (host, owner, crate::model::Store::Queue);
+        loop {
+            let copies =
+                ledger::entries_of_owner(connection, queue, (0, i64::MAX), ENTRIES).await?;
+            told::deliver(connection, &copies).await?;
+            if i64::try_from(copies.len()).is_ok_and(|count| count < ENTRIES) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Gives up on numbers that have not come in time, and tells how all stands.
+    async fn look(&mut self) {
+        let overdue: Vec<(String, Track)> = self
+            .tracks
+            .iter()
+            .filter(|(_, track)| track.is_overdue(DOUBT))
+            .map(|(host, track)| (host.clone(), track.clone()))
+            .collect();
+        let looked = async {
+            let mut connection = self.pool.acquire().await.named("feed_connect")?;
+            for (host, track) in overdue {
+                let highest = track.highest();
+                let numbers = (track.boot.as_str(), highest);
+                let lost = track.lost(numbers).unwrap_or(0);
+                ledger::follow_feed(&mut connection, &host, numbers, true).await?;
+                self.metrics.notices_lost.inc_by(lost);
+                info!(host, lost, "notices were lost: listing what was archived since");
+                self.walk.notify_one();
+                if let Some(track) = self.tracks.get_mut(&host) {
+                    let boot = track.boot.clone();
+                    track.follow((&boot, highest));
+                }
+            }
+            ledger::catch_ups(&mut connection, &self.settings.hosts).await
+        };
+        let due = in_time("feed", TRANSACTION_LIMIT, looked).await;
+        let leads = *self.leading.borrow();
+        let all_there = self.present.hosts().len() == self.settings.hosts.len();
+        let clear = all_there && self.batch.is_empty() && self.tracks.values().all(Track::is_clear);
+        let since = Instant::now();
+        self.standing.send_modify(|standing| {
+            standing.reachable = due.is_ok();
+            let caught_up = due.as_ref().is_ok_and(Vec::is_empty) && clear;
+            // Whoever leads tells its own lag; ours would only grow.
+            if caught_up || (!leads && due.is_ok()) {
+                standing.caught_up = Some(since);
+            }
+        });
+        if let Err(error) = &due {
+            self.failed(error);
+        }
+        if clear {
+            let now = crate::model::Clock::now(&crate::model::SystemClock);
+            self.metrics.last_inspection_timestamp_seconds.set(now.timestamp_micros() as f64 / 1e6);
+        }
+    }
+}
+
+/// What this program can work with.
+fn fit(companion: Companion) -> std::result::Result<Companion, Unanswered> {
+    let can = companion.can;
+    let fits = companion.version == VERSION && can.erase && can.blank && can.list;
+    if fits { Ok(companion) } else { Err(Unanswered::Unimplemented) }
+}
+
+/// How far the ledger has come with this module; where it knows nothing, this is the first start.
+async fn load(
+    connection: &mut sqlx::PgConnection,
+    host: &str,
+    track: &mut Track,
+    (boot, number): (&str, i64),
+) -> Result<()> {
+    if ledger::start_feed(connection, host, (boot, number)).await? {
+        info!(host, "first start: what was archived before is backlog");
+        ledger::request_sweep(connection, SWEEP).await?;
+    }
+    if let Some(feed) = ledger::feed(connection, host).await? {
+        track.follow((&feed.boot, feed.number));
+        track.is_known = true;
+    }
+    Ok(())
+}

@@ -1,0 +1,408 @@
+//! The walk: lists rows owner by owner and brings the ledger in line with them. What it lists, in this order:
+//! owners whose offline queue was handed out; what was archived while notices may have been lost; and now and
+//! then everything (the sweep).
+
+mod page;
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::PgPool;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::{Present, SWEEP, Settings};
+use crate::{
+    archive::remote::{Page, Requests, Unanswered},
+    database::{self, Named as _, in_time},
+    ledger::{self, CatchUp, Found, Sweep},
+    metrics::{Metrics, Repair},
+    model::{Store, Timestamp},
+    policy,
+    work::{Changing, TRANSACTION_LIMIT, sweep::fingerprint},
+};
+
+/// So often we look whether there is something to list.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Between two lists: the module leaves as much.
+const PACE: Duration = Duration::from_millis(60);
+/// Where the module asks us to wait, at first and at the most.
+const WAIT_FIRST: Duration = Duration::from_secs(1);
+const WAIT_MOST: Duration = Duration::from_secs(60);
+/// A sweep waits so long for a host whose module does not answer, and then goes on without it.
+const ABSENT_FOR: Duration = Duration::from_secs(60);
+/// Owners of the ledger that are looked up at once.
+const OWNERS: i64 = 500;
+/// Queues first, so that nobody's copy is overlooked.
+const STORES: [Store; 3] = [Store::Queue, Store::Archive, Store::Room];
+
+/// Why the walk stops for now.
+#[derive(Debug)]
+enum Stop {
+    Database(database::Error),
+    /// The module of this host.
+    Module(String, Unanswered),
+}
+
+impl From<database::Error> for Stop {
+    fn from(error: database::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+type Walked<T> = Result<T, Stop>;
+
+/// What is listed of an owner, and why.
+#[derive(Debug, Clone, Copy)]
+struct Purpose<'a> {
+    /// Rows stamped from here on; all where there is none: then what is not among them is gone.
+    since: Option<Timestamp>,
+    /// It is the sweep's: at this position, with this owner.
+    sweep: Option<(i64, &'a str)>,
+}
+
+/// The walk of one daemon.
+pub struct Walker<R> {
+    pool: PgPool,
+    requests: R,
+    settings: Changing<Settings>,
+    metrics: Arc<Metrics>,
+    present: Present,
+    absent_since: Option<Instant>,
+}
+
+impl<R: Requests> Walker<R> {
+    /// A walk that starts with [`Walker::run`].
+    pub fn new(
+        pool: PgPool,
+        requests: R,
+        settings: Changing<Settings>,
+        metrics: Arc<Metrics>,
+        present: Present,
+    ) -> Self {
+        Self { pool, requests, settings, metrics, present, absent_since: None }
+    }
+
+    /// Walks whenever there is something to list, until stopped. `bell` rings when there may be; `sweeping` is
+    /// told, and `holding` whether what is older than the first start is held back.
+    pub async fn run(
+        mut self,
+        bell: Arc<Notify>,
+        (sweeping, holding): (watch::Sender<bool>, watch::Sender<bool>),
+        stop: CancellationToken,
+    ) {
+        let mut failures: u32 = 0;
+        let mut asked = false;
+        loop {
+            if self.settings.take() {
+                asked = false;
+                holding.send_replace(self.settings.hold_backlog);
+            }
+            let walked = async {
+                if !asked {
+                    asked = self.request_if_rules_changed().await?;
+                }
+                self.walk(&sweeping).await
+            };
+            let Some(walked) = stop.run_until_cancelled(walked).await else { return };
+            match walked {
+                Ok(()) => failures = 0,
+                Err(Stop::Module(host, why)) => {
+                    debug!(host, "listing was broken off: {why}");
+                    self.present.lost(&host, why);
+                }
+                Err(Stop::Database(error)) if error.is_contention() => {
+                    debug!(%error, "listing waits for another session");
+                }
+                Err(Stop::Database(error)) => {
+                    self.metrics.database_errors.inc();
+                    failures = failures.saturating_add(1);
+                    if failures == 1 {
+                        warn!(%error, "listing failed, trying again");
+                    } else {
+                        debug!(%error, failures, "listing failed again");
+                    }
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY * (1 + failures.min(10))) => {}
+                () = bell.notified(), if failures == 0 => {}
+                () = self.settings.told() => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Everything that there is to do now.
+    async fn walk(&mut self, sweeping: &watch::Sender<bool>) -> Walked<()> {
+        let outcome = self.walk_on(sweeping).await;
+        sweeping.send_replace(false);
+        outcome
+    }
+
+    async fn walk_on(&mut self, sweeping: &watch::Sender<bool>) -> Walked<()> {
+        loop {
+            let hosts = self.present.hosts();
+            if hosts.is_empty() {
+                return Ok(());
+            }
+            if self.urgent(&hosts).await? {
+                continue;
+            }
+            let Some(sweep) = self.sweep_due().await? else { return Ok(()) };
+            sweeping.send_replace(true);
+            if !self.sweep_part(&sweep).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One owner's archive after its queue was handed out, or one catch-up. Whether there was any.
+    async fn urgent(&self, hosts: &[String]) -> Walked<bool> {
+        let mut connection = self.pool.acquire().await.named("walk_connect")?;
+        if let Some(relist) = ledger::next_relist(&mut connection, hosts).await? {
+            drop(connection);
+            let purpose = Purpose { since: Some(relist.since), sweep: None };
+            self.list((&relist.host, &relist.owner), Store::Archive, purpose).await?;
+            let mut connection = self.pool.acquire().await.named("walk_connect")?;
+            ledger::relisted(&mut connection, &relist).await?;
+            return Ok(true);
+        }
+        let due = ledger::catch_ups(&mut connection, hosts).await?;
+        drop(connection);
+        let Some(catch_up) = due.into_iter().next() else { return Ok(false) };
+        self.catch_up(catch_up).await?;
+        Ok(true)
+    }
+
+    /// Queues that the ledger knows are looked at whole, for nobody told when they were handed out; of all else
+    /// only what is new.
+    async fn catch_up(&self, mut at: CatchUp) -> Walked<()> {
+        let host = at.host.clone();
+        let (since, steps) = (Some(at.since), 1 + STORES.len());
+        while usize::try_from(at.step).is_ok_and(|step| step < steps) {
+            let step = usize::try_from(at.step).unwrap_or(0);
+            let after = std::mem::take(&mut at.after_owner);
+            let (owners, store, since) = match step.checked_sub(1).and_then(|at| STORES.get(at)) {
+                None => (self.known_owners(&host, Store::Queue, &after).await?, Store::Queue, None),
+                Some(store) => (self.owners(&host, *store, &after).await?, *store, since),
+            };
+            for owner in owners.found {
+                let purpose = Purpose { since, sweep: None };
+                self.list((&host, &owner), store, purpose).await?;
+                self.save(&CatchUp { after_owner: owner, ..at.clone() }).await?;
+            }
+            match owners.last.filter(|_| !owners.complete) {
+                Some(last) => at.after_owner = last,
+                None => at.step += 1,
+            }
+            self.save(&at).await?;
+        }
+        let mut connection = self.pool.acquire().await.named("walk_connect")?;
+        ledger::complete_catch_up(&mut connection, &host).await?;
+        self.metrics.catch_ups.inc();
+        info!(host, "what was archived while notices may have been lost is listed");
+        Ok(())
+    }
+
+    async fn save(&self, at: &CatchUp) -> Walked<()> {
+        let mut connection = self.pool.acquire().await.named("walk_connect")?;
+        Ok(ledger::move_catch_up(&mut connection, at).await?)
+    }
+
+    /// The host has this store: rooms have no queues, and users' hosts no rooms.
+    fn may_have(&self, host: &str, store: Store) -> bool {
+        let queue = self.present.of(host).is_some_and(|can| can.queue);
+        match store {
+            Store::Queue => queue,
+            Store::Archive => true,
+            Store::Room => !queue,
+        }
+    }
+
+    /// The next owners that the module knows.
+    async fn owners(&self, host: &str, store: Store, after: &str) -> Walked<Page<String>> {
+        if !self.may_have(host, store) {
+            return Ok(Page::empty());
+        }
+        let after = (!after.is_empty()).then(|| after.to_owned());
+        self.patiently(host, || self.requests.owners(host, store, after.clone())).await
+    }
+
+    /// The next owners that the ledger knows.
+    async fn known_owners(&self, host: &str, store: Store, after: &str) -> Walked<Page<String>> {
+        let mut connection = self.pool.acquire().await.named("walk_connect")?;
+        let found = ledger::owners(&mut connection, (host, store), (after, None), OWNERS).await?;
+        let complete = i64::try_from(found.len()).is_ok_and(|count| count < OWNERS);
+        Ok(Page { last: found.last().cloned(), found, complete })
+    }
+
+    /// The same for both together: who has only entries may have been removed with all rows.
+    async fn all_owners(&self, host: &str, store: Store, after: &str) -> Walked<Page<String>> {
+        let mut page = self.owners(host, store, after).await?;
+        let upto = page.last.clone().filter(|_| !page.complete);
+        let mut connection = self.pool.acquire().await.named("walk_connect")?;
+        let span = (after, upto.as_deref());
+        let known = ledger::owners(&mut connection, (host, store), span, OWNERS).await?;
+        let key = |owner: &String| format!("{owner}@").into_bytes();
+        // There may be more of them: then only up to the last of these is complete.
+        if let Some(last) =
+            known.last().filter(|_| i64::try_from(known.len()).is_ok_and(|n| n >= OWNERS))
+        {
+            let end = key(last);
+            page.found.retain(|owner| key(owner) <= end);
+            (page.last, page.complete) = (Some(last.clone()), false);
+        }
+        page.found.extend(known);
+        page.found.sort_by_key(key);
+        page.found.dedup();
+        Ok(page)
+    }
+
+    /// Asks again for as long as the module only wants us to wait.
+    async fn patiently<T, F: Future<Output = Result<T, Unanswered>>>(
+        &self,
+        host: &str,
+        ask: impl Fn() -> F,
+    ) -> Walked<T> {
+        let mut wait = WAIT_FIRST;
+        loop {
+            match ask().await {
+                Ok(answer) => {
+                    tokio::time::sleep(PACE).await;
+                    return Ok(answer);
+                }
+                Err(Unanswered::Busy) if self.present.of(host).is_some() => {
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(WAIT_MOST);
+                }
+                Err(why) => return Err(Stop::Module(host.to_owned(), why)),
+            }
+        }
+    }
+}
+
+impl<R: Requests> Walker<R> {
+    /// Other hosts, timers or hints judge otherwise. Returns whether that is known now.
+    async fn request_if_rules_changed(&self) -> Walked<bool> {
+        let mut connection = self.pool.acquire().await.named("walk_connect")?;
+        let Some(sweep) = ledger::sweep(&mut connection, SWEEP).await? else { return Ok(false) };
+        let rules = if sweep.started_at.is_some() { &sweep.rules } else { &sweep.completed_rules };
+        if !sweep.requested && *rules != self.fingerprint() {
+            info!("a sweep is due: hosts, timers or hints are new");
+            ledger::request_sweep(&mut connection, SWEEP).await?;
+        }
+        Ok(true)
+    }
+
+    fn fingerprint(&self) -> Vec<u8> {
+        fingerprint(&self.settings.rules, &self.settings.hosts)
+    }
+
+    /// The parts of a sweep: each store of each host.
+    fn parts(&self) -> i64 {
+        i64::try_from(self.settings.hosts.len() * STORES.len()).unwrap_or(i64::MAX)
+    }
+
+    /// The sweep that is under way, or begins now.
+    async fn sweep_due(&self) -> Walked<Option<Sweep>> {
+        let beginning = async {
+            let mut transaction = self.pool.begin().await.named("sweep_begin")?;
+            let Some(sweep) = ledger::lock_sweep(&mut transaction, SWEEP).await? else {
+                return database::Result::Ok(None);
+            };
+            let now: Timestamp = sqlx::query_scalar("-- sweep_now\nSELECT clock_timestamp()")
+                .fetch_one(&mut *transaction)
+                .await
+                .named("sweep_now")?;
+            let over = |at: Timestamp| policy::later(at, self.settings.every) <= now;
+            if !sweep.requested && sweep.started_at.is_some() {
+                return Ok(Some(sweep));
+            }
+            if !sweep.requested && !sweep.completed_at.is_none_or(over) {
+                return Ok(None);
+            }
+            let span = (0, self.parts());
+            ledger::start_sweep(&mut transaction, SWEEP, span, &self.fingerprint()).await?;
+            transaction.commit().await.named("sweep_commit")?;
+            info!("a sweep begins");
+            Ok(Some(Sweep { position: 0, upto: self.parts(), ..sweep }))
+        };
+        Ok(in_time("sweep", TRANSACTION_LIMIT, beginning).await?)
+    }
+
+    /// The next owners of one store of one host. Whether it is worth going on at once.
+    async fn sweep_part(&mut self, sweep: &Sweep) -> Walked<bool> {
+        let at = usize::try_from(sweep.position).unwrap_or(usize::MAX);
+        let host = self.settings.hosts.get(at / STORES.len()).cloned();
+        let store = STORES.get(at % STORES.len()).copied();
+        let (Some(host), Some(store)) = (host, store) else {
+            self.complete_sweep().await?;
+            return Ok(true);
+        };
+        if self.present.of(&host).is_none() {
+            if self.absent_since.get_or_insert_with(Instant::now).elapsed() < ABSENT_FOR {
+                return Ok(false);
+            }
+            warn!(host, "the sweep goes on without this host: no companion module answers there");
+            return self.next_part(sweep.position).await;
+        }
+        self.absent_since = None;
+        let mut connection = self.pool.acquire().await.named("walk_connect")?;
+        let after = ledger::sweep_owner(&mut connection, SWEEP).await?;
+        drop(connection);
+        let owners = self.all_owners(&host, store, &after).await?;
+        for owner in &owners.found {
+            let purpose = Purpose { since: None, sweep: Some((sweep.position, owner)) };
+            self.list((&host, owner), store, purpose).await?;
+            // Who waits for a timer does not wait for the whole sweep.
+            if self.urgent(&self.present.hosts()).await? {
+                return Ok(true);
+            }
+        }
+        match owners.last.filter(|_| !owners.complete) {
+            Some(last) => {
+                let mut connection = self.pool.acquire().await.named("walk_connect")?;
+                ledger::move_sweep_to_owner(&mut connection, SWEEP, &last).await?;
+                Ok(true)
+            }
+            None => self.next_part(sweep.position).await,
+        }
+    }
+
+    async fn next_part(&mut self, position: i64) -> Walked<bool> {
+        let mut transaction = self.pool.begin().await.named("sweep_begin")?;
+        ledger::move_sweep(&mut transaction, SWEEP, position + 1, Found::default()).await?;
+        ledger::move_sweep_to_owner(&mut transaction, SWEEP, "").await?;
+        transaction.commit().await.named("sweep_commit")?;
+        Ok(true)
+    }
+
+    async fn complete_sweep(&self) -> Walked<()> {
+        let mut connection = self.pool.acquire().await.named("walk_connect")?;
+        ledger::complete_sweep(&mut connection, SWEEP).await?;
+        let now: Timestamp = sqlx::query_scalar("-- sweep_now\nSELECT clock_timestamp()")
+            .fetch_one(&mut *connection)
+            .await
+            .named("sweep_now")?;
+        let seconds = now.timestamp_micros() as f64 / 1e6;
+        self.metrics.sweep_last_completion_timestamp_seconds.set(seconds);
+        info!("the sweep has come to its end");
+        Ok(())
+    }
+
+    fn count(&self, found: Found) {
+        let repairs = [
+            (Repair::Added, found.added),
+            (Repair::Changed, found.changed),
+            (Repair::Dropped, found.dropped),
+            (Repair::Adopted, found.adopted),
+        ];
+        for (repair, count) in repairs {
+            self.metrics.sweep_repaired.of(repair).inc_by(count.unsigned_abs());
+        }
+    }
+}
