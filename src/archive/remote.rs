@@ -276,10 +276,10 @@ impl Unanswered {
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::Absent | Self::Silent => {
-                "load mod_ephemerd on this host, and name component.jid there; see docs/install-companion.md"
+                "load mod_ephemerd on this host and name component.jid there: see docs/install-prosody.md or docs/install-ejabberd.md"
             }
             Self::Forbidden => {
-                "let mod_ephemerd's ephemerd_component be the same name as component.jid"
+                "let the component that mod_ephemerd is told of be the same name as component.jid"
             }
             Self::Unimplemented => "install daemon and module of the same version",
             Self::StorageFailed | Self::Refused | Self::Unreadable | Self::NotFound => {

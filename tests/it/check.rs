@@ -166,11 +166,11 @@ async fn the_servers_schema() -> Result<()> {
 async fn our_schema() -> Result<()> {
     let (lab, config) = lab().await?;
     let pool = lab.database.superuser();
-    let rename = "UPDATE ephemerd._sqlx_migrations SET version = 9999 WHERE version = 1";
+    let rename = "UPDATE ephemerd._sqlx_migrations SET version = 9999 WHERE version = 2";
     sql(pool, rename).await?;
     let text = failing(&config).await?;
     assert!(text.contains("problem  Schema ephemerd is newer than this program.\n"), "{text}");
-    sql(pool, "UPDATE ephemerd._sqlx_migrations SET version = 0").await?;
+    sql(pool, "DELETE FROM ephemerd._sqlx_migrations WHERE version = 9999").await?;
     let text = failing(&config).await?;
     let expected =
         "warning  Schema ephemerd is older than this program.\n         run `ephemerd migrate`";

@@ -9,31 +9,32 @@ use std::time::Duration;
 
 use ephemerd_lab::ejabberd::{EjabberdConfig, Schema};
 use ephemerd_lab::xmpp::{Client, Element, MamQuery};
-use ephemerd_lab::{Daemon, Lab, PATIENCE, Result, Server, Snapshot, eventually};
+use ephemerd_lab::{Daemon, DaemonConfig, Lab, PATIENCE, Result, Server, Snapshot, eventually};
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::time::Instant;
 
 use crate::conformance_cases::{CASES, Case, EXCEPTIONS, Fate, Place, archived};
+use crate::conformance_remote;
 use crate::support::start;
 
 /// The timer of all marked messages, in seconds: long enough to look at all rows before it is over.
-const TIMER: u64 = 12;
+pub(crate) const TIMER: u64 = 12;
 /// What a server's stamp, a poll, and a busy machine take on top.
-const GRACE: Duration = Duration::from_secs(8);
+pub(crate) const GRACE: Duration = Duration::from_secs(8);
 
 /// How many rows hold a case's message: when nothing was due yet, and when everything was.
-type Rows = (i64, i64);
+pub(crate) type Rows = (i64, i64);
 
-struct Talk<S> {
-    lab: Lab<S>,
-    daemon: Daemon,
+pub(crate) struct Talk<S> {
+    pub(crate) lab: Lab<S>,
+    pub(crate) daemon: Daemon,
     peter: Client,
     rosa: Client,
-    kind: &'static str,
+    pub(crate) kind: &'static str,
 }
 
 /// What tells a case's message from all others, in its `id`.
-fn token(case: &Case) -> String {
+pub(crate) fn token(case: &Case) -> String {
     let at = CASES.iter().position(|it| it.name == case.name);
     format!("case-{:02}-", at.unwrap_or_default())
 }
@@ -44,8 +45,18 @@ fn inside(case: &Case) -> String {
 }
 
 async fn talk<S: Server>(lab: Lab<S>, kind: &'static str, mode: &str) -> Result<Talk<S>> {
-    let config = lab
-        .daemon_config()
+    let config = lab.daemon_config();
+    talk_with(lab, config, kind, mode).await
+}
+
+/// The same with another configuration.
+pub(crate) async fn talk_with<S: Server>(
+    lab: Lab<S>,
+    config: DaemonConfig,
+    kind: &'static str,
+    mode: &str,
+) -> Result<Talk<S>> {
+    let config = config
         .set("archive.poll", "200ms")
         .set("erase.mode", mode)
         .set("timers.negotiation_for", format!("{TIMER}s"))
@@ -62,8 +73,11 @@ async fn talk<S: Server>(lab: Lab<S>, kind: &'static str, mode: &str) -> Result<
 }
 
 impl<S: Server> Talk<S> {
-    async fn say_all(&mut self) -> Result<()> {
+    pub(crate) async fn say_all(&mut self) -> Result<()> {
         for case in CASES {
+            if case.place == Place::Elsewhere && archived(case, self.kind) == 0 {
+                continue;
+            }
             let (to, kind) = match case.place {
                 Place::Elsewhere => {
                     self.archive_elsewhere(case).await?;
@@ -191,7 +205,10 @@ impl<S: Server> Talk<S> {
     }
 
     /// What must go is in the ledger before anything happens to it.
-    async fn wait_until_recorded(&self, first: &BTreeMap<&'static str, i64>) -> Result<()> {
+    pub(crate) async fn wait_until_recorded(
+        &self,
+        first: &BTreeMap<&'static str, i64>,
+    ) -> Result<()> {
         let going: i64 = CASES
             .iter()
             .filter(|it| it.fate == Fate::Goes)
@@ -275,13 +292,13 @@ async fn count(
     Ok(rows)
 }
 
-type Column = (&'static str, BTreeMap<&'static str, Rows>, Vec<String>);
+pub(crate) type Column = (&'static str, BTreeMap<&'static str, Rows>, Vec<String>);
 
 /// The matrix, and what was wrong in it.
 fn judge(columns: &[Column]) -> (String, Vec<String>) {
     let (mut text, mut faults) = (format!("{:34}", "rows first → at last"), Vec::new());
     for (kind, ..) in columns {
-        let _ = write!(text, " | {kind:21}");
+        let _ = write!(text, " | {kind:27}");
     }
     text.push('\n');
     for case in CASES {
@@ -291,7 +308,7 @@ fn judge(columns: &[Column]) -> (String, Vec<String>) {
             let expected = (first, if case.fate == Fate::Stays { first } else { 0 });
             let seen = rows.get(case.name).copied().unwrap_or_default();
             let mark = if first != case.rows { "*" } else { "" };
-            let _ = write!(text, " | {:21}", format!("{} → {}{mark}", seen.0, seen.1));
+            let _ = write!(text, " | {:27}", format!("{} → {}{mark}", seen.0, seen.1));
             if seen != expected {
                 faults.push(format!("{kind}: {}: {seen:?} instead of {expected:?}", case.name));
             }
@@ -309,24 +326,22 @@ fn judge(columns: &[Column]) -> (String, Vec<String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_and_mode_does_the_same() -> Result<()> {
-    let ejabberd = async |schema| Lab::ejabberd(&EjabberdConfig::default().schema(schema)).await;
-    let columns = tokio::try_join!(
-        async {
-            talk(Lab::prosody().await?, "prosody, placeholder", "placeholder").await?.run().await
-        },
-        async { talk(Lab::prosody().await?, "prosody, delete", "delete").await?.run().await },
+    // Both modes of two kinds at a time: they mostly wait.
+    let (prosody, files) = tokio::try_join!(
+        pair(Lab::prosody, ["prosody, placeholder", "prosody, delete"]),
+        conformance_remote::prosody_files(),
     )?;
-    let mut columns: Vec<Column> = vec![columns.0, columns.1];
-    for (schema, kinds) in [
-        (Schema::Classic, ["classic, placeholder", "classic, delete"]),
-        (Schema::MultiHost, ["multihost, placeholder", "multihost, delete"]),
-    ] {
-        let both = tokio::try_join!(
-            async { talk(ejabberd(schema).await?, kinds[0], "placeholder").await?.run().await },
-            async { talk(ejabberd(schema).await?, kinds[1], "delete").await?.run().await },
-        )?;
-        columns.extend([both.0, both.1]);
-    }
+    let ejabberd = async |schema| Lab::ejabberd(&EjabberdConfig::default().schema(schema)).await;
+    let (classic, sqlite) = tokio::try_join!(
+        pair(|| ejabberd(Schema::Classic), ["classic, placeholder", "classic, delete"]),
+        conformance_remote::prosody_sqlite(),
+    )?;
+    let (multihost, mnesia) = tokio::try_join!(
+        pair(|| ejabberd(Schema::MultiHost), ["multihost, placeholder", "multihost, delete"]),
+        conformance_remote::ejabberd_mnesia(),
+    )?;
+    let columns: Vec<Column> =
+        [prosody, classic, multihost, files, sqlite, mnesia].into_iter().flatten().collect();
     let (matrix, faults) = judge(&columns);
     #[expect(clippy::print_stdout, reason = "the matrix is what this suite is run for")]
     {
@@ -334,4 +349,16 @@ async fn every_kind_and_mode_does_the_same() -> Result<()> {
     }
     assert!(faults.is_empty(), "{matrix}\n{}", faults.join("\n"));
     Ok(())
+}
+
+/// Both modes of a kind, side by side.
+async fn pair<S: Server, F: Future<Output = Result<Lab<S>>>>(
+    lab: impl Fn() -> F,
+    [placeholder, delete]: [&'static str; 2],
+) -> Result<[Column; 2]> {
+    let (one, other) = tokio::try_join!(
+        async { talk(lab().await?, placeholder, "placeholder").await?.run().await },
+        async { talk(lab().await?, delete, "delete").await?.run().await },
+    )?;
+    Ok([one, other])
 }

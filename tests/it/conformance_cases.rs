@@ -158,6 +158,25 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         reason: "Prosody's mod_mam lets the hint not to store win over <store/>, so nothing is archived",
     },
     Exception {
+        kind: "prosody files",
+        case: "another host, timer",
+        rows: 0,
+        reason: "nobody but the server writes into its own storage; what another host's module tells is refused, see remote.rs",
+    },
+    Exception {
+        kind: "prosody sqlite",
+        case: "another host, timer",
+        rows: 0,
+        reason: "as with files",
+    },
+    Exception { kind: "mnesia", case: "another host, timer", rows: 0, reason: "as with files" },
+    Exception {
+        kind: "mnesia",
+        case: "displayed marker",
+        rows: 0,
+        reason: "ejabberd archives no message without a body, unless it says <store/>",
+    },
+    Exception {
         kind: "classic",
         case: "displayed marker",
         rows: 0,

@@ -123,7 +123,7 @@ async fn a_fault_has_its_exit_code() -> Result<()> {
     let taken = config.clone().set("http.listen", daemon.http().to_string());
     let second = Daemon::spawn(program(), &taken)?;
     assert_eq!(second.wait(PATIENCE).await?.code(), Some(1), "the port is taken");
-    sqlx::query("UPDATE ephemerd._sqlx_migrations SET version = 9999")
+    sqlx::query("UPDATE ephemerd._sqlx_migrations SET version = 9999 WHERE version = 2")
         .execute(lab.database.superuser())
         .await?;
     let third = Daemon::spawn(program(), &config)?;

@@ -42,6 +42,8 @@ mod conformance;
 #[cfg(test)]
 mod conformance_cases;
 #[cfg(test)]
+mod conformance_remote;
+#[cfg(test)]
 mod console;
 #[cfg(test)]
 mod docs;

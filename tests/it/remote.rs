@@ -1,16 +1,31 @@
-//! Archives that only the companion module reaches, end to end: a real server, its module, and the daemon.
+//! Archives that only the companion module reaches, end to end: real servers, their modules, and the daemon.
+//! And what the module adds where archives are in SQL.
 
-use ephemerd_lab::ejabberd::{EjabberdConfig, Storage};
-use ephemerd_lab::xmpp::MamQuery;
-use ephemerd_lab::{DaemonConfig, Ejabberd, Lab, PATIENCE, Result, Server, eventually};
+use std::time::Duration;
 
-use crate::support::{run, start};
+use ephemerd_lab::ejabberd::{self, EjabberdConfig};
+use ephemerd_lab::prosody::{ProsodyConfig, Storage};
+use ephemerd_lab::xmpp::{Client, Component, MamQuery};
+use ephemerd_lab::{
+    Daemon, DaemonConfig, Ejabberd, Lab, PATIENCE, Prosody, Result, Server, eventually,
+};
+
+use crate::support::{number, printed, program, run, start, wait_for_number};
+
+const ENTRIES: &str = "SELECT count(*) FROM ephemerd.expiries";
 
 /// An ejabberd that keeps archives in Mnesia, with its companion module.
 async fn mnesia() -> Result<Lab<Ejabberd>> {
+    let storage = ejabberd::Storage::Mnesia;
+    let more_hosts = vec!["second.localhost"];
     let config =
-        EjabberdConfig { storage: Storage::Mnesia, companion: true, ..EjabberdConfig::default() };
+        EjabberdConfig { storage, companion: true, more_hosts, ..EjabberdConfig::default() };
     Lab::ejabberd(&config).await
+}
+
+/// A Prosody with its companion module.
+async fn prosody(storage: Storage) -> Result<Lab<Prosody>> {
+    Lab::prosody_with(&ProsodyConfig::default().storage_in(storage).with_companion()).await
 }
 
 fn config<S: Server>(lab: &Lab<S>) -> DaemonConfig {
@@ -34,28 +49,162 @@ async fn until_gone<S: Server>(lab: &Lab<S>, user: &str, word: &str) -> Result<(
     .await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_marked_goes_and_all_else_stays() -> Result<()> {
-    let lab = mnesia().await?;
-    let daemon = start(&config(&lab)).await?;
+async fn until_figure(daemon: &Daemon, name: &str, is: f64) -> Result<()> {
+    eventually(&format!("{name} to be {is}"), PATIENCE, async || {
+        Ok((daemon.figures().await?.get(name, &[]) == Some(is)).then_some(()))
+    })
+    .await
+}
+
+/// The daemon dies after the module has erased and before the answer is settled; notices come while neither it nor
+/// its database can take them; the server with its module starts anew. Nothing is lost, nothing stays.
+async fn crashes_lose_nothing<S: Server>(lab: Lab<S>) -> Result<()> {
+    let pool = lab.database.superuser();
     let mut peter = lab.online("peter").await?;
     let mut rosa = lab.online("rosa").await?;
+    let crashing = config(&lab).set("erase.mode", "delete").env("LAB_CRASH_AT", "asked");
+    let mut daemon = start(&crashing).await?;
     peter.chat(rosa.bare_jid(), "stays-here", "").await?;
-    peter.chat(rosa.bare_jid(), "goes-soon", &timer(2)).await?;
-    rosa.wait_for_body("goes-soon").await?;
-    assert!(says(&lab, "rosa", "goes-soon").await?, "its time is not over");
+    peter.chat(rosa.bare_jid(), "erased-and-not-settled", &timer(1)).await?;
+    rosa.wait_for_body("erased-and-not-settled").await?;
+    assert!(!daemon.wait(PATIENCE).await?.success(), "it died as it was told to");
+    until_gone(&lab, "rosa", "erased-and-not-settled").await?;
+    assert!(number(pool, ENTRIES).await? > 0, "the answer was not settled");
+
+    // Nobody hears of these: neither their sending nor, after that, the module's last life.
+    peter.chat(rosa.bare_jid(), "while-nobody-heard", &timer(1)).await?;
+    rosa.wait_for_body("while-nobody-heard").await?;
+    lab.server.restart().await?;
+    daemon = start(&config(&lab).set("erase.mode", "delete")).await?;
     for user in ["peter", "rosa"] {
-        until_gone(&lab, user, "goes-soon").await?;
+        for word in ["while-nobody-heard", "erased-and-not-settled"] {
+            until_gone(&lab, user, word).await?;
+        }
         assert!(says(&lab, user, "stays-here").await?);
     }
-    let checked = run(&config(&lab), &["check"]).await?;
-    assert!(checked.stdout.contains("a daemon runs and works with them"), "{}", checked.stdout);
-    daemon.terminate().await?;
-    let checked = run(&config(&lab), &["check"]).await?;
-    assert!(
-        checked.stdout.contains("companion module on localhost: version"),
-        "{}",
-        checked.stdout
+    // What was leased when it died is asked for again when the lease is over, and is gone.
+    sqlx::query("UPDATE ephemerd.expiries SET retry_at = NULL").execute(pool).await?;
+    sqlx::query("SELECT pg_notify('ephemerd', '0')").execute(pool).await?;
+    wait_for_number(pool, ENTRIES, 0).await?;
+    drop(daemon);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crashes_and_restarts_lose_nothing() -> Result<()> {
+    tokio::try_join!(async { crashes_lose_nothing(mnesia().await?).await }, async {
+        crashes_lose_nothing(prosody(Storage::Files).await?).await
+    },)?;
+    Ok(())
+}
+
+/// A notice from an ordinary account, from another component, and from the module of a host that is not listed.
+#[tokio::test(flavor = "multi_thread")]
+async fn forged_notices_are_refused_and_counted() -> Result<()> {
+    let lab = mnesia().await?;
+    let daemon = start(&config(&lab)).await?;
+    let mut eve = lab.online("eve").await?;
+    let at = lab.endpoints().clone();
+    let forged = format!(
+        "<archived xmlns='urn:ephemerd:companion:0' boot='b' number='1' owner='rosa@localhost' store='archive' \
+         id='1' stamp='2026-01-01T00:00:00Z'><forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'>\
+         <body>x</body>{}</message></forwarded></archived>",
+        timer(1)
     );
+    let to = &at.component_jid;
+    eve.send(&format!("<message to='{to}' type='headline'>{forged}</message>")).await?;
+    eve.sync().await?;
+    let mut other = Component::connect_as(&at, &at.other_component).await?;
+    let from = &at.other_component;
+    other
+        .send(&format!("<message from='{from}' to='{to}' type='headline'>{forged}</message>"))
+        .await?;
+    other.sync("localhost").await?;
+    until_figure(&daemon, "ephemerd_notices_refused_total", 2.0).await?;
+
+    // A host of the same server, with the module, that archive.hosts does not list.
+    let mut second = at.clone();
+    second.domain = "second.localhost".to_owned();
+    let mut eve = Client::login(&second, "eve", "second").await?;
+    eve.chat("nobody@second.localhost", "not-ours", &timer(1)).await?;
+    eve.sync().await?;
+    until_figure(&daemon, "ephemerd_notices_refused_total", 3.0).await?;
+    assert_eq!(number(lab.database.superuser(), ENTRIES).await?, 0, "nothing was recorded");
+    Ok(())
+}
+
+/// What was there before the first start is held back, and goes when the operator says so. The sweep is the
+/// daemon's: the command asks for it and watches.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_there_before_waits_for_the_operator() -> Result<()> {
+    let lab = prosody(Storage::Sqlite).await?;
+    let pool = lab.database.superuser();
+    let mut peter = lab.online("peter").await?;
+    let mut rosa = lab.online("rosa").await?;
+    peter.chat(rosa.bare_jid(), "from-before", &timer(1)).await?;
+    rosa.wait_for_body("from-before").await?;
+    tokio::time::sleep(Duration::from_secs(2)).await; // Prosody stamps whole seconds
+    let config = config(&lab);
+    let daemon = start(&config).await?;
+    printed(&config, &["sweep"]).await?;
+    let held = "SELECT count(*) FROM ephemerd.expiries WHERE backlog";
+    assert_eq!(number(pool, held).await?, 2);
+    assert!(says(&lab, "rosa", "from-before").await?);
+    let checked = run(&config, &["check"]).await?;
+    assert!(checked.stdout.contains("a daemon runs and works with them"), "{}", checked.stdout);
+    let scanned = run(&config, &["preview", "--scan"]).await?;
+    assert!(
+        scanned.code == Some(3) && scanned.stderr.contains("without --scan"),
+        "{}",
+        scanned.stderr
+    );
+    printed(&config, &["backlog", "accept"]).await?;
+    until_gone(&lab, "rosa", "from-before").await?;
+    daemon.terminate().await?;
+    let checked = printed(&config, &["check"]).await?;
+    assert!(checked.contains("companion module on localhost: version"), "{checked}");
+    Ok(())
+}
+
+/// With archives in SQL a notice wakes the tail long before its poll, and a room replays no erased message.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_module_makes_sql_instant_and_scrubs_rooms() -> Result<()> {
+    let lab = prosody(Storage::Postgres).await?;
+    let config = lab.daemon_config().set("archive.poll", "1m").set("archive.max_lag", "5m");
+    let daemon = Daemon::spawn(program(), &config)?;
+    // A first look that finds a row locked is followed by the next after a whole poll.
+    daemon.wait_ready(Duration::from_secs(90)).await?;
+    until_figure(&daemon, "ephemerd_component_connected", 1.0).await?;
+    let mut peter = lab.online("peter").await?;
+    let den = lab.endpoints().room("den");
+    peter.join(&den, "Peter").await?;
+    peter.groupchat(&den, "stays-in-the-room", "").await?;
+    peter.groupchat(&den, "goes-from-the-room", &timer(2)).await?;
+    peter.wait_for_body("goes-from-the-room").await?;
+    let mut rosa = lab.online("rosa").await?;
+    let replayed = async |rosa: &mut Client, nick: String| {
+        let history = rosa.join(&den, &nick).await?.history;
+        let text: String = history.iter().map(|it| it.xml.clone()).collect();
+        let leave = format!("<presence type='unavailable' to='{den}/{nick}'/>");
+        rosa.send(&leave).await?;
+        rosa.sync().await?;
+        Ok::<_, ephemerd_lab::LabError>(text)
+    };
+    let first = replayed(&mut rosa, "Rosa".to_owned()).await?;
+    assert!(first.contains("goes-from-the-room"), "{first}");
+    let erased =
+        "SELECT count(*) FROM prosodyarchive WHERE strpos(value, 'goes-from-the-room') > 0";
+    wait_for_number(lab.database.superuser(), erased, 0).await?;
+    let mut number = 0;
+    let mut last = String::new();
+    while number < 20 {
+        number += 1;
+        last = replayed(&mut rosa, format!("Rosa{number}")).await?;
+        if !last.contains("goes-from-the-room") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(!last.contains("goes-from-the-room") && last.contains("stays-in-the-room"), "{last}");
     Ok(())
 }

@@ -1,0 +1,145 @@
+//! The same suite where only the companion module reaches the archives: Prosody with files and with SQLite,
+//! ejabberd with Mnesia. Nothing can be read there beside the server, so it is judged by what clients find:
+//! each user's archive and the room's, message by message, byte for byte.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ephemerd_lab::ejabberd::{self, EjabberdConfig};
+use ephemerd_lab::prosody::{Prosody, ProsodyConfig, Storage};
+use ephemerd_lab::xmpp::{Element, MamQuery};
+use ephemerd_lab::{Lab, Result, Server, eventually};
+use tokio::time::Instant;
+
+use crate::conformance::{Column, GRACE, TIMER, Talk, talk_with, token};
+use crate::conformance_cases::{CASES, Case, Fate, Place, archived};
+
+/// Messages as clients find them: whose archive and which id, and the message as it came.
+type View = BTreeMap<(String, String), String>;
+
+async fn view<S: Server>(lab: &Lab<S>) -> Result<View> {
+    let den = MamQuery::room(&lab.endpoints().room("den"));
+    let own = MamQuery::default();
+    let mut view = View::new();
+    for (name, user, query) in [
+        ("peter", "peter", &own),
+        ("rosa", "rosa", &own),
+        ("otto", "otto", &own),
+        ("den", "rosa", &den),
+    ] {
+        for item in lab.archive(user, query).await? {
+            Element::parse(&item.xml)?;
+            view.insert((name.to_owned(), item.id), item.xml);
+        }
+    }
+    Ok(view)
+}
+
+/// How many archived messages are a case's.
+fn rows(view: &View, case: &Case) -> i64 {
+    let token = token(case);
+    view.values().filter(|xml| xml.contains(&token)).count() as i64
+}
+
+fn all_rows(view: &View) -> BTreeMap<&'static str, i64> {
+    CASES.iter().map(|case| (case.name, rows(view, case))).collect()
+}
+
+/// What happened to messages that are not to go.
+fn harmed(before: &View, after: &View) -> Vec<String> {
+    let goes =
+        |xml: &str| CASES.iter().any(|case| case.fate == Fate::Goes && xml.contains(&token(case)));
+    let kept = before.iter().filter(|(_, xml)| !goes(xml));
+    kept.filter(|(key, xml)| after.get(*key) != Some(*xml))
+        .map(|((name, id), _)| {
+            format!("{name}'s message {id} is not as it was, and nobody marked it")
+        })
+        .collect()
+}
+
+async fn run<S: Server>(mut talk: Talk<S>) -> Result<Column> {
+    let started = Instant::now();
+    talk.say_all().await?;
+    let sent = Instant::now();
+    let before = view(&talk.lab).await?;
+    let first = all_rows(&before);
+    talk.wait_until_recorded(&first).await?;
+    let in_time = started.elapsed() < Duration::from_secs(TIMER);
+
+    // Both sides of the way end and come back while the timers run.
+    talk.daemon.kill().await?;
+    talk.lab.server.restart().await?;
+    talk.daemon.resume().await?;
+
+    tokio::time::sleep_until(sent + Duration::from_secs(TIMER) + GRACE).await;
+    let mut faults = Vec::new();
+    if !in_time {
+        faults.push("the machine was too slow to see all rows before they were due".to_owned());
+    }
+    let waiting: Vec<&Case> =
+        CASES.iter().filter(|it| it.place == Place::Offline && it.fate == Fate::Goes).collect();
+    let meanwhile = view(&talk.lab).await?;
+    for case in &waiting {
+        if rows(&meanwhile, case) != archived(case, talk.kind) {
+            faults.push(format!("{}: gone although nobody had it", case.name));
+        }
+    }
+    let mut otto = talk.lab.online("otto").await?;
+    otto.sync().await?;
+    let after =
+        eventually("what was delivered goes", Duration::from_secs(TIMER) + GRACE, async || {
+            let after = view(&talk.lab).await?;
+            let left: i64 = waiting.iter().map(|case| rows(&after, case)).sum();
+            Ok((left == 0).then_some(after))
+        })
+        .await?;
+    faults.extend(harmed(&before, &after));
+    let failures = talk.daemon.figures().await?.get("ephemerd_erase_failures_total", &[]);
+    if failures != Some(0.0) {
+        faults.push(format!("erasing failed: {failures:?}"));
+    }
+    let rows = all_rows(&after);
+    let rows = first.into_iter().map(|(name, first)| (name, (first, rows[name]))).collect();
+    Ok((talk.kind, rows, faults))
+}
+
+async fn column<S: Server>(lab: Lab<S>, kind: &'static str, mode: &str) -> Result<Column> {
+    let config = lab.daemon_config().set("archive.kind", "component");
+    run(talk_with(lab, config, kind, mode).await?).await
+}
+
+async fn pair<S: Server, F: Future<Output = Result<Lab<S>>>>(
+    lab: impl Fn() -> F,
+    [placeholder, delete]: [&'static str; 2],
+) -> Result<[Column; 2]> {
+    let (one, other) = tokio::try_join!(
+        async { column(lab().await?, placeholder, "placeholder").await },
+        async { column(lab().await?, delete, "delete").await },
+    )?;
+    Ok([one, other])
+}
+
+async fn prosody(storage: Storage) -> Result<Lab<Prosody>> {
+    Lab::prosody_with(&ProsodyConfig::default().storage_in(storage).with_companion()).await
+}
+
+/// Prosody's default: files.
+pub(crate) async fn prosody_files() -> Result<[Column; 2]> {
+    pair(|| prosody(Storage::Files), ["prosody files, placeholder", "prosody files, delete"]).await
+}
+
+/// Prosody with SQLite.
+pub(crate) async fn prosody_sqlite() -> Result<[Column; 2]> {
+    pair(|| prosody(Storage::Sqlite), ["prosody sqlite, placeholder", "prosody sqlite, delete"])
+        .await
+}
+
+/// ejabberd's default: Mnesia.
+pub(crate) async fn ejabberd_mnesia() -> Result<[Column; 2]> {
+    let mnesia = async || {
+        let storage = ejabberd::Storage::Mnesia;
+        let config = EjabberdConfig { storage, companion: true, ..EjabberdConfig::default() };
+        Lab::ejabberd(&config).await
+    };
+    pair(mnesia, ["mnesia, placeholder", "mnesia, delete"]).await
+}
