@@ -4,6 +4,8 @@
 --     psql -d prosody -f grants.sql
 -- and give the role a password:
 --     psql -d prosody -c '\password ephemerd'
+-- Where the server keeps archives elsewhere (archive.kind = "component"), in a database of ephemerd's own, whatever its name:
+--     createdb ephemerd && psql -d ephemerd -f grants.sql
 -- Running it again does no harm. Taking it all back:
 --     DROP SCHEMA ephemerd CASCADE; DROP OWNED BY ephemerd; DROP ROLE ephemerd;
 
