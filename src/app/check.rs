@@ -20,7 +20,7 @@ const fn install_page(kind: ArchiveKind) -> &'static str {
     match kind {
         ArchiveKind::Prosody => "docs/install-prosody.md",
         ArchiveKind::Ejabberd => "docs/install-ejabberd.md",
-        ArchiveKind::Component => "docs/architecture.md",
+        ArchiveKind::Component => "docs/install-prosody.md",
     }
 }
 

@@ -89,6 +89,7 @@ impl Error {
             Self::Schema(_) => "docs/operating.md#upgrades",
             Self::Archive(..) => "docs/supported.md",
             Self::Listen(_) => "docs/configuration.md",
+            Self::OutOfReach(_) => "docs/operating.md#sweeps",
             Self::WorkerEnded | Self::Signals(_) => "docs/runbook.md#ephemerddown",
         }
     }

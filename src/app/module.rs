@@ -77,8 +77,7 @@ impl Workers {
 /// it: ejabberd lets several connect under one name, and gives to each a part of what is for all.
 pub(super) async fn check(config: &Config, is_led: bool) -> Vec<Finding> {
     let settings = component(config);
-    let mut findings: Vec<Finding> =
-        see(component::probe(&settings).await, COMPONENT).collect();
+    let mut findings: Vec<Finding> = see(component::probe(&settings).await, COMPONENT).collect();
     let needed = config.archive.kind == ArchiveKind::Component;
     if is_led || findings.iter().any(|it| it.level != Level::Good) {
         findings.extend(needed.then(|| not_asked(is_led)));
