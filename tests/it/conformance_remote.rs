@@ -91,13 +91,16 @@ async fn run<S: Server>(mut talk: Talk<S>) -> Result<Column> {
     }
     let mut otto = talk.lab.online("otto").await?;
     otto.sync().await?;
-    let after =
-        eventually("what was delivered goes", Duration::from_secs(TIMER) + GRACE, async || {
+    let after = eventually(
+        &format!("{}: what was delivered goes", talk.kind),
+        Duration::from_secs(TIMER) + GRACE,
+        async || {
             let after = view(&talk.lab).await?;
             let left: i64 = waiting.iter().map(|case| rows(&after, case)).sum();
             Ok((left == 0).then_some(after))
-        })
-        .await?;
+        },
+    )
+    .await?;
     faults.extend(harmed(&before, &after));
     let failures = talk.daemon.figures().await?.get("ephemerd_erase_failures_total", &[]);
     if failures != Some(0.0) {
