@@ -166,7 +166,8 @@ async fn the_servers_schema() -> Result<()> {
 async fn our_schema() -> Result<()> {
     let (lab, config) = lab().await?;
     let pool = lab.database.superuser();
-    let rename = "UPDATE ephemerd._sqlx_migrations SET version = 9999 WHERE version = 2";
+    let rename = "UPDATE ephemerd._sqlx_migrations SET version = 9999
+                   WHERE version = (SELECT max(version) FROM ephemerd._sqlx_migrations)";
     sql(pool, rename).await?;
     let text = failing(&config).await?;
     assert!(text.contains("problem  Schema ephemerd is newer than this program.\n"), "{text}");

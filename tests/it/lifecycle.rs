@@ -123,9 +123,9 @@ async fn a_fault_has_its_exit_code() -> Result<()> {
     let taken = config.clone().set("http.listen", daemon.http().to_string());
     let second = Daemon::spawn(program(), &taken)?;
     assert_eq!(second.wait(PATIENCE).await?.code(), Some(1), "the port is taken");
-    sqlx::query("UPDATE ephemerd._sqlx_migrations SET version = 9999 WHERE version = 2")
-        .execute(lab.database.superuser())
-        .await?;
+    let rename = "UPDATE ephemerd._sqlx_migrations SET version = 9999
+                   WHERE version = (SELECT max(version) FROM ephemerd._sqlx_migrations)";
+    sqlx::query(rename).execute(lab.database.superuser()).await?;
     let third = Daemon::spawn(program(), &config)?;
     assert_eq!(third.wait(PATIENCE).await?.code(), Some(3), "the schema is newer");
     assert!(third.log()?.contains("newer"), "{}", third.log()?);
