@@ -155,8 +155,10 @@ impl Sweeper {
         let mut connection = self.pool.acquire().await.named("sweep_connect")?;
         for table in self.archive.tables() {
             match ledger::sweep(&mut connection, table.name()).await? {
+                // The first start asks for one as the tail begins: asking here too would begin it twice.
+                None => {}
                 Some(sweep) if sweep.requested || self.judged_alike(&sweep) => {}
-                _ => {
+                Some(_) => {
                     info!("a sweep is due: hosts, timers or hints are new");
                     return self.request().await;
                 }

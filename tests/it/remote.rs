@@ -1,13 +1,15 @@
 //! Archives that only the companion module reaches, end to end: real servers, their modules, and the daemon.
 //! And what the module adds where archives are in SQL.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ephemerd_lab::ejabberd::{self, EjabberdConfig};
 use ephemerd_lab::prosody::{ProsodyConfig, Storage};
 use ephemerd_lab::xmpp::{Client, Component, MamQuery};
 use ephemerd_lab::{
-    Daemon, DaemonConfig, Ejabberd, Lab, PATIENCE, Prosody, Result, Server, eventually,
+    Daemon, DaemonConfig, Ejabberd, Lab, PATIENCE, Postgres, PostgresConfig, Prosody, Result,
+    Server, eventually,
 };
 
 use crate::support::{number, printed, program, run, start, wait_for_number};
@@ -43,7 +45,16 @@ async fn says<S: Server>(lab: &Lab<S>, user: &str, word: &str) -> Result<bool> {
 }
 
 async fn until_gone<S: Server>(lab: &Lab<S>, user: &str, word: &str) -> Result<()> {
-    eventually(&format!("{user}'s archive without {word}"), PATIENCE, async || {
+    gone_within(PATIENCE, lab, user, word).await
+}
+
+async fn gone_within<S: Server>(
+    patience: Duration,
+    lab: &Lab<S>,
+    user: &str,
+    word: &str,
+) -> Result<()> {
+    eventually(&format!("{user}'s archive without {word}"), patience, async || {
         Ok((!says(lab, user, word).await?).then_some(()))
     })
     .await
@@ -95,6 +106,40 @@ async fn crashes_and_restarts_lose_nothing() -> Result<()> {
         crashes_lose_nothing(prosody(Storage::Files).await?).await
     },)?;
     Ok(())
+}
+
+/// More notices than the daemon keeps come while its database is away: what it lost it asks for afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn notices_lost_while_the_database_is_away_are_made_up_for() -> Result<()> {
+    const MORE_THAN_ARE_KEPT: usize = 1_200;
+    let postgres = Arc::new(Postgres::start(PostgresConfig::default()).await?);
+    let files = ProsodyConfig::default().storage_in(Storage::Files).with_companion();
+    let lab = Lab::prosody_on(Arc::clone(&postgres), &files).await?;
+    let daemon = start(&config(&lab).set("erase.mode", "placeholder")).await?;
+    until_figure(&daemon, "ephemerd_component_connected", 1.0).await?;
+    let mut peter = lab.online("peter").await?;
+    let mut rosa = lab.online("rosa").await?;
+    peter.chat(rosa.bare_jid(), "heard-of", &timer(1)).await?;
+    peter.chat(rosa.bare_jid(), "stays-here", "").await?;
+    until_gone(&lab, "rosa", "heard-of").await?;
+
+    postgres.stop().await?;
+    for at in 0..MORE_THAN_ARE_KEPT {
+        peter.chat(rosa.bare_jid(), &format!("while-away-{at}."), &timer(1)).await?;
+    }
+    rosa.wait_for_body(&format!("while-away-{}.", MORE_THAN_ARE_KEPT - 1)).await?;
+    postgres.resume().await?;
+    daemon.wait_ready(PATIENCE).await?;
+    // Its number tells that others are missing; without it the module is asked once a minute.
+    peter.chat(rosa.bare_jid(), "while-away-no-more", &timer(1)).await?;
+    for user in ["peter", "rosa"] {
+        gone_within(Duration::from_secs(180), &lab, user, "while-away-").await?;
+        assert!(says(&lab, user, "stays-here").await?);
+    }
+    let lost = daemon.figures().await?.get("ephemerd_notices_lost_total", &[]);
+    assert!(lost.is_some_and(|lost| lost > 0.0), "the test lost nothing: {lost:?}");
+    let pending = "SELECT count(*) FROM ephemerd.expiries WHERE phase = 'pending'";
+    wait_for_number(lab.database.superuser(), pending, 0).await
 }
 
 /// A notice from an ordinary account, from another component, and from the module of a host that is not listed.

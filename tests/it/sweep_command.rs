@@ -14,7 +14,8 @@ const RECORDED: &str = "SELECT count(*) FROM ephemerd.expiries";
 const READ: &str = "SELECT rows_read FROM ephemerd.sweeps";
 const A_PART: &str = "SELECT coalesce(min(least(rows_read, 10000)), 0) FROM ephemerd.sweeps
                         WHERE started_at IS NOT NULL";
-const UNDER_WAY: &str = "SELECT count(*) FROM ephemerd.sweeps WHERE started_at IS NOT NULL";
+const UNDER_WAY: &str =
+    "SELECT count(*) FROM ephemerd.sweeps WHERE started_at IS NOT NULL AND requested_at IS NULL";
 
 async fn lab(rows: i64) -> Result<(Lab, DaemonConfig)> {
     let lab = Lab::database_only().await?;
@@ -135,15 +136,15 @@ async fn an_interrupted_one_is_gone_on_with() -> Result<()> {
 /// A daemon and the command share one sweep, and the command tells what both did.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_takes_part() -> Result<()> {
-    let (lab, config) = lab(30_000).await?;
+    let (lab, config) = lab(60_000).await?;
     let pool = lab.database.superuser();
     let config = config.set("sweep.rows_per_second", 10_000);
     let daemon = start(&config).await?;
     wait_for_number(pool, UNDER_WAY, 1).await?;
     let swept = told(&config, &["sweep"]).await?;
     assert_eq!(swept["completed"], true);
-    assert_eq!(swept["found"]["rows"], 30_000);
-    assert_eq!(swept["found"]["added"], 3_000);
+    assert_eq!(swept["found"]["rows"], 60_000);
+    assert_eq!(swept["found"]["added"], 6_000);
     assert_eq!(number(pool, UNDER_WAY).await?, 0);
     assert!(daemon.terminate().await?.success());
     Ok(())
