@@ -247,7 +247,11 @@ impl<'a> Judge<'a> {
         };
         let text: &str = secret.expose_secret();
         if text.is_empty() {
-            return Err(self.invalid(from, "names an empty file", "write the secret into it"));
+            return Err(self.invalid(
+                from,
+                "names a file that is empty",
+                "write the secret into that file",
+            ));
         }
         if text.contains(['\0', '\n', '\r']) {
             return Err(self.invalid(from, "has more than one line", "keep to one line of text"));
