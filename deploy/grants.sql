@@ -29,6 +29,11 @@ BEGIN
         GRANT SELECT, UPDATE (xml) ON spool TO ephemerd;
         GRANT SELECT ON SEQUENCE spool_seq_seq TO ephemerd;
     END IF;
+
+    IF to_regclass('prosodyarchive') IS NULL AND to_regclass('archive') IS NULL THEN
+        RAISE WARNING 'no archive is in this database yet: once the server has made its tables, run this again'
+            USING HINT = 'Prosody makes them when the first message is archived. With archive.kind = "component" all is well.';
+    END IF;
 END
 $$;
 
