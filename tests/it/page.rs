@@ -56,7 +56,7 @@ async fn fill(pool: &PgPool, config: &DaemonConfig) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_shows_the_tables_numbers_and_no_names() -> Result<()> {
-    let lab = Lab::database_only().await?;
+    let lab = Lab::database_apart().await?;
     let pool = lab.database.superuser();
     let config = DaemonConfig::for_database(&lab.database)?.set("archive.poll", "50ms");
     fill(pool, &config).await?;

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use crate::database::Database;
 use crate::ejabberd::{self, Ejabberd, EjabberdConfig};
-use crate::postgres::Postgres;
+use crate::postgres::{Postgres, PostgresConfig};
 use crate::prosody::{Prosody, ProsodyConfig, Storage};
 use crate::server::{Endpoints, Server};
 use crate::snapshot::Snapshot;
@@ -21,6 +21,12 @@ impl Lab {
     /// A database with Prosody's empty tables, without Prosody, in the PostgreSQL that all tests share.
     pub async fn database_only() -> Result<Self> {
         Self::database_only_on(Postgres::shared().await?).await
+    }
+
+    /// The same in a PostgreSQL of its own: a transaction that is open in any database holds the tail's cursor
+    /// back, and in the shared one there is always somebody's.
+    pub async fn database_apart() -> Result<Self> {
+        Self::database_only_on(Arc::new(Postgres::start(PostgresConfig::default()).await?)).await
     }
 
     /// The same in another PostgreSQL.
