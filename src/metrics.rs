@@ -80,7 +80,7 @@ metrics! {
     dry_run: IntGauge = "ephemerd_dry_run";
     /// 1 while this daemon owns the component connection.
     leader: IntGauge = "ephemerd_leader";
-    /// Hosts that the archive has and that archive.hosts does not list.
+    /// Hosts that the archive has and that archive.hosts does not list; counted every six hours.
     unlisted_hosts: IntGauge = "ephemerd_unlisted_hosts";
     /// 1 while the component is connected to the XMPP server.
     component_connected: IntGauge = "ephemerd_component_connected";

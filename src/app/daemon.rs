@@ -257,6 +257,13 @@ impl Workers {
             Arc::clone(&self.metrics),
             (standing, judging),
         );
+        tasks.spawn(gauges::watch_hosts(
+            self.pool.clone(),
+            archive.clone(),
+            self.config.archive.hosts.clone(),
+            Arc::clone(&self.metrics),
+            stop(),
+        ));
         let sweeper = Sweeper::new(
             self.pool.clone(),
             archive,

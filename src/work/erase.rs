@@ -2,14 +2,16 @@
 
 mod batch;
 mod lanes;
+mod rest;
 
 use std::{sync::Arc, time::Duration};
 
 use sqlx::PgPool;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
+pub(super) use self::rest::{Failures, LONGEST_SLEEP, Next};
 use self::{
     batch::{Batch, Failure},
     lanes::{Bound, Ended, Lanes},
@@ -22,12 +24,6 @@ use crate::{
     metrics::{FailureCause, Metrics},
     model::{Mode, Timestamp},
 };
-
-/// No sleep is longer: a wake-up that was lost costs a minute at the most.
-pub(super) const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-
-/// What becomes due within this time goes together.
-pub(super) const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
 
 /// So often claims look at everything again, dead entries and all: what a daemon that was killed had
 /// claimed waits so long at the most.
@@ -74,13 +70,7 @@ pub struct Eraser {
     /// What began before then may have overlooked what lies above it.
     lowered_at: Instant,
     from_zero_at: Instant,
-    failures: u32,
-}
-
-/// What to do next.
-enum Next {
-    Batch,
-    Sleep(Duration),
+    failures: Failures,
 }
 
 impl Eraser {
@@ -106,7 +96,7 @@ impl Eraser {
             from: EVERYTHING,
             lowered_at: now,
             from_zero_at: now,
-            failures: 0,
+            failures: Failures::default(),
         }
     }
 
@@ -116,25 +106,9 @@ impl Eraser {
             if self.settings.take() {
                 self.start_anew();
             }
-            let next = match self.round().await {
-                Ok(next) => {
-                    if std::mem::take(&mut self.failures) > 0 {
-                        info!("erasing again");
-                    }
-                    next
-                }
-                Err(error) => Next::Sleep(self.failed(&error)),
-            };
-            let pause = match next {
-                Next::Batch => continue,
-                Next::Sleep(pause) => pause.clamp(SHORTEST_SLEEP, LONGEST_SLEEP),
-            };
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.wake.rung(), if self.failures == 0 => {}
-                () = self.settings.told() => {}
-                () = stop.cancelled() => {}
-            }
+            let round = self.round().await;
+            let next = self.failures.after(round, &self.metrics);
+            next.wait(&self.wake, &self.settings, &stop).await;
         }
         while let Some(ended) = self.lanes.ended().await {
             if let Ok(Some(batch)) = ended.outcome {
@@ -150,19 +124,6 @@ impl Eraser {
         self.rows = self.settings.most_rows();
         self.most_lanes = 1;
         self.lower(EVERYTHING);
-    }
-
-    fn failed(&mut self, error: &Error) -> Duration {
-        if !error.is_contention() {
-            self.metrics.database_errors.inc();
-        }
-        self.failures = self.failures.saturating_add(1);
-        if self.failures == 1 {
-            warn!(%error, "erasing failed, trying again");
-        } else {
-            debug!(%error, failures = self.failures, "erasing failed again");
-        }
-        Duration::from_millis(500) * self.failures.min(10)
     }
 
     /// One transaction comes to its end, or the time until the next is worth one.
@@ -184,7 +145,7 @@ impl Eraser {
                     self.rows = self.rows.saturating_mul(2).min(self.settings.most_rows());
                     self.most_lanes = self.settings.lanes(batch.len());
                 }
-                Ok(self.pace(batch.len(), took))
+                Ok(Next::at_rate(&self.settings, batch.len(), began))
             }
             Ok(None) => {
                 self.most_lanes = 1;
@@ -228,14 +189,6 @@ impl Eraser {
     fn lower(&mut self, to: Bound) {
         self.from = self.from.min(to);
         self.lowered_at = Instant::now();
-    }
-
-    fn pace(&self, rows: usize, took: Duration) -> Next {
-        if self.settings.rows_per_second == 0 {
-            return Next::Batch;
-        }
-        let seconds = rows as f64 / f64::from(self.settings.rows_per_second);
-        Next::Sleep(Duration::from_secs_f64(seconds).saturating_sub(took))
     }
 
     async fn until_next_due(&self) -> Result<Next> {

@@ -5,9 +5,11 @@ use std::{sync::Arc, time::Duration};
 use sqlx::PgPool;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use super::TRANSACTION_LIMIT;
 use crate::{
+    archive::Archive,
     database::{Named, Result, in_time},
     ledger::{self, Outlooks, Pause, Sweep, Tally},
     metrics::Metrics,
@@ -22,6 +24,12 @@ const IDLE_PARTS: u32 = 100;
 
 /// … but nobody waits longer for fresh figures: alerts live by them.
 const LONGEST: Duration = Duration::from_secs(120);
+
+/// So often the archive's hosts are compared with those that are listed: where no index names them, that reads it all.
+const HOSTS_EVERY: Duration = Duration::from_secs(6 * 3600);
+
+/// After a failure.
+const HOSTS_AGAIN: Duration = Duration::from_secs(600);
 
 /// What is counted.
 #[derive(Debug, Clone)]
@@ -71,6 +79,40 @@ pub async fn run(
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Keeps the gauge of unlisted hosts, until stopped.
+pub async fn watch_hosts(
+    pool: PgPool,
+    archive: Archive,
+    hosts: Vec<String>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
+    loop {
+        let counted = in_time("unlisted_hosts", TRANSACTION_LIMIT, async {
+            let mut connection = pool.acquire().await.named("unlisted_hosts_connect")?;
+            archive.unlisted_hosts(&mut connection, &hosts).await
+        });
+        let pause = match stop.run_until_cancelled(counted).await {
+            None => return,
+            Some(Ok(unlisted)) => {
+                metrics.unlisted_hosts.set(i64::try_from(unlisted.len()).unwrap_or(i64::MAX));
+                HOSTS_EVERY
+            }
+            Some(Err(error)) => {
+                if !error.is_contention() {
+                    metrics.database_errors.inc();
+                }
+                debug!(%error, "the archive's hosts were not counted");
+                HOSTS_AGAIN
+            }
+        };
+        stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+        if stop.is_cancelled() {
+            return;
         }
     }
 }

@@ -231,13 +231,13 @@ impl Inspector {
         transaction.commit().await.named("inspect_commit")?;
         crash_point!("inspected");
         tallied.count(&self.metrics);
-        self.metrics.last_inspection_timestamp_seconds.set(seconds(pass.horizon.now));
         let Some(tail) = self.tails.get_mut(at) else { return Ok(Step::CaughtUp) };
         if pass.at < pass.until {
             tail.pass = Some(pass);
             return Ok(Step::More);
         }
         tail.end_pass(pass);
+        self.metrics.last_inspection_timestamp_seconds.set(seconds(pass.horizon.now));
         Ok(Step::CaughtUp)
     }
 

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::{Daemon, DaemonConfig, Lab, PATIENCE, Result, eventually};
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::time::Instant;
 
 use crate::reliability::saw;
-use crate::support::{archive_marked, gone, seconds, standing, start};
+use crate::support::{archive_marked, gone, marked, now, seconds, standing, start};
 
 /// A timer of 1 s, the stamp's second, a poll, and room for a busy machine.
 const ON_TIME: Duration = Duration::from_secs(8);
@@ -199,5 +200,33 @@ async fn nothing_spins_over_what_it_may_not_erase() -> Result<()> {
             seconds(took)
         ),
     );
+    Ok(())
+}
+
+/// The rate holds while recording goes on as well: what is new wakes the worker only from its sleep.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rate_of_erasing_holds_whatever_is_recorded() -> Result<()> {
+    const RATE: i64 = 10;
+    let lab = Lab::database_only().await?;
+    let pool = lab.database.superuser();
+    let config = DaemonConfig::for_database(&lab.database)?
+        .set("archive.poll", "50ms")
+        .set("erase.rows_per_second", RATE);
+    let _daemon = start(&config).await?;
+    archive_marked(pool, "first", 1).await?;
+    gone(pool, "<body>first", ON_TIME).await?;
+    let started = Instant::now();
+    let before = now(pool).await? - 10;
+    for at in 0..40 {
+        let due =
+            |nr| ArchiveRow::archive("peter", &format!("row{at}-{nr}"), before, &marked("row", 1));
+        insert(pool, &[0, 1, 2].map(due)).await?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let gone_so_far = 120 - standing(pool, "<body>row").await?;
+    // A batch is a second's worth, and one may just have begun.
+    let most = (started.elapsed().as_secs_f64().ceil() as i64 + 1) * RATE;
+    assert!(gone_so_far <= most, "{gone_so_far} of 120 are gone, at most {most} should be");
+    gone(pool, "<body>row", PATIENCE).await?;
     Ok(())
 }

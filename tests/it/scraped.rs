@@ -1,8 +1,9 @@
 //! What Prometheus is shown: accepted by its own checker, scraped by a real one.
 
+use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Prometheus, Result, prometheus};
 
-use crate::support::start;
+use crate::support::{now, start};
 
 /// promtool accepts the page, and a real Prometheus scrapes it.
 #[tokio::test(flavor = "multi_thread")]
@@ -15,5 +16,22 @@ async fn prometheus_accepts_and_scrapes_the_metrics() -> Result<()> {
     prometheus.wait_for("ephemerd_build_info", PATIENCE, |one| one == 1.0).await?;
     let labels = "ephemerd_erased_total{store=\"archive\",reason=\"timer\",mode=\"placeholder\"}";
     prometheus.wait_for(labels, PATIENCE, |none| none == 0.0).await?;
+    Ok(())
+}
+
+/// Hosts whose messages nobody said may be erased are counted, not named.
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_that_are_not_listed_are_counted() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let pool = lab.database.superuser();
+    let now = now(pool).await?;
+    let of = |host: &str| {
+        let row = ArchiveRow::archive("peter", host, now, "<message><body>words</body></message>");
+        ArchiveRow { host: host.to_owned(), ..row }
+    };
+    insert(pool, &["localhost", "one.example", "two.example"].map(of)).await?;
+    let daemon = start(&DaemonConfig::for_database(&lab.database)?).await?;
+    daemon.wait_for_figure("ephemerd_unlisted_hosts", &[], PATIENCE, |hosts| hosts == 2.0).await?;
+    assert!(!daemon.get("/metrics").await?.body.contains(".example"));
     Ok(())
 }

@@ -9,12 +9,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use sqlx::PgPool;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use super::Present;
 use crate::{
     archive::remote::{Answer, Item, MOST_ITEMS, Outcome, Request, Requests, Unanswered},
-    database::{Error, Named as _, Result, in_time},
+    database::{Named as _, Result, in_time},
     ledger::{self, Claim, Claimed, Claims, Phase},
     metrics::{FailureCause, Metrics},
     model::{Mode, Store, Timestamp},
@@ -22,7 +22,7 @@ use crate::{
     work::{
         Changing, TRANSACTION_LIMIT,
         crash::crash_point,
-        erase::{LONGEST_SLEEP, SHORTEST_SLEEP, Settings},
+        erase::{Failures, LONGEST_SLEEP, Next, Settings},
         wake::Wake,
     },
 };
@@ -42,7 +42,7 @@ pub struct Eraser<R> {
     present: Present,
     /// A dry run goes past what it has counted.
     counted: (Timestamp, i64),
-    failures: u32,
+    failures: Failures,
 }
 
 /// Rows that one request names.
@@ -76,7 +76,16 @@ impl<R: Requests> Eraser<R> {
     ) -> Self {
         metrics.dry_run.set(i64::from(settings.dry_run));
         let counted = (Timestamp::UNIX_EPOCH, 0);
-        Self { pool, requests, settings, metrics, wake, present, counted, failures: 0 }
+        Self {
+            pool,
+            requests,
+            settings,
+            metrics,
+            wake,
+            present,
+            counted,
+            failures: Failures::default(),
+        }
     }
 
     /// Works until stopped. A batch that has begun is brought to its end.
@@ -88,47 +97,23 @@ impl<R: Requests> Eraser<R> {
                 self.metrics.dry_run.set(i64::from(self.settings.dry_run));
                 self.counted = (Timestamp::UNIX_EPOCH, 0);
             }
-            let pause = match self.round().await {
-                Ok(None) => continue,
-                Ok(Some(pause)) => {
-                    if std::mem::take(&mut self.failures) > 0 {
-                        info!("erasing again");
-                    }
-                    pause
-                }
-                Err(error) => self.failed(&error),
-            };
+            let round = self.round().await;
+            let next = self.failures.after(round, &self.metrics);
             tokio::select! {
-                () = tokio::time::sleep(pause.clamp(SHORTEST_SLEEP, LONGEST_SLEEP)) => {}
-                () = self.wake.rung(), if self.failures == 0 => {}
+                () = next.wait(&self.wake, &self.settings, &stop) => {}
                 _ = presence.changed() => {}
-                () = self.settings.told() => {}
-                () = stop.cancelled() => return,
             }
         }
     }
 
-    fn failed(&mut self, error: &Error) -> Duration {
-        if !error.is_contention() {
-            self.metrics.database_errors.inc();
-        }
-        self.failures = self.failures.saturating_add(1);
-        if self.failures == 1 {
-            warn!(%error, "erasing failed, trying again");
-        } else {
-            debug!(%error, failures = self.failures, "erasing failed again");
-        }
-        Duration::from_millis(500) * self.failures.min(10)
-    }
-
     /// One batch, or how long to wait for the next. Only of hosts whose modules answer: the others' entries
     /// wait, untouched.
-    async fn round(&mut self) -> Result<Option<Duration>> {
+    async fn round(&mut self) -> Result<Next> {
         let present = self.present.hosts();
         let hosts: Vec<String> =
             self.settings.hosts.iter().filter(|it| present.contains(it)).cloned().collect();
         if hosts.is_empty() {
-            return Ok(Some(LONGEST_SLEEP));
+            return Ok(Next::Sleep(LONGEST_SLEEP));
         }
         self.wake.take();
         let started = Instant::now();
@@ -137,7 +122,7 @@ impl<R: Requests> Eraser<R> {
             let mut connection = self.pool.acquire().await.named("next_due_connect")?;
             let next = ledger::next_due(&mut connection, &hosts, self.counted).await?;
             let seconds = next.unwrap_or(f64::MAX).clamp(0.0, LONGEST_SLEEP.as_secs_f64());
-            return Ok(Some(Duration::from_secs_f64(seconds)));
+            return Ok(Next::Sleep(Duration::from_secs_f64(seconds)));
         };
         let fates = if self.settings.dry_run {
             let last = claims.entries.last();
@@ -153,9 +138,7 @@ impl<R: Requests> Eraser<R> {
         };
         self.metrics.erase_batch_seconds.observe(started.elapsed().as_secs_f64());
         self.count(&claims, &fates, started.elapsed());
-        let rate = self.settings.rows_per_second;
-        let seconds = claims.entries.len() as f64 / f64::from(rate.max(1));
-        Ok((rate > 0).then(|| Duration::from_secs_f64(seconds).saturating_sub(started.elapsed())))
+        Ok(Next::at_rate(&self.settings, claims.entries.len(), started))
     }
 
     /// Claims what is due, and takes it out of everybody's reach for a while.
