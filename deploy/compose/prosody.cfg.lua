@@ -45,3 +45,5 @@ Component("conference." .. domain, "muc")
 
 Component("ephemerd." .. domain)
 	component_secret = secret("component");
+	-- One daemon: where the network fell silent, its new connection takes the place of the old.
+	component_conflict_resolve = "kick_old";

@@ -40,7 +40,7 @@ change(Host, Owner, Change, Items) ->
     end.
 
 %% About `Count` rows stamped at `From` or later, oldest first, and where to go on. Of rows of one time, which share an id,
-%% only the first marked one is shown.
+%% only one is shown: the first that still has marked words, else the first placeholder.
 -spec rows(binary(), owner(), integer(), pos_integer()) ->
           {ok, [{Id :: binary(), Usec :: integer(), xmlel() | unreadable}], From :: integer() | none} | error.
 rows(Host, Owner, From, Count) ->
@@ -60,13 +60,22 @@ rows(Host, Owner, From, Count) ->
             end
     end.
 
-one_a_time([{Id, _, El} = One, {Id, _, _} = Other | Rows]) ->
-    case El /= unreadable andalso mod_ephemerd_xml:is_marked(El) of
-        true -> one_a_time([One | Rows]);
-        false -> one_a_time([Other | Rows])
+one_a_time([{Id, _, El} = One, {Id, _, Also} = Other | Rows]) ->
+    case rank(Also) > rank(El) of
+        true -> one_a_time([Other | Rows]);
+        false -> one_a_time([One | Rows])
     end;
 one_a_time([Row | Rows]) -> [Row | one_a_time(Rows)];
 one_a_time([]) -> [].
+
+%% A server that was killed may come back with the words beside their placeholder: the words are what counts.
+rank(unreadable) -> 0;
+rank(El) ->
+    case standing(El) of
+        marked -> 2;
+        placeholder -> 1;
+        plain -> 0
+    end.
 
 %% Bare JIDs at `Domain` that have rows, in no order.
 -spec owners(binary(), binary()) -> {ok, [binary()]} | error.
@@ -102,13 +111,15 @@ change_mnesia_rows(Change, Usec, Rows) ->
     case [{Standing, Row} || {Standing, Row} <- Standings, Standing /= plain] of
         [] -> other;
         Marked ->
-            lists:foreach(fun({Standing, Row}) -> change_mnesia_row(Change, Standing, Row) end, Marked),
+            IsBeside = lists:keymember(placeholder, 1, Marked),
+            lists:foreach(fun({Standing, Row}) -> change_mnesia_row(Change, Standing, IsBeside, Row) end, Marked),
             done
     end.
 
-change_mnesia_row(erase, _, Row) -> mnesia:delete_object(Row);
-change_mnesia_row({blank, _}, placeholder, _) -> ok;
-change_mnesia_row({blank, Until}, marked, #archive_msg{packet = El} = Row) ->
+change_mnesia_row(erase, _, _, Row) -> mnesia:delete_object(Row);
+change_mnesia_row({blank, _}, placeholder, _, _) -> ok;
+change_mnesia_row({blank, _}, marked, true, Row) -> mnesia:delete_object(Row);
+change_mnesia_row({blank, Until}, marked, false, #archive_msg{packet = El} = Row) ->
     mnesia:delete_object(Row),
     mnesia:write(Row#archive_msg{packet = mod_ephemerd_xml:placeholder(El, Until, archive)}).
 

@@ -18,6 +18,17 @@ pub struct Feed {
     pub number: i64,
 }
 
+/// What is known of a module's notices up to a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// All have come.
+    All,
+    /// Some have not come yet.
+    NotYetAll,
+    /// Some were lost: what was archived meanwhile must be listed.
+    Lost,
+}
+
 /// A list of what was archived while notices may have been lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatchUp {
@@ -69,7 +80,7 @@ pub async fn follow_feed(
     connection: &mut PgConnection,
     host: &str,
     (boot, number): (&str, i64),
-    lost: bool,
+    heard: Heard,
 ) -> Result<()> {
     sqlx::query!(
         "-- follow_feed
@@ -77,12 +88,13 @@ pub async fn follow_feed(
             SET boot = $2, number = $3,
                 since = CASE WHEN $4 THEN coalesce(since, good_at - interval '10 min') ELSE since END,
                 again = again OR ($4 AND begun_at IS NOT NULL),
-                good_at = CASE WHEN $4 OR since IS NOT NULL THEN good_at ELSE clock_timestamp() END
+                good_at = CASE WHEN $5 AND since IS NULL THEN clock_timestamp() ELSE good_at END
           WHERE host = $1",
         host,
         boot,
         number,
-        lost,
+        heard == Heard::Lost,
+        heard == Heard::All,
     )
     .execute(connection)
     .await

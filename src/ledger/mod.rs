@@ -22,14 +22,14 @@ pub use claim::{Claim, Claimed, Claims, Phase, claim, next_due};
 pub use control::{Control, Pause, control, pause, paused, resume};
 pub use cursor::{Cursor, Standing, cursor, cursors, lock_cursor, move_cursor, start_cursor};
 pub use feeds::{
-    CatchUp, Feed, Relist, catch_ups, complete_catch_up, feed, follow_feed, move_catch_up,
+    CatchUp, Feed, Heard, Relist, catch_ups, complete_catch_up, feed, follow_feed, move_catch_up,
     next_relist, relisted, start_feed, start_timers,
 };
 pub use outlook::{Outlook, Outlooks, outlook};
 pub use owners::{entries_of_owner, newest_entry, owners};
 pub use probe::probe;
 pub use record::{Entry, Expiry, Name, change, record, undelivered};
-pub use settle::{forget, give_back, keep_placeholders, lease, put_off};
+pub use settle::{end_leases, forget, give_back, keep_placeholders, lease, put_off};
 pub use sweeps::{
     Found, Sweep, complete_sweep, lock_sweep, move_sweep, move_sweep_to_owner, request_sweep,
     start_sweep, sweep, sweep_owner, sweeps,

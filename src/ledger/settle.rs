@@ -51,6 +51,26 @@ pub async fn lease(connection: &mut PgConnection, ids: &[i64], seconds: f64) -> 
     Ok(())
 }
 
+/// Ends the leases of an earlier life that run for so many seconds yet: nobody works on these entries any more.
+/// Those that were put off for no longer are tried again as well.
+pub async fn end_leases(connection: &mut PgConnection, seconds: f64) -> Result<()> {
+    sqlx::query!(
+        "-- end_leases
+         WITH leased AS MATERIALIZED (
+             SELECT id FROM ephemerd.expiries
+              WHERE NOT backlog AND retry_at = next_at
+                AND next_at > clock_timestamp()
+                AND next_at <= clock_timestamp() + make_interval(secs => $1)
+              ORDER BY id FOR UPDATE SKIP LOCKED)
+         UPDATE ephemerd.expiries AS e SET retry_at = NULL FROM leased WHERE e.id = leased.id",
+        seconds,
+    )
+    .execute(connection)
+    .await
+    .named("end_leases")?;
+    Ok(())
+}
+
 /// Gives leased entries back: nothing was done with them.
 pub async fn give_back(connection: &mut PgConnection, ids: &[i64]) -> Result<()> {
     sqlx::query!(

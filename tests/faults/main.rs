@@ -2,6 +2,7 @@
 //! docs/reliability.md. `./dev test --faults [NAME…]`; `--list` names the faults; LAB_SEED repeats a run.
 
 mod clocks;
+mod companions;
 mod database;
 mod floods;
 mod house;
@@ -47,6 +48,8 @@ const FAULTS: &[Fault] = &faults![
     database::locks_on_archive_rows,
     servers::prosody_tormented,
     servers::ejabberd_tormented,
+    companions::prosodys_module_tormented,
+    companions::ejabberds_module_tormented,
     clocks::stamps_from_the_future,
     clocks::the_daemons_clock_is_off,
     restores::everything_is_restored,

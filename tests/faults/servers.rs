@@ -14,7 +14,7 @@ use crate::ensure;
 use crate::house::{House, seconds};
 
 /// What the laboratory's servers can besides.
-trait Restarts: Server + 'static {
+pub(crate) trait Restarts: Server + 'static {
     async fn die(&self) -> Result<()>;
     async fn come_back(&self) -> Result<()>;
 }

@@ -93,6 +93,7 @@ async fn with_archives_in_sql() -> Result<()> {
     let mut world = World::new(&sql(Schema::MultiHost)).await?;
     all_of_it(&mut world).await?;
     a_twin_is_left_alone(&mut world).await?;
+    words_that_came_back_are_listed(&mut world).await?;
     a_list_looks_at_so_many_rows(&mut world).await
 }
 
@@ -522,6 +523,39 @@ async fn a_twin_is_left_alone(world: &mut World) -> Result<()> {
     let after = world.lab.snapshots().await?.remove(0);
     let faults = before.faults(&after, &["marked 1".to_owned(), "marked 2".to_owned()].into());
     assert!(faults.is_empty() && after.len() == before.len() - 1, "{faults:?}");
+    Ok(())
+}
+
+/// A server that was killed may come back with the words beside their placeholder, as Mnesia does: they are listed, and go.
+async fn words_that_came_back_are_listed(world: &mut World) -> Result<()> {
+    world.lab.client("xena").await?.close().await?;
+    let xml = format!(
+        "<message xmlns='jabber:client' type='chat' to='xena@localhost' from='rosa@localhost/x'>\
+         <body>came back</body>{EPHEMERAL}</message>"
+    );
+    let row = || [ArchiveRow::user("xena", 1_000_001, &xml)];
+    insert(&world.lab.database, Schema::MultiHost, &row()).await?;
+    let list = request("list", "xena@localhost", "archive", "max='9' max-bytes='262144'", "");
+    let stamp =
+        world.list("localhost", &list).await?.children[0].attribute("stamp").map(str::to_owned);
+    let items = [item("1000001", stamp.as_deref().expect("one"))];
+    let component = &mut world.component;
+    assert_eq!(
+        companion::change(component, "blank", "xena@localhost", "archive", &items).await?,
+        ["done"]
+    );
+    insert(&world.lab.database, Schema::MultiHost, &row()).await?;
+    let listed = world.list("localhost", &list).await?;
+    let bodies: Vec<_> = listed.children.iter().map(|it| it.children[0].body()).collect();
+    assert_eq!(bodies, [Some("came back")]);
+    let component = &mut world.component;
+    assert_eq!(
+        companion::change(component, "blank", "xena@localhost", "archive", &items).await?,
+        ["done"]
+    );
+    let listed = world.list("localhost", &list).await?;
+    let bodies: Vec<_> = listed.children.iter().map(|it| it.children[0].body()).collect();
+    assert_eq!(bodies, [None], "only the placeholder is left");
     Ok(())
 }
 

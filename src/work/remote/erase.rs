@@ -43,6 +43,8 @@ pub struct Eraser<R> {
     /// A dry run goes past what it has counted.
     counted: (Timestamp, i64),
     failures: Failures,
+    /// There may be leases whose work nobody settles any more: of an earlier life, or of a batch that failed.
+    leases_left: bool,
 }
 
 /// Rows that one request names.
@@ -85,6 +87,7 @@ impl<R: Requests> Eraser<R> {
             present,
             counted,
             failures: Failures::default(),
+            leases_left: true,
         }
     }
 
@@ -98,6 +101,7 @@ impl<R: Requests> Eraser<R> {
                 self.counted = (Timestamp::UNIX_EPOCH, 0);
             }
             let round = self.round().await;
+            self.leases_left |= round.is_err();
             let next = self.failures.after(round, &self.metrics);
             tokio::select! {
                 () = next.wait(&self.wake, &self.settings, &stop) => {}
@@ -116,6 +120,10 @@ impl<R: Requests> Eraser<R> {
             return Ok(Next::Sleep(LONGEST_SLEEP));
         }
         self.wake.take();
+        if self.leases_left {
+            in_time("end_leases", TRANSACTION_LIMIT, self.end_leases()).await?;
+            self.leases_left = false;
+        }
         let started = Instant::now();
         let claimed = in_time("lease", TRANSACTION_LIMIT, self.lease(&hosts)).await?;
         let Some(claims) = claimed else {
@@ -139,6 +147,13 @@ impl<R: Requests> Eraser<R> {
         self.metrics.erase_batch_seconds.observe(started.elapsed().as_secs_f64());
         self.count(&claims, &fates, started.elapsed());
         Ok(Next::at_rate(&self.settings, claims.entries.len(), started))
+    }
+
+    /// Only the daemon that leads has a module to ask, and we do nothing else meanwhile: no lease is worked on. One
+    /// who led before may still do so; what is asked for twice does no harm.
+    async fn end_leases(&self) -> Result<()> {
+        let mut connection = self.pool.acquire().await.named("end_leases_connect")?;
+        ledger::end_leases(&mut connection, LEASE.as_secs_f64()).await
     }
 
     /// Claims what is due, and takes it out of everybody's reach for a while.

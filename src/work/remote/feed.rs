@@ -22,7 +22,7 @@ use super::{Present, SWEEP, Settings, told};
 use crate::{
     archive::remote::{Companion, Notice, Requests, Told, Unanswered, VERSION},
     database::{Named, Result, in_time},
-    ledger,
+    ledger::{self, Heard},
     metrics::Metrics,
     work::{Changing, TRANSACTION_LIMIT, inspect::Standing, reconcile::Reconciled},
 };
@@ -160,6 +160,10 @@ impl<R: Requests> Feed<R> {
         let now = Instant::now();
         for host in &self.settings.hosts {
             let track = self.tracks.entry(host.clone()).or_default();
+            // It failed whoever asked it for something: it may be back soon.
+            if self.present.of(host).is_none() && std::mem::take(&mut track.answers) {
+                track.greet_at = Some(now + GREET_ABSENT_EVERY);
+            }
             if track.greet_at.is_some_and(|at| at > now) {
                 continue;
             }
@@ -183,6 +187,7 @@ impl<R: Requests> Feed<R> {
                 match self.compare(host, &companion).await {
                     Ok(pause) => {
                         self.present.found(host, companion.can);
+                        self.tracks.entry(host.to_owned()).or_default().answers = true;
                         pause
                     }
                     Err(error) => {
@@ -233,7 +238,8 @@ impl<R: Requests> Feed<R> {
                 "the module may have told what we have not heard: listing what was archived since"
             );
         }
-        ledger::follow_feed(&mut connection, host, numbers, lost.is_some()).await?;
+        let heard = if lost.is_some() { Heard::Lost } else { Heard::All };
+        ledger::follow_feed(&mut connection, host, numbers, heard).await?;
         track.follow(numbers);
         Ok(GREET_EVERY)
     }
@@ -305,8 +311,12 @@ impl<R: Requests> Feed<R> {
         reconciled.extend(self.reconcile(&mut transaction, &mut rows).await?);
         for (host, track) in &tracks {
             let numbers = (track.boot.as_str(), track.number);
-            let lost = started_anew.contains(host.as_str());
-            ledger::follow_feed(&mut transaction, host, numbers, lost).await?;
+            let heard = match started_anew.contains(host.as_str()) {
+                true => Heard::Lost,
+                false if track.is_clear() => Heard::All,
+                false => Heard::NotYetAll,
+            };
+            ledger::follow_feed(&mut transaction, host, numbers, heard).await?;
         }
         transaction.commit().await.named("feed_commit")?;
         Ok((tracks, reconciled))
@@ -357,7 +367,7 @@ impl<R: Requests> Feed<R> {
                 let highest = track.highest();
                 let numbers = (track.boot.as_str(), highest);
                 let lost = track.lost(numbers).unwrap_or(0);
-                ledger::follow_feed(&mut connection, &host, numbers, true).await?;
+                ledger::follow_feed(&mut connection, &host, numbers, Heard::Lost).await?;
                 self.metrics.notices_lost.inc_by(lost);
                 info!(host, lost, "notices were lost: listing what was archived since");
                 self.walk.notify_one();

@@ -183,6 +183,8 @@ impl<R: Requests> Walker<R> {
     async fn catch_up(&self, mut at: CatchUp) -> Walked<()> {
         let host = at.host.clone();
         let (since, steps) = (Some(at.since), 1 + STORES.len());
+        // What is lost from now on, even while the first owner is listed, is due again afterwards.
+        self.save(&at).await?;
         while usize::try_from(at.step).is_ok_and(|step| step < steps) {
             let step = usize::try_from(at.step).unwrap_or(0);
             let after = std::mem::take(&mut at.after_owner);

@@ -25,6 +25,8 @@ pub(super) struct Track {
     pub(super) doubted: bool,
     /// When to ask who is there.
     pub(super) greet_at: Option<Instant>,
+    /// It answered when it was last asked.
+    pub(super) answers: bool,
     /// Why it was of no use when it was last asked.
     pub(super) refused: Option<Unanswered>,
 }
