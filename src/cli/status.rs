@@ -27,11 +27,14 @@ pub(super) struct Args {
 
 pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Failure> {
     let status = app::status(config).await?;
-    print(&if args.json { show::json(&for_programs(&status)) } else { for_people(&status) })?;
+    let dry_run = config.erase.dry_run;
+    let text =
+        if args.json { show::json(&for_programs(&status)) } else { for_people(&status, dry_run) };
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn for_people(status: &Status) -> String {
+fn for_people(status: &Status, dry_run: bool) -> String {
     let tally = &status.tally;
     let overdue = match tally.oldest_due {
         _ if status.pause != Pause::None => {
@@ -54,7 +57,12 @@ fn for_people(status: &Status) -> String {
         let _ = writeln!(text, "{name:<13} {value}");
     };
     line("schema", &format!("version {}, as this program needs it", status.schema));
-    line("erasing", &show::pause(status.pause));
+    // A daemon with this configuration erases nothing either way.
+    let erasing = match status.pause {
+        Pause::None if dry_run => "nothing: erase.dry_run is on in this configuration".to_owned(),
+        pause => show::pause(pause),
+    };
+    line("erasing", &erasing);
     line("pending", &counted(tally.pending, "message has", "messages have", "yet to go"));
     line("placeholders", &counted(tally.placeholders, "row has", "rows have", "yet to be deleted"));
     line("overdue", &overdue);

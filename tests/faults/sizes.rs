@@ -183,7 +183,7 @@ pub(crate) async fn a_migration_is_interrupted(seed: u64) -> Result<()> {
 /// The first start on a large archive. `LAB_ROWS` says how many; 10,000,000 take some minutes and 8 GB.
 pub(crate) async fn the_first_start_on_a_large_archive(seed: u64) -> Result<()> {
     let rows = std::env::var("LAB_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(500_000);
-    let bulk = Bulk { rows, marked_every: 100, ..Bulk::default() };
+    let bulk = Bulk { rows, marked_every: 100, timer_seconds: 1, ..Bulk::default() };
     let lab = ephemerd_lab::Lab::database_only().await?;
     bulk.insert(lab.database.superuser()).await?;
     let plain = "SELECT coalesce(sum(hashtextextended(t::text, 0)), 0)::text FROM prosodyarchive t

@@ -16,6 +16,8 @@ async fn it_tells_what_the_tables_say() -> Result<()> {
     printed(&config, &["migrate"]).await?;
     let text = printed(&config, &["status"]).await?;
     assert!(text.contains("\nerasing       going on\n"), "{text}");
+    let dry = printed(&config.clone().set("erase.dry_run", true), &["status"]).await?;
+    assert!(dry.contains("\nerasing       nothing: erase.dry_run is on"), "{dry}");
     assert!(text.contains("\ninspection    not begun; `ephemerd run` begins it\n"), "{text}");
     assert!(text.contains("\noverdue       nothing\n"), "{text}");
 
