@@ -122,10 +122,13 @@ async fn notices_lost_while_the_database_is_away_are_made_up_for() -> Result<()>
     until_gone(&lab, "rosa", "heard-of").await?;
 
     postgres.stop().await?;
-    for at in 0..MORE_THAN_ARE_KEPT {
+    for at in 1..=MORE_THAN_ARE_KEPT {
         peter.chat(rosa.bare_jid(), &format!("while-away-{at}."), &timer(1)).await?;
+        // A busy machine takes its time for all of them.
+        if at % 100 == 0 {
+            rosa.wait_for_body(&format!("while-away-{at}.")).await?;
+        }
     }
-    rosa.wait_for_body(&format!("while-away-{}.", MORE_THAN_ARE_KEPT - 1)).await?;
     postgres.resume().await?;
     daemon.wait_ready(PATIENCE).await?;
     // Its number tells that others are missing; without it the module is asked once a minute.

@@ -254,6 +254,8 @@ impl<R: Requests> Feed<R> {
             Ok((tracks, reconciled)) => {
                 if std::mem::take(&mut self.failures) > 0 {
                     info!("recording what is told again");
+                    // There may have been no room for all of it: the modules know.
+                    self.tracks.values_mut().for_each(|track| track.greet_at = None);
                 }
                 for it in &reconciled {
                     told::count(it, &self.metrics);
