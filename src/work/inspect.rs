@@ -5,9 +5,10 @@
 //! transactions of that time have ended and five seconds went by (a number is drawn from the sequence
 //! before its transaction has an id).
 
+mod deliveries;
 mod pass;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{PgConnection, PgPool};
 use tokio::{
@@ -21,13 +22,12 @@ use self::pass::{Pass, Tail};
 use super::{
     Changing, TRANSACTION_LIMIT,
     crash::crash_point,
-    reconcile::{Backlog, Context, Reconciled, Source, end_page, reconcile, release},
-    row_key,
+    reconcile::{Backlog, Context, Reconciled, Source, end_page, reconcile},
 };
 use crate::{
-    archive::{Archive, MAX_STANZA_BYTES, Order, Row, RowKey, Table},
+    archive::{Archive, MAX_STANZA_BYTES, Order, Row, Table},
     database::{Named, Result, in_time},
-    ledger::{self, Cursor, Entry},
+    ledger::{self, Cursor},
     metrics::Metrics,
     model::{Outcome, Reason, Rules, Store, Timestamp},
 };
@@ -38,8 +38,6 @@ const SPAN_ROWS: i64 = 5_000;
 pub(super) const CANDIDATES: i64 = 500;
 /// Bytes of stanzas that one statement returns, but for the last one.
 pub(super) const CANDIDATE_BYTES: i64 = 8 * 1024 * 1024;
-/// Entries of offline queues that one transaction looks at.
-const QUEUE_ENTRIES: i64 = 1_000;
 /// However often the bell rings, there is so much time between two polls.
 const SHORTEST_POLL: Duration = Duration::from_millis(20);
 /// Spans of one transaction: short ones let others in.
@@ -277,51 +275,6 @@ impl Inspector {
             tallied.add(reconciled, cursor);
         }
         Ok((pass, tallied))
-    }
-}
-
-impl Inspector {
-    /// When a copy has left an offline queue, somebody has the message now: its timer starts.
-    async fn notice_deliveries(
-        &mut self,
-        connection: &mut PgConnection,
-        now: Timestamp,
-    ) -> Result<()> {
-        let queued = ledger::queue_entries(connection, self.queue_seen, QUEUE_ENTRIES).await?;
-        self.queue_seen = match queued.last() {
-            Some(last) if i64::try_from(queued.len()).is_ok_and(|n| n >= QUEUE_ENTRIES) => last.id,
-            _ => 0,
-        };
-        if queued.is_empty() {
-            return Ok(());
-        }
-        let keys: Vec<RowKey> = queued.iter().map(|it| row_key(&it.expiry)).collect();
-        let keys: Vec<&RowKey> = keys.iter().collect();
-        let standing: HashSet<usize> =
-            self.archive.still_there(connection, &keys).await?.into_iter().collect();
-        let gone: Vec<&Entry> = queued
-            .iter()
-            .enumerate()
-            .filter(|(position, _)| !standing.contains(position))
-            .map(|(_, entry)| entry)
-            .collect();
-        if gone.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<i64> = gone.iter().map(|entry| entry.id).collect();
-        ledger::forget(connection, &ids).await?;
-        let copies: Vec<_> = gone
-            .iter()
-            .map(|entry| &entry.expiry)
-            .filter_map(|it| Some((&*it.host, &*it.owner, it.copy_of.as_deref()?)))
-            .collect();
-        let context = Context {
-            rules: &self.settings.rules,
-            now,
-            backlog: Backlog::default(),
-            restores: false,
-        };
-        release(connection, &self.archive, &copies, context).await
     }
 }
 

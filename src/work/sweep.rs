@@ -1,7 +1,9 @@
 //! The sweep: the whole archive in key order, resumable, one at a time. It finds what the tail could
 //! not: what was there before us, what a restore brought back, what other rules judge otherwise.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+mod stale;
+
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{PgConnection, PgPool};
 use tokio::{sync::watch, time::Instant};
@@ -13,12 +15,11 @@ use super::{
     crash::crash_point,
     inspect::{CANDIDATE_BYTES, CANDIDATES, is_cut},
     reconcile::{Backlog, Context, Source, end_page, reconcile},
-    row_key,
 };
 use crate::{
-    archive::{Archive, RowKey, Table},
+    archive::{Archive, Table},
     database::{Named, Result, in_time},
-    ledger::{self, Entry, Found, Sweep},
+    ledger::{self, Found, Sweep},
     metrics::{Metrics, Repair},
     model::{Outcome, Rules, Store, Timestamp},
     policy,
@@ -315,54 +316,6 @@ impl Sweeper {
             unreadable: number(unreadable),
         };
         Ok(Progress { completed: false, position: at, upto, found })
-    }
-
-    /// Entries beyond the archive's end: of rows that a restore took away, or that are new.
-    async fn sweep_ledger(
-        &self,
-        connection: &mut PgConnection,
-        table: &Table,
-        sweep: &Sweep,
-    ) -> Result<Progress> {
-        let span = (sweep.position, i64::MAX);
-        let entries = ledger::entries_between(connection, table.stores(), span, ENTRIES).await?;
-        let completed = i64::try_from(entries.len()).is_ok_and(|n| n < ENTRIES);
-        let position = entries.last().map_or(sweep.position, |it| it.expiry.row_number);
-        let dropped = self.drop_gone(connection, entries).await?;
-        let found = Found { dropped: number(dropped), ..Found::default() };
-        Ok(Progress { completed, position, upto: sweep.upto, found })
-    }
-
-    /// Drops entries of a span whose rows no text search found: they are gone, or say nothing any more.
-    /// Of a host that is not listed the search knows nothing.
-    async fn drop_stale(
-        &self,
-        connection: &mut PgConnection,
-        entries: Vec<Entry>,
-    ) -> Result<usize> {
-        let is_listed = |it: &Entry| self.settings.hosts.contains(&it.expiry.host);
-        let (listed, unlisted): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_listed);
-        let ids: Vec<i64> = listed.iter().map(|entry| entry.id).collect();
-        if !ids.is_empty() {
-            ledger::forget(connection, &ids).await?;
-        }
-        Ok(ids.len() + self.drop_gone(connection, unlisted).await?)
-    }
-
-    async fn drop_gone(&self, connection: &mut PgConnection, entries: Vec<Entry>) -> Result<usize> {
-        if entries.is_empty() {
-            return Ok(0);
-        }
-        let keys: Vec<RowKey> = entries.iter().map(|it| row_key(&it.expiry)).collect();
-        let keys: Vec<&RowKey> = keys.iter().collect();
-        let standing: HashSet<usize> =
-            self.archive.still_there(connection, &keys).await?.into_iter().collect();
-        let gone = entries.iter().enumerate().filter(|(at, _)| !standing.contains(at));
-        let ids: Vec<i64> = gone.map(|(_, entry)| entry.id).collect();
-        if !ids.is_empty() {
-            ledger::forget(connection, &ids).await?;
-        }
-        Ok(ids.len())
     }
 
     async fn backlog(&self, connection: &mut PgConnection) -> Result<Backlog> {

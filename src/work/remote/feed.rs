@@ -1,5 +1,6 @@
 //! The feed: takes what the modules tell, judges and records it, and finds out what was lost.
 
+mod greet;
 mod track;
 
 use std::{
@@ -17,10 +18,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use self::track::Track;
-use super::{Present, SWEEP, Settings, told};
+use self::{greet::load, track::Track};
+use super::{Present, Settings, told};
 use crate::{
-    archive::remote::{Companion, Notice, Requests, Told, Unanswered, VERSION},
+    archive::remote::{Companion, Notice, Requests, Told, Unanswered},
     database::{Named, Result, in_time},
     ledger::{self, Heard},
     metrics::Metrics,
@@ -32,9 +33,6 @@ const BATCH: usize = 100;
 /// After the first notice of a batch we wait so long for more: the copy in an offline queue is told right
 /// after its archive row, which may be due at once but must wait for that copy.
 const GATHER: Duration = Duration::from_millis(30);
-/// Between two greetings of a module that answers, and of one that does not.
-const GREET_EVERY: Duration = Duration::from_secs(60);
-const GREET_ABSENT_EVERY: Duration = Duration::from_secs(5);
 /// A module that told of a notice which has not come is asked again after so long.
 const DOUBT: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(500);
@@ -150,98 +148,6 @@ impl<R: Requests> Feed<R> {
         if number.is_some() {
             self.greet();
         }
-    }
-
-    /// Asks every module that is to be asked by now who it is, side by side.
-    fn greet(&mut self) {
-        if self.requests.connection().borrow().is_none() {
-            return;
-        }
-        let now = Instant::now();
-        for host in &self.settings.hosts {
-            let track = self.tracks.entry(host.clone()).or_default();
-            // It failed whoever asked it for something: it may be back soon.
-            if self.present.of(host).is_none() && std::mem::take(&mut track.answers) {
-                track.greet_at = Some(now + GREET_ABSENT_EVERY);
-            }
-            if track.greet_at.is_some_and(|at| at > now) {
-                continue;
-            }
-            // Until the answer sets another time: no question is asked twice.
-            track.greet_at = Some(now + GREET_EVERY);
-            let (requests, host) = (self.requests.clone(), host.clone());
-            self.greetings.spawn(async move {
-                let greeting = requests.companion(&host).await;
-                (host, greeting)
-            });
-        }
-    }
-
-    async fn greeted(&mut self, host: &str, greeting: std::result::Result<Companion, Unanswered>) {
-        let pause = match greeting.and_then(fit) {
-            Ok(companion) => {
-                if self.present.of(host).is_none() {
-                    let Companion { module, server, .. } = &companion;
-                    info!(host, module, server, "a companion module answers");
-                }
-                match self.compare(host, &companion).await {
-                    Ok(pause) => {
-                        self.present.found(host, companion.can);
-                        self.tracks.entry(host.to_owned()).or_default().answers = true;
-                        pause
-                    }
-                    Err(error) => {
-                        self.failed(&error);
-                        GREET_ABSENT_EVERY
-                    }
-                }
-            }
-            Err(why) => {
-                self.refused(host, why);
-                GREET_ABSENT_EVERY
-            }
-        };
-        let track = self.tracks.entry(host.to_owned()).or_default();
-        track.greet_at = Some(Instant::now() + pause);
-        let companions = i64::try_from(self.present.hosts().len()).unwrap_or(i64::MAX);
-        self.metrics.companions.set(companions);
-        self.walk.notify_one();
-    }
-
-    fn refused(&mut self, host: &str, why: Unanswered) {
-        self.present.lost(host, why);
-        let track = self.tracks.entry(host.to_owned()).or_default();
-        if track.refused.replace(why) != Some(why) && why != Unanswered::Disconnected {
-            warn!(host, help = why.remedy(), "no companion module that we can work with: {why}");
-        }
-    }
-
-    /// Holds what the module says of its numbers against what has come. Returns when to ask again.
-    async fn compare(&mut self, host: &str, companion: &Companion) -> Result<Duration> {
-        let mut connection = self.pool.acquire().await.named("feed_connect")?;
-        let numbers = (companion.boot.as_str(), companion.number);
-        let track = self.tracks.entry(host.to_owned()).or_default();
-        track.refused = None;
-        if !track.is_known {
-            load(&mut connection, host, track, numbers).await?;
-        }
-        if track.boot == companion.boot && track.number < companion.number && !track.doubted {
-            track.doubted = true;
-            return Ok(DOUBT);
-        }
-        let lost = track.lost(numbers);
-        if let Some(lost) = lost {
-            self.metrics.notices_lost.inc_by(lost);
-            info!(
-                host,
-                lost,
-                "the module may have told what we have not heard: listing what was archived since"
-            );
-        }
-        let heard = if lost.is_some() { Heard::Lost } else { Heard::All };
-        ledger::follow_feed(&mut connection, host, numbers, heard).await?;
-        track.follow(numbers);
-        Ok(GREET_EVERY)
     }
 
     /// Records the batch; one that fails is kept, and tried again with the next tick.
@@ -401,29 +307,4 @@ impl<R: Requests> Feed<R> {
             self.metrics.last_inspection_timestamp_seconds.set(now.timestamp_micros() as f64 / 1e6);
         }
     }
-}
-
-/// What this program can work with.
-fn fit(companion: Companion) -> std::result::Result<Companion, Unanswered> {
-    let can = companion.can;
-    let fits = companion.version == VERSION && can.erase && can.blank && can.list;
-    if fits { Ok(companion) } else { Err(Unanswered::Unimplemented) }
-}
-
-/// How far the ledger has come with this module; where it knows nothing, this is the first start.
-async fn load(
-    connection: &mut sqlx::PgConnection,
-    host: &str,
-    track: &mut Track,
-    (boot, number): (&str, i64),
-) -> Result<()> {
-    if ledger::start_feed(connection, host, (boot, number)).await? {
-        info!(host, "first start: what was archived before is backlog");
-        ledger::request_sweep(connection, SWEEP).await?;
-    }
-    if let Some(feed) = ledger::feed(connection, host).await? {
-        track.follow((&feed.boot, feed.number));
-        track.is_known = true;
-    }
-    Ok(())
 }
