@@ -109,7 +109,7 @@ pub(super) struct Reconciled {
     /// Timers that could not be read, by the row's number.
     pub(super) invalid_timers: Vec<(i64, u32)>,
     /// The rows that an entry stands for.
-    known: HashSet<(i64, Vec<u8>)>,
+    known: HashSet<Identity>,
 }
 
 /// A row and what its stanza says; `None` where it cannot be read.
@@ -291,8 +291,12 @@ async fn record(
     Ok(copies)
 }
 
-fn identity(key: &RowKey) -> (i64, Vec<u8>) {
-    (key.row_number, key.digest.clone())
+/// A row's number, archive id and digest.
+type Identity = (i64, String, Vec<u8>);
+
+/// Numbers are used again after a restore, and Prosody's rows have no digest.
+fn identity(key: &RowKey) -> Identity {
+    (key.row_number, key.archive_id.clone(), key.digest.clone())
 }
 
 impl<'a> Read<'a> {
@@ -376,7 +380,8 @@ pub(super) fn end_page(rows: &mut Vec<Row>, from: i64, end: i64) -> i64 {
 impl Reconciled {
     /// The entry stands for one of the rows.
     pub(super) fn knows(&self, entry: &Entry) -> bool {
-        self.known.contains(&(entry.expiry.row_number, entry.expiry.digest.clone()))
+        let it = &entry.expiry;
+        self.known.contains(&(it.row_number, it.archive_id.clone(), it.digest.clone()))
     }
 
     fn note_timers(&mut self, read: &Read<'_>) {

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     archive::{Archive, Table},
     database::{Named, Result, in_time},
-    ledger::{self, Found, Sweep},
+    ledger::{self, Entry, Found, Sweep},
     metrics::{Metrics, Repair},
     model::{Outcome, Rules, Store, Timestamp},
     policy,
@@ -294,11 +294,9 @@ impl Sweeper {
         let mut after = from;
         loop {
             let span = (after, at);
-            let entries =
-                ledger::entries_between(connection, table.stores(), span, ENTRIES).await?;
+            let (entries, full) = entries(connection, table, span).await?;
             let Some(last) = entries.last() else { break };
             after = last.expiry.row_number;
-            let full = i64::try_from(entries.len()).is_ok_and(|n| n >= ENTRIES);
             let stale = entries.into_iter().filter(|it| !reconciled.knows(it));
             dropped += self.drop_stale(connection, stale.collect()).await?;
             if !full {
@@ -374,4 +372,22 @@ pub(super) fn fingerprint(rules: &Rules, hosts: &[String]) -> Vec<u8> {
 
 fn number(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The next entries of a span, and whether there are more. After a restore several may have one number: they are never
+/// taken apart by the end of a page.
+async fn entries(
+    connection: &mut PgConnection,
+    table: &Table,
+    span: (i64, i64),
+) -> Result<(Vec<Entry>, bool)> {
+    let mut entries = ledger::entries_between(connection, table.stores(), span, ENTRIES).await?;
+    let full = i64::try_from(entries.len()).is_ok_and(|n| n >= ENTRIES);
+    if let Some(last) = entries.last().map(|it| it.expiry.row_number).filter(|_| full) {
+        let before = entries.partition_point(|it| it.expiry.row_number < last);
+        if before > 0 {
+            entries.truncate(before);
+        }
+    }
+    Ok((entries, full))
 }

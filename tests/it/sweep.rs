@@ -201,6 +201,26 @@ async fn a_killed_sweep_goes_on_where_it_was() -> Result<()> {
     Ok(())
 }
 
+/// After a restore numbers are given again: an entry is not taken to stand for a row of another archive id.
+#[tokio::test(flavor = "multi_thread")]
+async fn entries_of_numbers_used_again_are_dropped() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let pool = lab.database.superuser();
+    let config = DaemonConfig::for_database(&lab.database)?;
+    let daemon = start(&config).await?;
+    let when = now(pool).await? as i64;
+    insert(pool, &[ArchiveRow::archive("peter", "old", when, &value(&timer(1)))]).await?;
+    wait_for_count(pool, "ephemerd.expiries WHERE phase = 'placeholder'", 1).await?;
+    assert!(daemon.terminate().await?.success());
+    let again = "UPDATE prosodyarchive SET key = 'new', value = $1";
+    sqlx::query(again).bind(value(&timer(3600))).execute(pool).await?;
+    sqlx::query("UPDATE ephemerd.sweeps SET requested_at = now()").execute(pool).await?;
+    let _daemon = start(&config).await?;
+    wait_for_count(pool, "ephemerd.expiries WHERE archive_id = 'new' AND phase = 'pending'", 1)
+        .await?;
+    wait_for_count(pool, "ephemerd.expiries WHERE archive_id = 'old'", 0).await
+}
+
 /// A sweep that was killed and comes back to other rules judges everything by these.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_sweep_starts_anew_by_other_rules() -> Result<()> {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use sqlx::PgConnection;
 
-use super::{ENTRIES, Progress, Sweeper, number};
+use super::{Progress, Sweeper, entries, number};
 use crate::{
     archive::{RowKey, Table},
     database::Result,
@@ -21,12 +21,11 @@ impl Sweeper {
         sweep: &Sweep,
     ) -> Result<Progress> {
         let span = (sweep.position, i64::MAX);
-        let entries = ledger::entries_between(connection, table.stores(), span, ENTRIES).await?;
-        let completed = i64::try_from(entries.len()).is_ok_and(|n| n < ENTRIES);
+        let (entries, full) = entries(connection, table, span).await?;
         let position = entries.last().map_or(sweep.position, |it| it.expiry.row_number);
         let dropped = self.drop_gone(connection, entries).await?;
         let found = Found { dropped: number(dropped), ..Found::default() };
-        Ok(Progress { completed, position, upto: sweep.upto, found })
+        Ok(Progress { completed: !full, position, upto: sweep.upto, found })
     }
 
     /// Drops entries of a span whose rows no text search found: they are gone, or say nothing any more.
