@@ -85,7 +85,7 @@ fn charts(points: &[Point]) -> [(&'static str, Chart); 4] {
     };
     let idle = Chart {
         title: "A minute with nothing to do",
-        measure: "ms of processor time, server and daemon",
+        measure: "ms of processor time",
         write: plain,
         series: both(|it| it.idle_minute_cpu_millis),
     };
