@@ -125,6 +125,8 @@ async fn tormented<S: Restarts>(
     }
     let over = Instant::now();
     load.stop().await?;
+    // What came just as she went waits in her queue, as it must, until she takes it.
+    let _rosa = lab.online("rosa").await?;
     for user in ["rosa", "peter"] {
         eventually("all that is marked goes", PATIENCE * 6, async || {
             Ok((Found::by(&lab, user).await?.words == 0).then_some(()))
