@@ -28,7 +28,7 @@ const LONGEST: Duration = Duration::from_secs(120);
 /// So often the archive's hosts are compared with those that are listed: where no index names them, that reads it all.
 const HOSTS_EVERY: Duration = Duration::from_secs(6 * 3600);
 
-/// After a failure.
+/// After a failure that may be over by then. What took too long would do so again.
 const HOSTS_AGAIN: Duration = Duration::from_secs(600);
 
 /// What is counted.
@@ -107,11 +107,11 @@ pub async fn watch_hosts(
                     metrics.database_errors.inc();
                 }
                 debug!(%error, "the archive's hosts were not counted");
-                HOSTS_AGAIN
+                let passes = error.is_contention() || error.is_unreachable();
+                if passes { HOSTS_AGAIN } else { HOSTS_EVERY }
             }
         };
-        stop.run_until_cancelled(tokio::time::sleep(pause)).await;
-        if stop.is_cancelled() {
+        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
             return;
         }
     }

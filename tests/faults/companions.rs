@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::ensure;
 use crate::house::{program, seconds};
-use crate::servers::Restarts;
+use crate::servers::{Restarts, torment};
 
 const KILLS: u32 = 20;
 
@@ -94,24 +94,12 @@ async fn tormented<S: Restarts>(
                 drop(daemon.take());
                 killed_often(&config, &mut random).await?;
             }
-            "restart" => lab.server.restart().await?,
-            "kill" => {
-                lab.server.die().await?;
-                sleep(Duration::from_secs(3)).await;
-                lab.server.come_back().await?;
-            }
-            "cut" => gate.reopen(),
-            "silent" => gate.forget(),
-            "frozen" => {
-                gate.freeze();
-                sleep(Duration::from_secs(5)).await;
-                gate.reopen();
-            }
-            _ => {
+            "database" => {
                 postgres.stop().await?;
                 sleep(Duration::from_secs(5)).await;
                 postgres.resume().await?;
             }
+            of_the_server => torment(of_the_server, &lab.server, &gate).await?,
         }
         if daemon.is_none() {
             daemon = Some(Daemon::start(program(), &config).await?);

@@ -37,6 +37,27 @@ impl Restarts for Ejabberd {
     }
 }
 
+/// Does this to the server, or to the way to it.
+pub(crate) async fn torment<S: Restarts>(what: &str, server: &S, gate: &Gate) -> Result<()> {
+    match what {
+        "restart" => server.restart().await?,
+        "kill" => {
+            server.die().await?;
+            sleep(Duration::from_secs(3)).await;
+            server.come_back().await?;
+        }
+        "cut" => gate.reopen(),
+        "silent" => gate.forget(),
+        "frozen" => {
+            gate.freeze();
+            sleep(Duration::from_secs(5)).await;
+            gate.reopen();
+        }
+        unknown => return Err(LabError::new(format!("no such fault: {unknown}"))),
+    }
+    Ok(())
+}
+
 /// Restarts, kills, and connections that fall silent or are cut.
 async fn tormented<S: Restarts>(lab: Lab<S>, seed: u64) -> Result<String> {
     let lab = Arc::new(lab);
@@ -56,21 +77,7 @@ async fn tormented<S: Restarts>(lab: Lab<S>, seed: u64) -> Result<String> {
     for what in ["restart", "kill", "cut", "silent", "frozen"] {
         sleep(Duration::from_millis(random.random_range(2_000..4_000))).await;
         connected().await?;
-        match what {
-            "restart" => lab.server.restart().await?,
-            "kill" => {
-                lab.server.die().await?;
-                sleep(Duration::from_secs(3)).await;
-                lab.server.come_back().await?;
-            }
-            "cut" => gate.reopen(),
-            "silent" => gate.forget(),
-            _ => {
-                gate.freeze();
-                sleep(Duration::from_secs(5)).await;
-                gate.reopen();
-            }
-        }
+        torment(what, &lab.server, &gate).await?;
         // A connection that fell silent is found dead by asking, which takes its time; nothing waits for that.
         if what != "silent" {
             let back = Instant::now();

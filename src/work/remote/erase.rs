@@ -43,7 +43,8 @@ pub struct Eraser<R> {
     /// A dry run goes past what it has counted.
     counted: (Timestamp, i64),
     failures: Failures,
-    /// There may be leases whose work nobody settles any more: of an earlier life, or of a batch that failed.
+    /// There may be leases whose work nobody settles any more: of an earlier life, of another daemon, or of a batch
+    /// that failed.
     leases_left: bool,
 }
 
@@ -117,6 +118,8 @@ impl<R: Requests> Eraser<R> {
         let hosts: Vec<String> =
             self.settings.hosts.iter().filter(|it| present.contains(it)).cloned().collect();
         if hosts.is_empty() {
+            // Another daemon may lead meanwhile, and die.
+            self.leases_left = true;
             return Ok(Next::Sleep(LONGEST_SLEEP));
         }
         self.wake.take();
