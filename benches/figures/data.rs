@@ -10,6 +10,8 @@ use ephemerd_lab::{
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
+use crate::erase::{Erasing, erased};
+
 /// How much.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scale {
@@ -22,9 +24,38 @@ impl Scale {
     pub(crate) const QUICK: Self = Self { rows: 50_000, runs: 1 };
 }
 
+/// Whose tables.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Tables {
+    Prosody,
+    Ejabberd,
+}
+
+impl Tables {
+    pub(crate) fn daemon_config(self, database: &Database) -> Result<DaemonConfig> {
+        match self {
+            Self::Prosody => DaemonConfig::for_database(database),
+            Self::Ejabberd => DaemonConfig::for_ejabberd_tables(database),
+        }
+    }
+
+    /// Counts the rows that are as they were sent, with a timer.
+    pub(crate) const fn count_marked(self) -> &'static str {
+        match self {
+            Self::Prosody => {
+                "SELECT count(*) FROM prosodyarchive WHERE value LIKE '%urn:xmpp:ephemeral:0%'"
+            }
+            Self::Ejabberd => {
+                "SELECT count(*) FROM archive WHERE xml LIKE '%urn:xmpp:ephemeral:0%'"
+            }
+        }
+    }
+}
+
 /// A database that is only copied from.
 pub(crate) struct Template {
     database: Database,
+    tables: Tables,
     pub(crate) rows: i64,
     pub(crate) due: i64,
 }
@@ -54,10 +85,20 @@ impl Template {
         let database = Lab::database_only_on(Arc::clone(postgres)).await?.database;
         let bulk = Bulk { rows, marked_every, timer_seconds: 1, ..Bulk::default() };
         bulk.insert(database.superuser()).await?;
-        let daemon = Daemon::start(program(), &recording(&database)?).await?;
+        Self::record(database, Tables::Prosody, rows, bulk.marked()).await
+    }
+
+    /// Has the daemon record what is due in a filled archive.
+    pub(crate) async fn record(
+        database: Database,
+        tables: Tables,
+        rows: i64,
+        due: i64,
+    ) -> Result<Self> {
+        let daemon = Daemon::start(program(), &recording(tables, &database)?).await?;
         swept(&database).await?;
         daemon.terminate().await?;
-        let template = Self { database, rows, due: bulk.marked() };
+        let template = Self { database, tables, rows, due };
         template.settle().await?;
         Ok(template)
     }
@@ -95,6 +136,11 @@ impl Template {
         Ok(copy)
     }
 
+    /// Has the daemon erase what is due in a copy.
+    pub(crate) async fn erased(&self, copy: &Database, mode: &str) -> Result<Erasing> {
+        erased(copy, self.tables, mode, self.due).await
+    }
+
     /// Gives its place on the disk back.
     pub(crate) async fn end(self) -> Result<()> {
         end(self.database).await
@@ -113,8 +159,9 @@ pub(crate) async fn end(database: Database) -> Result<()> {
 }
 
 /// A daemon that records everything at full speed, and erases nothing.
-pub(crate) fn recording(database: &Database) -> Result<DaemonConfig> {
-    Ok(DaemonConfig::for_database(database)?
+pub(crate) fn recording(tables: Tables, database: &Database) -> Result<DaemonConfig> {
+    Ok(tables
+        .daemon_config(database)?
         .set("erase.backlog", "erase")
         .set("erase.dry_run", true)
         .set("sweep.rows_per_second", 0))

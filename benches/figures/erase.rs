@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use ephemerd_lab::{Daemon, DaemonConfig, Database, LabError, Result};
+use ephemerd_lab::{Daemon, Database, LabError, Result};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::time::{Instant, sleep};
 
-use crate::data::{PATIENCE, Scale, Template, end, program};
+use crate::data::{PATIENCE, Scale, Tables, Template, end, program};
 use crate::meter::{Cost, Meter};
 use crate::progress::Progress;
 use crate::report::{Figure, Target};
@@ -23,9 +23,6 @@ const DOOMED: &str = "CREATE TABLE doomed AS SELECT sort_id,
 
 /// Asking is work for the daemon, too.
 const POLL: Duration = Duration::from_millis(20);
-
-/// What must not stand any more at the end.
-const WORDS: &str = "SELECT count(*) FROM prosodyarchive WHERE value LIKE '%urn:xmpp:ephemeral:0%'";
 
 pub(crate) const fn steps(scale: Scale) -> usize {
     4 * scale.runs
@@ -51,9 +48,8 @@ pub(crate) async fn measure(
             plan = its_plan;
             progress.step(&format!("{mode}: ephemerd"));
             let database = template.copy().await?;
-            ours.push(
-                template.due as f64 / erased(&database, mode, template.due).await?.cost.seconds,
-            );
+            let cost = template.erased(&database, mode).await?.cost;
+            ours.push(template.due as f64 / cost.seconds);
             end(database).await?;
         }
         let (due, rows) = (template.due, template.rows);
@@ -106,11 +102,16 @@ pub(crate) struct Erasing {
 }
 
 /// Has the daemon erase what is due: paused until it is ready, then let go.
-pub(crate) async fn erased(database: &Database, mode: &str, due: i64) -> Result<Erasing> {
+pub(crate) async fn erased(
+    database: &Database,
+    tables: Tables,
+    mode: &str,
+    due: i64,
+) -> Result<Erasing> {
     let pause = "UPDATE ephemerd.control SET paused_until = 'infinity'";
     sqlx::query(pause).execute(database.superuser()).await?;
     let config =
-        DaemonConfig::for_database(database)?.set("erase.mode", mode).set("erase.backlog", "erase");
+        tables.daemon_config(database)?.set("erase.mode", mode).set("erase.backlog", "erase");
     let daemon = Daemon::start(program(), &config).await?;
     sqlx::query("CHECKPOINT").execute(database.superuser()).await?;
     let mut meter = Meter::start(database, Some(&daemon)).await?;
@@ -133,7 +134,8 @@ pub(crate) async fn erased(database: &Database, mode: &str, due: i64) -> Result<
     daemon.terminate().await?;
     let cost = meter.cost().await?;
     // The daemon only says when it is done; the table says whether it is.
-    let words: i64 = sqlx::query_scalar(WORDS).fetch_one(database.superuser()).await?;
+    let words: i64 =
+        sqlx::query_scalar(tables.count_marked()).fetch_one(database.superuser()).await?;
     if words != 0 {
         return Err(LabError::new(format!("{words} rows were counted as erased and stand")));
     }

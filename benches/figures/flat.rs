@@ -4,7 +4,7 @@ use ephemerd_lab::{Database, Result};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::data::{Scale, Template, end};
-use crate::erase::{Erasing, erased};
+use crate::erase::Erasing;
 use crate::progress::Progress;
 use crate::report::{Figure, Target};
 
@@ -82,7 +82,7 @@ pub(crate) async fn measure(
 async fn run(template: &Template, under_old_snapshot: bool) -> Result<Erasing> {
     let database = template.copy().await?;
     let snapshot = if under_old_snapshot { Some(old_snapshot(&database).await?) } else { None };
-    let erasing = erased(&database, "delete", template.due).await?;
+    let erasing = template.erased(&database, "delete").await?;
     drop(snapshot);
     end(database).await?;
     Ok(erasing)

@@ -7,7 +7,6 @@ use ephemerd_lab::{Database, Postgres, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Template, end};
-use crate::erase::erased;
 use crate::flat::old_snapshot;
 use crate::instead::idle;
 use crate::progress::Progress;
@@ -76,7 +75,7 @@ async fn costs(template: &Template, under_snapshot: bool) -> Result<Costs> {
     let database = template.copy().await?;
     let snapshot = if under_snapshot { Some(old_snapshot(&database).await?) } else { None };
     let ledger_bytes_before = ledger_bytes(&database).await?;
-    let erasing = erased(&database, "delete", template.due).await?;
+    let erasing = template.erased(&database, "delete").await?;
     let ledger_bytes_after = ledger_bytes(&database).await?;
     let minute = idle(&database, MINUTE).await?;
     drop(snapshot);

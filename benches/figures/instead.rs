@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::time::{Instant, sleep};
 
 use crate::data::{Scale, Template, end, program};
-use crate::erase::{erased, plan};
+use crate::erase::plan;
 use crate::meter::{Cost, Meter, TOLD_WITHIN};
 use crate::progress::Progress;
 use crate::report::{Figure, Target};
@@ -47,7 +47,7 @@ pub(crate) async fn measure(
     let mut sql = String::new();
     progress.step("ephemerd with nothing to do");
     let database = template.copy().await?;
-    erased(&database, "delete", template.due).await?;
+    template.erased(&database, "delete").await?;
     let idle = idle(&database, IDLE).await?;
     end(database).await?;
     for _ in 0..scale.runs {
@@ -115,7 +115,7 @@ async fn metered(database: &Database, due: i64) -> Result<Cost> {
 /// Erasing what falls due, and an hour of looking for new messages. Also the rows erased in a second.
 async fn our_hour(template: &Template, idle: Cost) -> Result<(Cost, f64)> {
     let database = template.copy().await?;
-    let erasing = erased(&database, "delete", template.due).await?.cost;
+    let erasing = template.erased(&database, "delete").await?.cost;
     end(database).await?;
     Ok((with_times(erasing, idle, IDLES_AN_HOUR), template.due as f64 / erasing.seconds))
 }

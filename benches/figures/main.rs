@@ -7,6 +7,7 @@
 
 mod data;
 mod delay;
+mod ejabberd;
 mod erase;
 mod flat;
 mod growth;
@@ -40,7 +41,7 @@ use crate::{
 const BACKLOG_EVERY: i64 = 10;
 
 /// In the archive of every day.
-const MARKED_EVERY: i64 = 100;
+pub(crate) const MARKED_EVERY: i64 = 100;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -123,6 +124,9 @@ async fn measure(options: &Options) -> Result<Vec<Figure>> {
             instead::measure(&template, scale, &mut figures, &progress).await?;
         }
         template.end().await?;
+    }
+    if wants(Part::Ejabberd) {
+        ejabberd::measure(&postgres, scale, &mut figures, &progress).await?;
     }
     if wants(Part::Reader) {
         reader::measure(scale, &mut figures, &progress)?;

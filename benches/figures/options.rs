@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::data::Scale;
-use crate::{delay, erase, flat, instead, reader, sweep, traffic};
+use crate::{delay, ejabberd, erase, flat, instead, reader, sweep, traffic};
 
 pub(crate) const HELP: &str = "\
 ./dev bench [--json FILE] [--quick] [--sql] [--only PART,PART] [--growth | --all] [--pages | --draw]
@@ -11,7 +11,7 @@ pub(crate) const HELP: &str = "\
   --json FILE    writes the table as JSON, too
   --quick        few rows, one run: to see that it works, not to judge by
   --sql          prints the alternatives' SQL and plans
-  --only PARTS   some of erase, flat, delay, sweep, instead, reader, traffic
+  --only PARTS   some of erase, flat, delay, sweep, instead, ejabberd, reader, traffic
   --growth       instead of the table, archives of 10,000 to 10,000,000 rows; takes half an hour and 30 GB of disk
   --most ROWS    with --growth, no archive larger than this
   --all          both
@@ -26,17 +26,19 @@ pub(crate) enum Part {
     Delay,
     Sweep,
     Instead,
+    Ejabberd,
     Reader,
     Traffic,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Erase,
         Self::Flat,
         Self::Delay,
         Self::Sweep,
         Self::Instead,
+        Self::Ejabberd,
         Self::Reader,
         Self::Traffic,
     ];
@@ -53,6 +55,7 @@ impl Part {
             Self::Delay => delay::steps(scale),
             Self::Sweep => sweep::steps(scale),
             Self::Instead => instead::steps(scale),
+            Self::Ejabberd => ejabberd::steps(scale),
             Self::Reader => reader::STEPS,
             Self::Traffic => traffic::steps(scale),
         }

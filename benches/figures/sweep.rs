@@ -4,7 +4,7 @@ use ephemerd_lab::{Daemon, Result};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::time::Instant;
 
-use crate::data::{Scale, Template, end, program, recording, swept};
+use crate::data::{Scale, Tables, Template, end, program, recording, swept};
 use crate::erase::plan;
 use crate::progress::Progress;
 use crate::report::{Figure, Target};
@@ -29,7 +29,7 @@ pub(crate) async fn measure(
     progress: &Progress,
 ) -> Result<()> {
     let database = template.copy().await?;
-    let daemon = Daemon::start(program(), &recording(&database)?).await?;
+    let daemon = Daemon::start(program(), &recording(Tables::Prosody, &database)?).await?;
     let mut connection = PgConnection::connect(&database.superuser_url()).await?;
     sqlx::query("SET max_parallel_workers_per_gather = 0").execute(&mut connection).await?;
     let rows = template.rows as f64;

@@ -89,11 +89,17 @@ pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Fai
         found.orphans.retain(|it| it.store == store);
     }
     if found.live.is_empty() && found.orphans.is_empty() {
-        return Err(Failure::Other(
-            "neither the archive nor the ledger has a message of this owner under this id\n\
+        let nobody_has = match found.archive_was_read {
+            true => "neither the archive nor the ledger has a message of this owner under this id",
+            false => {
+                "the ledger has no message of this owner under this id, and the archive is out of reach: \
+                 only the companion module reads it"
+            }
+        };
+        return Err(Failure::Other(format!(
+            "{nobody_has}\n\
              help: the id is the one that MAM shows in <result id='…'/>; a room is an owner of its own"
-                .to_owned(),
-        ));
+        )));
     }
     print(&if args.json {
         show::json(&render::json_found(&found))

@@ -147,18 +147,32 @@ impl<'a> Judge<'a> {
         range: RangeInclusive<Duration>,
         default: Duration,
     ) -> Result<Duration> {
-        let Some(value) = value else { return Ok(default) };
-        let remedy = "write a number and a unit of ms, s, m, h, d or w, such as \"250ms\", \"1h 30m\" or \"90d\"";
-        let read = match &value {
+        value.map_or(Ok(default), |value| self.read_span(key, &value, range, ""))
+    }
+
+    /// `or` is what may be written instead, for the help.
+    fn read_span(
+        &self,
+        key: &'static str,
+        value: &Plain,
+        range: RangeInclusive<Duration>,
+        or: &str,
+    ) -> Result<Duration> {
+        let read = match value {
             Plain::Text(text) => duration::parse(text),
             _ => Err(DurationError::NoUnit),
         };
-        let span = read.map_err(|error| self.invalid(key, error.to_string(), remedy))?;
+        let span = read.map_err(|error| {
+            let remedy = format!(
+                "write a number and a unit of ms, s, m, h, d or w, such as \"250ms\", \"1h 30m\" or \"90d\"{or}"
+            );
+            self.invalid(key, error.to_string(), remedy)
+        })?;
         if range.contains(&span) {
             return Ok(span);
         }
         let (least, most) = (duration::print(*range.start()), duration::print(*range.end()));
-        let remedy = format!("write a duration from {least} to {most}");
+        let remedy = format!("write a duration from {least} to {most}{or}");
         Err(self.invalid(key, format!("is not between {least} and {most}"), remedy))
     }
 
@@ -168,12 +182,15 @@ impl<'a> Judge<'a> {
         word: &str,
         key: &'static str,
         value: Option<Plain>,
+        range: RangeInclusive<Duration>,
         default: Option<Duration>,
     ) -> Result<Option<Duration>> {
         match value {
             None => Ok(default),
             Some(Plain::Text(text)) if text == word => Ok(None),
-            value => self.span(key, value, Duration::ZERO..=CENTURY, Duration::ZERO).map(Some),
+            Some(value) => {
+                self.read_span(key, &value, range, &format!(", or \"{word}\"")).map(Some)
+            }
         }
     }
 

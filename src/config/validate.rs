@@ -117,7 +117,8 @@ impl Judge<'_> {
         let default = TimerRules::default();
         let range = Duration::ZERO..=CENTURY;
         let min = self.span("timers.min", raw.min, range.clone(), default.min)?;
-        let max = self.span_or("none", "timers.max", raw.max, default.max)?;
+        // 0 would have every marked message go at once, and elsewhere 0 means that there is no limit.
+        let max = self.span_or("none", "timers.max", raw.max, SECOND..=CENTURY, default.max)?;
         let negotiation_for = self.span(
             "timers.negotiation_for",
             raw.negotiation_for,
@@ -144,9 +145,9 @@ impl Judge<'_> {
 
     fn offline(&self, raw: RawOffline) -> Result<OfflineRules> {
         let default = OfflineRules::default().undelivered_for;
-        let key = "offline.undelivered_for";
+        let (key, range) = ("offline.undelivered_for", Duration::ZERO..=CENTURY);
         Ok(OfflineRules {
-            undelivered_for: self.span_or("never", key, raw.undelivered_for, default)?,
+            undelivered_for: self.span_or("never", key, raw.undelivered_for, range, default)?,
         })
     }
 

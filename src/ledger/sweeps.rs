@@ -257,7 +257,7 @@ pub async fn complete_sweep(connection: &mut PgConnection, archive: &str) -> Res
     sqlx::query!(
         "-- complete_sweep
          UPDATE ephemerd.sweeps
-            SET started_at = NULL, completed_at = clock_timestamp(), completed_rules = rules
+            SET started_at = NULL, completed_at = clock_timestamp(), completed_rules = rules, after_owner = ''
           WHERE archive = $1",
         archive,
     )

@@ -20,6 +20,8 @@ pub struct Explanation {
     pub store: Store,
     /// When it was archived, or is taken to have been.
     pub archived_at: Timestamp,
+    /// From when its time counts: the end of a stamp's whole second, or when somebody had received it.
+    pub runs_from: Timestamp,
     /// What the stanza says; `None` where it is larger than ephemerd reads.
     pub facts: Option<std::result::Result<Facts, Unreadable>>,
     /// What policy makes of it.
@@ -85,8 +87,10 @@ pub struct Live {
 pub struct Found {
     /// One for each store that holds it.
     pub live: Vec<Live>,
-    /// Entries of the ledger whose row is gone, or out of reach.
+    /// Entries of the ledger without a row: gone, or out of reach.
     pub orphans: Vec<Expiry>,
+    /// The archive was looked at; behind a companion module it cannot be.
+    pub archive_was_read: bool,
     /// Whether erasing is paused.
     pub pause: Pause,
 }
@@ -100,7 +104,8 @@ pub async fn find_entries(
 ) -> Result<Found> {
     let entries = ledger::entries_under(connection, owner, archive_id).await?;
     let orphans = entries.into_iter().map(|entry| entry.expiry).collect();
-    Ok(Found { live: Vec::new(), orphans, pause: ledger::paused(connection).await? })
+    let pause = ledger::paused(connection).await?;
+    Ok(Found { live: Vec::new(), orphans, archive_was_read: false, pause })
 }
 
 impl Explainer {
@@ -126,8 +131,8 @@ impl Explainer {
             _ => Afterwards::Nothing,
         };
         let listed = host.is_none_or(|host| self.hosts.iter().any(|listed| listed == host));
-        let store = placement.store;
-        Explanation { store, archived_at, facts, judgement, afterwards, listed }
+        let Placement { store, runs_from, .. } = *placement;
+        Explanation { store, archived_at, runs_from, facts, judgement, afterwards, listed }
     }
 
     fn afterwards(&self, store: Store, due_at: Timestamp) -> Afterwards {
@@ -167,8 +172,9 @@ impl Explainer {
             let entry = at.map(|at| known.swap_remove(at).1.expiry);
             live.push(self.live(row, entry, undelivered, now));
         }
-        let entries = orphans.into_iter().map(|entry| entry.expiry).collect();
-        Ok(Found { live, orphans: entries, pause: ledger::paused(connection).await? })
+        let orphans = orphans.into_iter().map(|entry| entry.expiry).collect();
+        let pause = ledger::paused(connection).await?;
+        Ok(Found { live, orphans, archive_was_read: true, pause })
     }
 
     /// The ledger has this copy, or will have: what it is a copy of waits with it.

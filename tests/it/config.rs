@@ -223,6 +223,7 @@ fn wrong_values_are_refused_with_key_place_and_remedy() {
         ("archive", "max_lag = \"1s\""),
         ("timers", "min = \"-1s\""),
         ("timers", "max = \"never\""),
+        ("timers", "max = \"0s\""),
         ("timers", "max = \"101y\""),
         ("timers", "max = \"36526d\""),
         ("timers", "negotiation_for = \"3 months\""),
@@ -266,6 +267,18 @@ fn values_at_their_bounds_are_taken() {
         ("archive", "hosts = [\"bücher.example\"]"),
     ] {
         with(section, line).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+}
+
+#[test]
+fn what_may_be_unlimited_says_by_which_word() {
+    for (section, line, word) in [
+        ("timers", "max = \"0s\"", "\"none\""),
+        ("timers", "max = \"unlimited\"", "\"none\""),
+        ("offline", "undelivered_for = \"forever\"", "\"never\""),
+    ] {
+        let error = with(section, line).unwrap_err();
+        assert!(error.ends_with(&format!(", or {word}")), "{line}: {error}");
     }
 }
 

@@ -36,12 +36,13 @@ async fn a_stanza_is_explained_in_a_sentence() -> Result<()> {
     let cases = [
         (
             timer.clone(),
-            "goes 2026-01-31 12:01:01 UTC: a timer of 60 s; kept as a placeholder until 2026-03-02 12:01:01 UTC\n\
+            "goes 2026-01-31 12:01:01 UTC: a timer of 60 s; counted from the end of the second in which it was archived; \
+             kept as a placeholder until 2026-03-02 12:01:01 UTC\n\
              found: a timer of 60 s, content\n",
         ),
         (
             two,
-            "goes 2026-01-31 12:01:01 UTC: the shortest of 2 timers, 60 s; \
+            "goes 2026-01-31 12:01:01 UTC: the shortest of 2 timers, 60 s; counted from the end of the second in which it was archived; \
              kept as a placeholder until 2026-03-02 12:01:01 UTC\n\
              found: 2 timers, the shortest 60 s, content\n",
         ),

@@ -194,6 +194,18 @@ async fn what_was_there_before_waits_for_the_operator() -> Result<()> {
     printed(&config, &["sweep"]).await?;
     let held = "SELECT count(*) FROM ephemerd.expiries WHERE backlog";
     assert_eq!(number(pool, held).await?, 2);
+    let names = "SELECT count(*) FROM ephemerd.sweeps WHERE after_owner <> ''";
+    assert_eq!(number(pool, names).await?, 0, "a sweep that is done keeps no name");
+    let id = "SELECT archive_id FROM ephemerd.expiries WHERE owner = 'rosa'";
+    let id: String = sqlx::query_scalar(id).fetch_one(pool).await?;
+    let explained =
+        printed(&config, &["explain", "--owner", "rosa@localhost", "--id", &id]).await?;
+    assert!(explained.contains("only the companion module reads\n  ledger: goes "), "{explained}");
+    assert!(explained.contains("by reason of timer; held as backlog until"), "{explained}");
+    let unknown =
+        run(&config, &["explain", "--owner", "rosa@localhost", "--id", "unknown"]).await?;
+    assert_eq!(unknown.code, Some(1));
+    assert!(unknown.stderr.contains("the archive is out of reach"), "{}", unknown.stderr);
     assert!(says(&lab, "rosa", "from-before").await?);
     let checked = run(&config, &["check"]).await?;
     assert!(checked.stdout.contains("a daemon runs and works with them"), "{}", checked.stdout);

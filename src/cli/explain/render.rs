@@ -1,5 +1,6 @@
 use std::fmt::Write as _;
 
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use super::super::show;
@@ -29,11 +30,20 @@ pub(super) fn found(found: &Found) -> String {
         );
     }
     for orphan in &found.orphans {
-        let _ = writeln!(
-            text,
-            "{}, row {}: gone from the archive; the ledger forgets it at the latest with the next sweep",
-            orphan.store, orphan.row_number
-        );
+        let _ = match found.archive_was_read {
+            true => writeln!(
+                text,
+                "{}, row {}: gone from the archive; the ledger forgets it at the latest with the next sweep",
+                orphan.store, orphan.row_number
+            ),
+            false => writeln!(
+                text,
+                "{}, archived {}; what stands there only the companion module reads\n  ledger: {}",
+                orphan.store,
+                show::time(orphan.stamped_at),
+                entry(orphan, found.pause),
+            ),
+        };
     }
     text
 }
@@ -52,14 +62,30 @@ fn verdict(explanation: &Explanation) -> String {
             return "stays: it is larger than ephemerd reads, so it is left alone".to_owned();
         }
     };
+    let mut text = judgement.to_string();
+    if matches!(judgement, Judgement::Goes(_)) {
+        text.push_str(&counted_from(explanation));
+    }
     match explanation.afterwards {
-        Afterwards::Nothing => judgement.to_string(),
+        Afterwards::Nothing => text,
         Afterwards::Until(until) => {
-            format!("{judgement}; kept as a placeholder until {}", show::time(until))
+            format!("{text}; kept as a placeholder until {}", show::time(until))
         }
         Afterwards::UntilTaken => {
-            format!("{judgement}; kept as a placeholder until its owner takes the queue")
+            format!("{text}; kept as a placeholder until its owner takes the queue")
         }
+    }
+}
+
+/// From when its time counts, where that is not when it was archived.
+fn counted_from(explanation: &Explanation) -> String {
+    let later = explanation.runs_from - explanation.archived_at;
+    if later.is_zero() {
+        String::new()
+    } else if later == TimeDelta::seconds(1) {
+        "; counted from the end of the second in which it was archived".to_owned()
+    } else {
+        format!("; counted from {}", show::time(explanation.runs_from))
     }
 }
 
@@ -94,19 +120,25 @@ fn ledger(live: &Live, pause: Pause) -> String {
         Some(Judgement::Goes(verdict)) if live.explanation.listed => Some(verdict),
         _ => None,
     };
-    let Some(entry) = &live.entry else {
+    let Some(known) = &live.entry else {
         return match verdict {
             Some(_) => "nothing yet; the tail or the next sweep records it".to_owned(),
             None => "nothing, as it should be".to_owned(),
         };
     };
-    let due_at = show::time(entry.due_at);
-    if entry.phase == Phase::Placeholder {
-        return format!("a placeholder, whose row goes {due_at}{}", kept(entry, pause));
+    let agrees = verdict.is_some_and(|it| it.due_at == known.due_at && it.reason == known.reason);
+    let differs = known.phase == Phase::Pending && !agrees;
+    let differs = if differs { "; that differs, and the next sweep corrects it" } else { "" };
+    entry(known, pause) + differs
+}
+
+/// What an entry says, and what keeps it.
+fn entry(entry: &Expiry, pause: Pause) -> String {
+    let (due_at, kept) = (show::time(entry.due_at), kept(entry, pause));
+    match entry.phase {
+        Phase::Placeholder => format!("a placeholder, whose row goes {due_at}{kept}"),
+        Phase::Pending => format!("goes {due_at}, by reason of {}{kept}", entry.reason),
     }
-    let agrees = verdict.is_some_and(|it| it.due_at == entry.due_at && it.reason == entry.reason);
-    let differs = if agrees { "" } else { "; that differs, and the next sweep corrects it" };
-    format!("goes {due_at}, by reason of {}{}{differs}", entry.reason, kept(entry, pause))
 }
 
 fn kept(entry: &Expiry, pause: Pause) -> String {
@@ -145,6 +177,7 @@ pub(super) fn json(explanation: &Explanation) -> Value {
     json!({
         "store": explanation.store.as_str(),
         "archived_at": show::json_time(explanation.archived_at),
+        "runs_from": show::json_time(explanation.runs_from),
         "listed": explanation.listed,
         "verdict": verdict,
         "due_at": due_at.map(show::json_time),
@@ -182,10 +215,16 @@ pub(super) fn json_found(found: &Found) -> Value {
         }
         row
     });
+    let orphans: Vec<Value> = found.orphans.iter().map(json_entry).collect();
+    let (gone, out_of_reach) = match found.archive_was_read {
+        true => (orphans, vec![]),
+        false => (vec![], orphans),
+    };
     json!({
         "erasing": show::json_pause(found.pause),
         "rows": rows.collect::<Vec<_>>(),
-        "gone": found.orphans.iter().map(json_entry).collect::<Vec<_>>(),
+        "gone": gone,
+        "out_of_reach": out_of_reach,
     })
 }
 

@@ -34,18 +34,40 @@ impl Response {
 
 /// Fetches `path` by HTTP/1.1.
 pub async fn get(address: SocketAddr, path: &str) -> Result<Response> {
-    timeout(WITHIN, fetch(address, path))
-        .await
-        .map_err(|_| timed_out(&format!("the answer to GET {path}"), WITHIN))?
+    within(WITHIN, address, &format!("GET {path}"), "\r\n").await
 }
 
-async fn fetch(address: SocketAddr, path: &str) -> Result<Response> {
+/// Sends JSON to `path`; for what takes longer than a page.
+pub async fn post(
+    address: SocketAddr,
+    path: &str,
+    json: &str,
+    patience: Duration,
+) -> Result<Response> {
+    let length = json.len();
+    let rest = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{json}");
+    within(patience, address, &format!("POST {path}"), &rest).await
+}
+
+/// Asks `what`; `rest` are more headers, an empty line, and the body.
+async fn within(
+    patience: Duration,
+    address: SocketAddr,
+    what: &str,
+    rest: &str,
+) -> Result<Response> {
+    timeout(patience, ask(address, what, rest))
+        .await
+        .map_err(|_| timed_out(&format!("the answer to {what}"), patience))?
+}
+
+async fn ask(address: SocketAddr, what: &str, rest: &str) -> Result<Response> {
     let mut socket = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = format!("{what} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{rest}");
     socket.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     socket.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).await?;
-    parse(&answer).ok_or_else(|| LabError::new(format!("GET {path}: not HTTP")))
+    parse(&answer).ok_or_else(|| LabError::new(format!("{what}: not HTTP")))
 }
 
 fn parse(answer: &[u8]) -> Option<Response> {

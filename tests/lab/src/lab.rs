@@ -86,7 +86,15 @@ impl Lab {
 
     /// A database with ejabberd's empty tables, without ejabberd.
     pub async fn ejabberd_tables(config: &EjabberdConfig) -> Result<Self> {
-        let database = Database::create(Postgres::shared().await?).await?;
+        Self::ejabberd_tables_on(Postgres::shared().await?, config).await
+    }
+
+    /// The same in another PostgreSQL.
+    pub async fn ejabberd_tables_on(
+        postgres: Arc<Postgres>,
+        config: &EjabberdConfig,
+    ) -> Result<Self> {
+        let database = Database::create(postgres).await?;
         ejabberd::create_tables(config, &database).await?;
         database.apply_grants().await?;
         Ok(Self { server: (), database })

@@ -1,4 +1,5 @@
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::database::Database;
@@ -45,6 +46,8 @@ pub struct EjabberdConfig {
     pub mam_for_storage: bool,
     /// `compress_xml` of `mod_mam`.
     pub compress_xml: bool,
+    /// Where it takes an administrator's commands by HTTP, `POST /api/COMMAND`, from anybody.
+    pub commands: Option<SocketAddr>,
     /// More lines of YAML, at the top level.
     pub lines: Vec<String>,
     /// Instead of all that, a configuration as an operator writes it: a document's, say. Its names, ports and secrets
@@ -135,7 +138,7 @@ listen:
         password: {secret:?}
       {other}:
         password: {secret:?}
-access_rules:
+{commands}access_rules:
   c2s:
     allow: all
   rooms:
@@ -153,6 +156,7 @@ shaper_rules:
             component = endpoints.component_jid,
             other = endpoints.other_component,
             secret = endpoints.component_secret,
+            commands = self.commands.map(listen_for_commands).unwrap_or_default(),
         );
         if self.schema == Schema::MultiHost {
             yaml.push_str("new_sql_schema: true\n");
@@ -204,4 +208,22 @@ shaper_rules:
             rooms = endpoints.rooms.replace(&endpoints.domain, "@HOST@"),
         )
     }
+}
+
+fn listen_for_commands(at: SocketAddr) -> String {
+    format!(
+        "  - port: {port}
+    ip: \"{ip}\"
+    module: ejabberd_http
+    request_handlers:
+      /api: mod_http_api
+api_permissions:
+  anybody:
+    from: [mod_http_api]
+    who: all
+    what: \"*\"
+",
+        port = at.port(),
+        ip = at.ip(),
+    )
 }

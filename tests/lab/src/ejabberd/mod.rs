@@ -51,10 +51,12 @@ pub struct Ejabberd {
 impl Ejabberd {
     /// Makes its tables in this database and starts it.
     pub async fn start(config: &EjabberdConfig, database: &Database) -> Result<Self> {
-        if !config.schema_file().exists() {
-            return Err(LabError::new("ejabberd is not installed: apt-get install ejabberd"));
-        }
         create_tables(config, database).await?;
+        Self::start_on_tables(config, database).await
+    }
+
+    /// Starts it on a database that has its tables.
+    pub async fn start_on_tables(config: &EjabberdConfig, database: &Database) -> Result<Self> {
         let ejabberd = Self {
             endpoints: endpoints()?,
             database: database.clone(),
@@ -182,6 +184,9 @@ impl Server for Ejabberd {
 /// Makes ejabberd's tables as its package's file has them; the XMPP server's role owns them.
 pub async fn create_tables(config: &EjabberdConfig, database: &Database) -> Result<()> {
     let file: &Path = config.schema_file();
+    if !file.exists() {
+        return Err(LabError::new("ejabberd is not installed: apt-get install ejabberd"));
+    }
     let tables = fs::read_to_string(file).context(format!("reading {}", file.display()))?;
     let origin_id = match config.origin_id {
         true => "ALTER TABLE archive ADD COLUMN origin_id text NOT NULL DEFAULT '';",
