@@ -136,6 +136,25 @@ async fn serve(debian: &Debian, lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// What the installed documents point to is installed, but for what only a clone is good for.
+fn links_lead_somewhere(debian: &Debian) {
+    let below = "/usr/share/doc/ephemerd";
+    let mut links = 0;
+    for page in debian.shell(&format!("find {below} -name '*.md'")).lines() {
+        let text = fs::read_to_string(debian.path(&page[1..])).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let paths = targets.filter(|it| !it.contains("://")).map(|it| it.split('#').next());
+        for path in paths.flatten().filter(|path| !path.is_empty()) {
+            debian.shell(&format!(
+                "cd $(dirname {page}) && test -e '{path}' || ! echo {page}: {path}"
+            ));
+            links += 1;
+        }
+    }
+    assert!(links > 40, "links were read: {links}");
+    debian.shell(&format!("cd {below} && test -s docs/runbook.md && test -s deploy/grants.sql"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_package_comes_runs_and_goes() -> Result<()> {
     let (package, debian) = (package(), Debian::new());
@@ -154,9 +173,7 @@ async fn the_package_comes_runs_and_goes() -> Result<()> {
         "ephemerd --version && zcat /usr/share/man/man1/ephemerd-run.1.gz | grep -q SIGTERM",
     );
     debian.shell("bash -n /usr/share/bash-completion/completions/ephemerd");
-    debian.shell(
-        "test -s /usr/share/doc/ephemerd/runbook.md && test -s /usr/share/ephemerd/grants.sql",
-    );
+    links_lead_somewhere(&debian);
 
     let lab = Lab::database_only().await?;
     serve(&debian, &lab).await?;

@@ -81,7 +81,7 @@ fn each_alert_has_its_section_and_its_test() {
     );
     assert!(alerts.len() >= 11, "the rules were found");
     for (name, rule) in &alerts {
-        let url = format!("file:///usr/share/doc/ephemerd/runbook.md#{}", name.to_lowercase());
+        let url = format!("file:///usr/share/doc/ephemerd/docs/runbook.md#{}", name.to_lowercase());
         assert_eq!(field(rule, "runbook_url:"), url);
         let severity = field(rule, "severity:");
         assert!(["critical", "warning"].contains(&severity), "{name}: {severity}");
