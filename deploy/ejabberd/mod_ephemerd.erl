@@ -94,13 +94,14 @@ archived(Acc, User, Domain, Peer, Nick, Type, Dir, _StoredInMucMam) ->
     archived(Acc, User, Domain, Peer, Nick, Type, Dir).
 
 archived(#message{} = Message, User, Domain, _Peer, _Nick, Type, _Dir) ->
-    safely(
+    gap_unless_told(
+        Domain,
         fun() ->
             case mod_ephemerd_xml:may_be_marked(Message) of
                 true -> tell_if_marked(xmpp:encode(Message), User, Domain, Type, xmpp:get_meta(Message, stanza_id, none));
                 false -> ok
             end
-        end, ok),
+        end),
     Message;
 archived(Acc, _, _, _, _, _, _) ->
     Acc.
@@ -118,13 +119,14 @@ tell_if_marked(El, User, Domain, Type, Usec) when is_integer(Usec) ->
 tell_if_marked(_, _, _, _, _) -> ok.
 
 queued({offlined, #message{to = #jid{luser = User, lserver = Host}} = Message} = Acc) ->
-    safely(
+    gap_unless_told(
+        Host,
         fun() ->
             case mod_ephemerd_xml:may_be_marked(Message) andalso mod_ephemerd_queue:is_known(Host) of
                 true -> tell_if_queued({User, Host}, xmpp:encode(Message));
                 false -> ok
             end
-        end, ok),
+        end),
     Acc;
 queued(Acc) ->
     Acc.
@@ -132,6 +134,16 @@ queued(Acc) ->
 tell_if_queued({_, Host} = Owner, El) ->
     case mod_ephemerd_xml:is_marked(El) andalso mod_ephemerd_queue:find(Owner, El) of
         {ok, {Id, Usec, Stored}} -> tell(Host, Owner, <<"queue">>, Id, Usec, Stored);
+        error -> failed;
+        _ -> ok
+    end.
+
+%% What could not be told of takes its number all the same: its loss is seen.
+gap_unless_told(Domain, Tell) ->
+    case safely(Tell, failed) of
+        failed ->
+            Skip = fun() -> next_number(gen_mod:get_module_proc(ejabberd_router:host_of_route(Domain), ?MODULE), Domain) end,
+            safely(Skip, ok);
         _ -> ok
     end.
 

@@ -7,7 +7,7 @@
 %%% General Public License for more details. SPDX-License-Identifier: GPL-2.0-or-later
 
 -module(mod_ephemerd_queue).
--export([is_known/1, find/2, has_marked/1, blank/4, rows/2, owners/1, distinct/3]).
+-export([is_known/1, is_there/1, find/2, has_marked/1, blank/4, rows/2, owners/1, distinct/3]).
 
 -include("logger.hrl").
 -include("xmpp.hrl").
@@ -23,21 +23,27 @@
 %% Whether this host's offline messages are in a storage that we know how to change.
 -spec is_known(binary()) -> boolean().
 is_known(Host) ->
-    gen_mod:is_loaded(Host, mod_offline) andalso
+    is_there(Host) andalso
         case gen_mod:db_mod(Host, mod_offline) of
             mod_offline_mnesia -> true;
             mod_offline_sql -> ejabberd_option:sql_type(Host) /= mssql;
             _ -> false
         end.
 
+%% Whether this host keeps offline messages at all.
+-spec is_there(binary()) -> boolean().
+is_there(Host) ->
+    gen_mod:is_loaded(Host, mod_offline).
+
 %% The newest row that holds this stanza. With `use_mam_for_storage` most stanzas have none.
--spec find(owner(), xmlel()) -> {ok, row()} | none.
+-spec find(owner(), xmlel()) -> {ok, row()} | none | error.
 find({_, Host} = Owner, El) ->
     Same = case gen_mod:db_mod(Host, mod_offline) of
                mod_offline_mnesia -> [Row || {_, _, Stored} = Row <- lists:keysort(2, rows_mnesia(Owner)), Stored == El];
                mod_offline_sql -> find_sql(Owner, essence(fxml_stream:parse_element(mod_ephemerd_xml:text(El))))
            end,
     case Same of
+        error -> error;
         [] -> none;
         _ -> {ok, lists:last(Same)}
     end.
@@ -154,7 +160,7 @@ find_sql({User, Host} = Owner, Wanted) ->
         {selected, Rows} ->
             Read = lists:filtermap(fun(Row) -> read_sql(Owner, Row) end, lists:reverse(Rows)),
             [Row || {_, _, El} = Row <- Read, essence(El) == Wanted];
-        _ -> []
+        _ -> error
     end.
 
 rows_sql(Host, {User, _} = Owner) ->

@@ -300,7 +300,9 @@ store(Domain, El, #state{host = Host}) ->
     case Store of
         <<"archive">> when Domain == Host -> IsKnown orelse not_implemented(<<>>);
         <<"room">> when Domain /= Host -> IsKnown orelse not_implemented(<<>>);
-        <<"queue">> when Domain == Host -> mod_ephemerd_queue:is_known(Host) orelse not_implemented(<<>>);
+        <<"queue">> when Domain == Host ->
+            mod_ephemerd_queue:is_there(Host) orelse item_not_found(),
+            mod_ephemerd_queue:is_known(Host) orelse not_implemented(<<>>);
         <<"archive">> -> item_not_found();
         <<"room">> -> item_not_found();
         <<"queue">> -> item_not_found();

@@ -20,11 +20,15 @@
 -define(NS_DELAYS, <<"urn:xmpp:delay">>).
 -define(MUCSUB_MESSAGES, <<"urn:xmpp:mucsub:nodes:messages">>).
 
-%% Longer stanzas are told of in a reduced form (docs/protocol.md, 2.1).
+%% Longer or deeper stanzas are told of in a reduced form (docs/protocol.md, 2.1).
 -define(MAX_TEXT, 131072).
-%% Marks of which so much is kept where even the reduced form is too long.
--define(MAX_MARKS, 16).
--define(MAX_MARK_TEXT, 1024).
+-define(MAX_LEVELS, 32).
+%% Where even that is too long, so many timers are told, the shortest ones.
+-define(MAX_TIMERS, 16).
+-define(MAX_TIMER_TEXT, 64).
+-define(MAX_SECONDS, 4294967295).
+%% Attributes of the start tag that are longer are left out.
+-define(MAX_ATTRIBUTE, 4096).
 
 %% A cheap look at a message of ordinary traffic, before anything is encoded: `false` is certain.
 -spec may_be_marked(message()) -> boolean().
@@ -149,46 +153,51 @@ only(Names, Attrs) ->
 %% As it is forwarded: whole, or reduced where its text is too long.
 -spec reduce(xmlel()) -> {xmlel(), Reduced :: boolean()}.
 reduce(El) ->
-    case fits(El) of
+    case not is_deeper(El, ?MAX_LEVELS) andalso fits(El) of
         true -> {rooted(El), false};
         false ->
-            Reduced = reduced(El, fun what_it_says/2),
+            Reduced = reduced(El),
             case fits(Reduced) of
                 true -> {rooted(Reduced), true};
-                false -> {rooted(reduced(El, fun barely/2)), true}
+                false -> {rooted(barely(El)), true}
             end
     end.
 
 fits(El) -> byte_size(text(El)) =< ?MAX_TEXT.
 
+is_deeper(El, Levels) ->
+    lists:any(fun(Child) -> Levels =< 1 orelse is_deeper(Child, Levels - 1) end, children(El)).
+
 rooted(#xmlel{attrs = Attrs} = El) ->
     El#xmlel{attrs = lists:keystore(<<"xmlns">>, 1, Attrs, {<<"xmlns">>, <<"jabber:client">>})}.
 
-reduced(#xmlel{attrs = Attrs} = El, Cut) ->
-    Start = start(El),
-    case wrapped(El) of
-        none -> Start#xmlel{children = Cut(children(El), [Attrs])};
-        {Inner, Scope} ->
-            Message = start(rooted(Inner)),
-            Cutted = Message#xmlel{children = Cut(children(Inner), Scope)},
-            Item = bare(<<"item">>, ?NS_PUBSUB_EVENTS, []),
-            Items = bare(<<"items">>, ?NS_PUBSUB_EVENTS, [{<<"node">>, ?MUCSUB_MESSAGES}]),
-            Event = bare(<<"event">>, ?NS_PUBSUB_EVENTS, []),
-            Start#xmlel{children = [Event#xmlel{children = [Items#xmlel{children = [Item#xmlel{children = [Cutted]}]}]}]}
-    end.
+%% Without the words, but with all that speaks of retention.
+reduced(#xmlel{attrs = Attrs} = El) ->
+    Own = what_it_says(children(El), [Attrs]),
+    Children = case wrapped(El) of
+                   none -> Own;
+                   {Inner, Scope} -> [Child || Child <- Own, name(Child, []) /= {?NS_PUBSUB_EVENTS, <<"event">>}] ++ [event(Inner, Scope)]
+               end,
+    (start(El))#xmlel{children = Children}.
+
+event(Inner, Scope) ->
+    Message = (start(rooted(Inner)))#xmlel{children = what_it_says(children(Inner), Scope)},
+    Item = (bare(<<"item">>, ?NS_PUBSUB_EVENTS, []))#xmlel{children = [Message]},
+    Items = (bare(<<"items">>, ?NS_PUBSUB_EVENTS, [{<<"node">>, ?MUCSUB_MESSAGES}]))#xmlel{children = [Item]},
+    (bare(<<"event">>, ?NS_PUBSUB_EVENTS, []))#xmlel{children = [Items]}.
 
 start(#xmlel{attrs = Attrs} = El) ->
     Kept = only([<<"xmlns">>, <<"from">>, <<"to">>, <<"type">>, <<"id">>], Attrs),
-    El#xmlel{attrs = [Attr || {_, Value} = Attr <- Kept, byte_size(Value) =< 4 * ?MAX_MARK_TEXT], children = []}.
+    El#xmlel{attrs = [Attr || {_, Value} = Attr <- Kept, byte_size(Value) =< ?MAX_ATTRIBUTE], children = []}.
 
 what_it_says(Children, Scope) ->
     [said(name(Child, Scope), Child) || Child <- Children].
 
 said({Ns, Local} = Name, Child) ->
-    IsWhole = is_mark(Name) orelse Name == {?NS_STORAGE_HINTS, <<"store">>} orelse
+    Speaks = is_mark(Name) orelse Name == {?NS_STORAGE_HINTS, <<"store">>} orelse
         Name == {?NS_STANZA_IDS, <<"stanza-id">>},
     case Name of
-        _ when IsWhole -> own_scope(Name, Child);
+        _ when Speaks -> bare(Local, Ns, only([<<"timer">>, <<"until">>, <<"by">>, <<"id">>], Child#xmlel.attrs));
         {_, <<"body">>} ->
             Words = case fxml:get_tag_cdata(Child) of
                         <<>> -> [];
@@ -198,17 +207,40 @@ said({Ns, Local} = Name, Child) ->
         _ -> bare(Local, Ns, [])
     end.
 
-%% Without its prefix: what declared that may be cut off.
-own_scope({Ns, Local}, #xmlel{attrs = Attrs} = Child) ->
-    Child#xmlel{name = Local, attrs = [{<<"xmlns">>, Ns} | lists:keydelete(<<"xmlns">>, 1, Attrs)]}.
-
-%% The last resort: a few marks and whether there were words.
-barely(Children, Scope) ->
-    Marks = [own_scope(name(Child, Scope), Child#xmlel{children = []})
-             || Child <- Children, is_mark(name(Child, Scope))],
-    Short = [Mark || Mark <- Marks, byte_size(text(Mark)) =< ?MAX_MARK_TEXT],
+%% The last resort, whatever a user sends: one of each hint, the shortest timers, and that there were words.
+barely(#xmlel{attrs = Attrs} = El) ->
+    Inside = case wrapped(El) of
+                 none -> [];
+                 {Inner, Scope} -> [{name(Child, Scope), Child} || Child <- children(Inner)]
+             end,
+    All = [{name(Child, [Attrs]), Child} || Child <- children(El)] ++ Inside,
+    Hints = [bare(Local, Ns, []) || {Ns, Local} = Name <- lists:usort([Name || {Name, _} <- All]), is_hint(Name)],
+    Seconds = lists:usort([Second || {{?NS_EPHEMERAL, <<"ephemeral">>}, Child} <- All,
+                                     Second <- seconds(fxml:get_tag_attr_s(<<"timer">>, Child))]),
+    Timers = [bare(<<"ephemeral">>, ?NS_EPHEMERAL, [{<<"timer">>, integer_to_binary(Second)}])
+              || Second <- lists:sublist(Seconds, ?MAX_TIMERS)],
     Body = #xmlel{name = <<"body">>, children = [{xmlcdata, <<"…"/utf8>>}]},
-    lists:sublist(Short, ?MAX_MARKS) ++ [Body].
+    (start(El))#xmlel{children = Hints ++ Timers ++ [Body]}.
+
+is_hint({?NS_EPHEMERAL, <<"i-want-out">>}) -> true;
+is_hint({?NS_STORAGE_HINTS, <<"store">>}) -> true;
+is_hint({?NS_STORAGE_HINTS, _} = Name) -> is_mark(Name);
+is_hint(_) -> false.
+
+%% The seconds of a timer, as the daemon reads them; none where it is no number, or written at length.
+seconds(Timer) when byte_size(Timer) > ?MAX_TIMER_TEXT -> [];
+seconds(Timer) ->
+    case re:run(Timer, "^\\s*\\+?([0-9]*)(?:\\.([0-9]*))?\\s*$", [{capture, all_but_first, binary}]) of
+        nomatch -> [];
+        {match, Parts} ->
+            case [whole(Part) || Part <- Parts, Part /= <<>>] of
+                [] -> [];
+                _ -> [min(whole(hd(Parts)) + min(whole(iolist_to_binary(tl(Parts))), 1), ?MAX_SECONDS)]
+            end
+    end.
+
+whole(<<>>) -> 0;
+whole(Digits) -> binary_to_integer(Digits).
 
 -spec text(xmlel()) -> binary().
 text(El) -> fxml:element_to_binary(El).

@@ -22,7 +22,7 @@ use crate::{
     model::{Finding, Level},
     work::{
         Changing,
-        remote::{Present, erase::Eraser, feed::Feed, walk::Walker},
+        remote::{Present, Queue, erase::Eraser, feed::Feed, walk::Walker},
         wake::Wake,
     },
 };
@@ -43,6 +43,7 @@ impl Workers {
     ) {
         let Modules { link, notices, leading } = modules;
         let (present, walk) = (Present::default(), Arc::new(Notify::new()));
+        let queue = Queue::default();
         let settings = Changing::new(self.told.remote.clone());
         let (judging, judged) = watch::channel(settings.clone_now());
         let feed = Feed::new(
@@ -50,7 +51,7 @@ impl Workers {
             link.clone(),
             (settings, judging),
             Arc::clone(&self.metrics),
-            (present.clone(), Arc::clone(&walk)),
+            (present.clone(), Arc::clone(&walk), queue.clone()),
             (standing, leading),
         );
         let walker = Walker::new(
@@ -58,7 +59,7 @@ impl Workers {
             link.clone(),
             Changing::new(judged),
             Arc::clone(&self.metrics),
-            present.clone(),
+            (present.clone(), queue),
         );
         let eraser = Eraser::new(
             self.pool.clone(),

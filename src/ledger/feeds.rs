@@ -55,6 +55,19 @@ pub async fn feed(connection: &mut PgConnection, host: &str) -> Result<Option<Fe
     .named("feed")
 }
 
+/// Has whoever else records what these hosts' modules tell, or show of their queues, wait for us.
+pub async fn lock_feeds(connection: &mut PgConnection, hosts: &[String]) -> Result<()> {
+    sqlx::query!(
+        "-- lock_feeds
+         SELECT host FROM ephemerd.feeds WHERE host = ANY ($1) ORDER BY host FOR UPDATE",
+        hosts,
+    )
+    .fetch_all(connection)
+    .await
+    .named("lock_feeds")?;
+    Ok(())
+}
+
 /// Notes the first start on a host. Returns whether it was.
 pub async fn start_feed(
     connection: &mut PgConnection,
@@ -160,6 +173,8 @@ pub struct Relist {
     pub owner: String,
     /// What was archived from here on.
     pub since: Timestamp,
+    /// When it was last asked for.
+    pub asked_at: Timestamp,
 }
 
 /// The first owner on these hosts whose archive is to be listed.
@@ -170,7 +185,7 @@ pub async fn next_relist(
     sqlx::query_as!(
         Relist,
         "-- next_relist
-         SELECT host, owner, since FROM ephemerd.relists WHERE host = ANY ($1)
+         SELECT host, owner, since, asked_at FROM ephemerd.relists WHERE host = ANY ($1)
           ORDER BY host, owner LIMIT 1",
         hosts,
     )
@@ -179,14 +194,14 @@ pub async fn next_relist(
     .named("next_relist")
 }
 
-/// Notes that an owner's archive was listed, unless more is to be listed by now.
+/// Notes that an owner's archive was listed, unless that was asked for again by now.
 pub async fn relisted(connection: &mut PgConnection, relist: &Relist) -> Result<()> {
     sqlx::query!(
         "-- relisted
-         DELETE FROM ephemerd.relists WHERE host = $1 AND owner = $2 AND since = $3",
+         DELETE FROM ephemerd.relists WHERE host = $1 AND owner = $2 AND asked_at = $3",
         relist.host,
         relist.owner,
-        relist.since,
+        relist.asked_at,
     )
     .execute(connection)
     .await
@@ -211,7 +226,8 @@ pub async fn start_timers(
              RETURNING e.host, e.owner, e.stamped_at)
          INSERT INTO ephemerd.relists (host, owner, since)
          SELECT host, owner, min(stamped_at) FROM started GROUP BY host, owner
-         ON CONFLICT (host, owner) DO UPDATE SET since = least(relists.since, excluded.since)",
+         ON CONFLICT (host, owner) DO UPDATE
+            SET since = least(relists.since, excluded.since), asked_at = clock_timestamp()",
         &column(|it| it.0.to_owned()),
         &column(|it| it.1.to_owned()),
         &column(|it| it.2.to_owned()),

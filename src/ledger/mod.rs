@@ -1,7 +1,7 @@
 //! Our own tables, schema `ephemerd`: what must go and when, how far inspection came, what the operator
 //! said. Nothing here knows an archive.
 //!
-//! Locks are taken in this order: `cursors` or `sweeps`, `expiries` by time, then the archive's rows by key.
+//! Locks are taken in this order: `feeds` by host, `cursors` or `sweeps`, `expiries` by time, then the archive's rows by key.
 
 mod backlog;
 mod claim;
@@ -22,8 +22,8 @@ pub use claim::{Claim, Claimed, Claims, Phase, claim, next_due};
 pub use control::{Control, Pause, control, pause, paused, resume};
 pub use cursor::{Cursor, Standing, cursor, cursors, lock_cursor, move_cursor, start_cursor};
 pub use feeds::{
-    CatchUp, Feed, Heard, Relist, catch_ups, complete_catch_up, feed, follow_feed, move_catch_up,
-    next_relist, relisted, start_feed, start_timers,
+    CatchUp, Feed, Heard, Relist, catch_ups, complete_catch_up, feed, follow_feed, lock_feeds,
+    move_catch_up, next_relist, relisted, start_feed, start_timers,
 };
 pub use outlook::{Outlook, Outlooks, outlook};
 pub use owners::{entries_of_owner, newest_entry, owners};

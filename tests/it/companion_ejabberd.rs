@@ -9,6 +9,7 @@ use ephemerd_lab::xmpp::{Component, Element, MamItem, MamQuery};
 use ephemerd_lab::{Ejabberd, Lab, PATIENCE, Result};
 
 use crate::companion::{self, NS, Notice, host_of, item, request};
+use crate::companion_notices::{barely_told, more_than_is_told};
 
 pub(crate) const EPHEMERAL: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/>";
 const NO_PERMANENT_STORE: &str = "<no-permanent-store xmlns='urn:xmpp:hints'/>";
@@ -449,6 +450,10 @@ async fn what_is_long_is_reduced(world: &mut World) -> Result<()> {
     let page = world.list("localhost", payload).await?;
     assert_eq!(page.children[0].attribute("reduced"), Some("true"));
     assert_eq!(page.children[0].children[0].body(), Some("…"));
+    vera.chat("rosa@localhost", "much", &more_than_is_told()).await?;
+    vera.sync().await?;
+    let told = world.told().await?;
+    barely_told(told.first().expect("it is told of"));
     vera.close().await
 }
 

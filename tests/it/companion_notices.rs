@@ -127,6 +127,27 @@ fn wrapped(node: &str, body: &str) -> String {
     )
 }
 
+/// So many elements that even their names are too long.
+pub(crate) fn more_than_is_told() -> String {
+    let timers = ["99", " 60 ", "+7", "0.5", "0", "7", "never", "99999999999"];
+    let timer = |it: &&str| format!("<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='{it}'/>");
+    let timers: String = timers.iter().map(timer).collect();
+    // Prosody archives nothing that says no-store.
+    let hint = "<store xmlns='urn:xmpp:hints'/>";
+    format!("{}{timers}{hint}{hint}", "<a xmlns='urn:example:a'/>".repeat(6_000))
+}
+
+/// What is left of it says the same about retention.
+pub(crate) fn barely_told(notice: &Notice) {
+    let message = notice.message.as_ref().expect("the stanza is forwarded");
+    assert!(notice.is_reduced && message.attribute("to") == Some("rosa@localhost"), "{notice:?}");
+    let named = |name: &str| message.children.iter().filter(|it| it.name == name).count();
+    assert_eq!(["store", "body", "a"].map(named), [1, 1, 0], "{message:?}");
+    let timers = message.children.iter().filter_map(|it| it.attribute("timer"));
+    let timers: Vec<&str> = timers.collect();
+    assert_eq!(timers, ["0", "1", "7", "60", "99", "4294967295"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_stanza_is_told_of_without_its_words_and_a_wrapped_one_is_seen() -> Result<()> {
     let config = ProsodyConfig::default().storage_in(Storage::Files).with_companion();
@@ -160,5 +181,10 @@ async fn a_long_stanza_is_told_of_without_its_words_and_a_wrapped_one_is_seen() 
     let (rows, _, complete) = page(&mut component, "rosa@localhost", "archive", list).await?;
     assert_eq!(rows.iter().filter_map(|(_, _, it)| it.body()).collect::<Vec<_>>(), ["…", "event"]);
     assert!(complete);
+
+    peter.chat("rosa@localhost", "much", &more_than_is_told()).await?;
+    peter.sync().await?;
+    let told_of = notices(&mut component, "localhost").await?;
+    barely_told(told(&told_of, "rosa@localhost", "archive", "…"));
     Ok(())
 }

@@ -98,6 +98,8 @@ mod reload;
 #[cfg(test)]
 mod remote;
 #[cfg(test)]
+mod remote_trouble;
+#[cfg(test)]
 mod restarts;
 #[cfg(test)]
 mod restored;

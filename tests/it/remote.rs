@@ -17,7 +17,7 @@ use crate::support::{number, printed, program, run, start, wait_for_number};
 const ENTRIES: &str = "SELECT count(*) FROM ephemerd.expiries";
 
 /// An ejabberd that keeps archives in Mnesia, with its companion module.
-async fn mnesia() -> Result<Lab<Ejabberd>> {
+pub(crate) async fn mnesia() -> Result<Lab<Ejabberd>> {
     let storage = ejabberd::Storage::Mnesia;
     let more_hosts = vec!["second.localhost"];
     let config =
@@ -26,29 +26,29 @@ async fn mnesia() -> Result<Lab<Ejabberd>> {
 }
 
 /// A Prosody with its companion module.
-async fn prosody(storage: Storage) -> Result<Lab<Prosody>> {
+pub(crate) async fn prosody(storage: Storage) -> Result<Lab<Prosody>> {
     Lab::prosody_with(&ProsodyConfig::default().storage_in(storage).with_companion()).await
 }
 
-fn config<S: Server>(lab: &Lab<S>) -> DaemonConfig {
+pub(crate) fn config<S: Server>(lab: &Lab<S>) -> DaemonConfig {
     lab.daemon_config().set("archive.kind", "component")
 }
 
-fn timer(seconds: u32) -> String {
+pub(crate) fn timer(seconds: u32) -> String {
     format!("<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='{seconds}'/>")
 }
 
 /// Whether anything that a client of this user finds in its archive says this.
-async fn says<S: Server>(lab: &Lab<S>, user: &str, word: &str) -> Result<bool> {
+pub(crate) async fn says<S: Server>(lab: &Lab<S>, user: &str, word: &str) -> Result<bool> {
     let items = lab.archive(user, &MamQuery::default()).await?;
     Ok(items.iter().any(|item| item.xml.contains(word)))
 }
 
-async fn until_gone<S: Server>(lab: &Lab<S>, user: &str, word: &str) -> Result<()> {
+pub(crate) async fn until_gone<S: Server>(lab: &Lab<S>, user: &str, word: &str) -> Result<()> {
     gone_within(PATIENCE, lab, user, word).await
 }
 
-async fn gone_within<S: Server>(
+pub(crate) async fn gone_within<S: Server>(
     patience: Duration,
     lab: &Lab<S>,
     user: &str,

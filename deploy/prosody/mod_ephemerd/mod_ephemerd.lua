@@ -94,8 +94,11 @@ end
 -- Whatever goes wrong with a notice, the message is stored and delivered.
 local complained = false;
 local function safely(tell, ...)
+	local before = number;
 	local ok, err = pcall(tell, ...);
-	if not ok and not complained then
+	if ok then return; end
+	if number == before then number = number + 1; end -- the gap tells
+	if not complained then
 		complained = true;
 		module:log("warn", "A stanza could not be told of (%s); ephemerd finds it when it lists. Said once", place_of(err));
 	end

@@ -186,9 +186,13 @@ end
 local function list(store, user, query)
 	local limit = store.storage == "files" and 2000 or 500; -- a file is read whole anyway
 	local page, looked, bytes = { rows = {} }, 0, 0;
-	for id, stanza, when in find(store, user, query.since, query.after, limit) do
+	local next_row = find(store, user, query.since, query.after, limit);
+	while looked < limit do
+		-- A row that is no XML raises an error, and the next ones follow nevertheless.
+		local ok, id, stanza, when = pcall(next_row);
+		if ok and not id then break; end
 		looked = looked + 1;
-		if stanzas.is_marked(stanza) then
+		if ok and stanzas.is_marked(stanza) then
 			local copy, length, is_reduced = stanzas.told(stanza);
 			bytes = bytes + length;
 			if page.rows[1] and bytes > query.max_bytes then return page; end
@@ -196,7 +200,7 @@ local function list(store, user, query)
 				id = id, stanza = copy, reduced = is_reduced, stamp = stanzas.format_stamp(tonumber(when));
 			};
 		end
-		page.last = id;
+		if ok then page.last = id; end
 		if #page.rows == query.max then return page; end
 	end
 	if looked == 0 and query.after and comes_after_nothing(store, user, query.since, query.after) then

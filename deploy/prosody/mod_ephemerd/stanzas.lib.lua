@@ -4,13 +4,16 @@
 
 local st = require "util.stanza";
 
+local xmlns_ephemeral = "urn:xmpp:ephemeral:0";
 local xmlns_event = "http://jabber.org/protocol/pubsub#event";
 local xmlns_sid = "urn:xmpp:sid:0";
 local xmlns_hints = "urn:xmpp:hints";
 local xmlns_placeholder = "urn:ephemerd:0";
 
--- A longer stanza is told of in its reduced form.
-local longest_bytes = 131072;
+-- A longer or deeper stanza is told of in its reduced form.
+local longest_bytes, deepest_levels = 131072, 32;
+-- Where even that is too long, so many timers are told, the shortest ones.
+local most_timers, longest_timer_text, most_seconds = 16, 64, 4294967295;
 
 local hints = {
 	["no-permanent-store"] = true, ["no-permanent-storage"] = true, ["no-store"] = true, ["no-storage"] = true;
@@ -18,7 +21,7 @@ local hints = {
 
 -- Whether an element is a mark where it stands directly in a message, by its namespace.
 local marks = {
-	["urn:xmpp:ephemeral:0"] = function () return true; end;
+	[xmlns_ephemeral] = function () return true; end;
 	[xmlns_hints] = function (name) return hints[name]; end;
 	[xmlns_placeholder] = function (name) return name == "expired"; end;
 };
@@ -88,23 +91,42 @@ local function archived_as(stanza, owner)
 	return id;
 end
 
--- A message without the words, but with all that speaks of retention.
-local function reduced(message)
+-- Whether there are more levels of elements than so many.
+local function is_deeper(element, levels)
+	for _, tag in ipairs(element.tags) do
+		if levels <= 1 or is_deeper(tag, levels - 1) then return true; end
+	end
+	return false;
+end
+
+-- Which attributes say something, of elements that are told of.
+local telling = {
+	[xmlns_ephemeral] = { "timer" }; [xmlns_hints] = {}; [xmlns_placeholder] = { "until" }; [xmlns_sid] = { "by", "id" };
+};
+
+local function speaks_of_retention(tag)
+	local xmlns = tag.attr.xmlns;
+	local is_mark = marks[xmlns];
+	return is_mark and is_mark(tag.name) or xmlns == xmlns_hints and tag.name == "store"
+		or xmlns == xmlns_sid and tag.name == "stanza-id";
+end
+
+-- A message without the words, but with all that speaks of retention. `is_inner` stands in a MUC/Sub event, where none is looked for.
+local function reduced(message, is_inner)
 	local short = like(message, { "from", "to", "type", "id" });
 	for _, tag in ipairs(message.tags) do
 		local xmlns = tag.attr.xmlns;
-		local is_mark, child = marks[xmlns];
-		if is_mark and is_mark(tag.name) or xmlns == xmlns_hints and tag.name == "store"
-			or xmlns == xmlns_sid and tag.name == "stanza-id" then
-			child = st.clone(tag);
+		local child;
+		if speaks_of_retention(tag) then
+			child = like(tag, telling[xmlns]);
 		else
 			child = st.stanza(tag.name, { xmlns = xmlns });
 			if tag.name == "body" and xmlns == message.attr.xmlns and #tag > 0 then
 				child:text("…");
-			elseif xmlns == xmlns_event and tag.name == "event" then
+			elseif not is_inner and xmlns == xmlns_event and tag.name == "event" then
 				for _, inner in ipairs(wrapped(tag)) do
 					child:tag("items", { xmlns = xmlns_event, node = "urn:xmpp:mucsub:nodes:messages" })
-						:tag("item", { xmlns = xmlns_event }):add_child(reduced(inner)):up():up();
+						:tag("item", { xmlns = xmlns_event }):add_child(reduced(inner, true)):up():up();
 				end
 			end
 		end
@@ -113,12 +135,54 @@ local function reduced(message)
 	return short;
 end
 
+-- The seconds of a timer, as the daemon reads them; nil where it is no number, or written at length.
+local function seconds_of(timer)
+	local number = timer and #timer <= longest_timer_text and timer:match("^%s*%+?(%d*%.?%d*)%s*$");
+	local seconds = number and tonumber(number);
+	return seconds and math.min(math.ceil(seconds), most_seconds);
+end
+
+-- The last resort, whatever a user sends: one of each hint, the shortest timers, and that there were words.
+local function barely(message)
+	local short, timers, seen = like(message, { "from", "to" }), {}, {};
+	if message.attr.type == "error" or message.attr.type == "groupchat" then short.attr.type = message.attr.type; end
+	local function take(tags)
+		for _, tag in ipairs(tags) do
+			local xmlns = tag.attr.xmlns;
+			local is_timer = xmlns == xmlns_ephemeral and tag.name == "ephemeral";
+			local seconds = is_timer and seconds_of(tag.attr.timer);
+			local is_hint = xmlns == xmlns_hints and speaks_of_retention(tag) or xmlns == xmlns_ephemeral and tag.name == "i-want-out";
+			if seconds and not seen[seconds] then
+				seen[seconds], timers[#timers+1] = true, seconds;
+			elseif is_hint and not seen[tag.name] then
+				seen[tag.name] = true;
+				short:add_direct_child(st.stanza(tag.name, { xmlns = xmlns }));
+			end
+		end
+	end
+	take(message.tags);
+	for event in message:childtags("event", xmlns_event) do
+		for _, inner in ipairs(wrapped(event)) do take(inner.tags); end
+	end
+	table.sort(timers);
+	for i = 1, math.min(#timers, most_timers) do
+		short:tag("ephemeral", { xmlns = xmlns_ephemeral, timer = ("%d"):format(timers[i]) }):up();
+	end
+	return short:text_tag("body", "…");
+end
+
 -- The stanza as it is told of, its length in bytes, and "true" where it was cut down.
 local function told(stanza)
-	local copy = st.clone(stanza);
-	local length, is_reduced = #tostring(copy), nil;
+	local copy, is_reduced;
+	local length = is_deeper(stanza, deepest_levels) and longest_bytes + 1 or #tostring(stanza);
+	if length <= longest_bytes then
+		copy = st.clone(stanza);
+	else
+		copy, is_reduced = reduced(stanza), "true";
+		length = #tostring(copy);
+	end
 	if length > longest_bytes then
-		copy, is_reduced = reduced(copy), "true";
+		copy = barely(stanza);
 		length = #tostring(copy);
 	end
 	copy.attr.xmlns = "jabber:client";

@@ -19,20 +19,23 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::{greet::load, track::Track};
-use super::{Present, Settings, told};
+use super::{Present, Queue, Settings, told};
 use crate::{
     archive::remote::{Companion, Notice, Requests, Told, Unanswered},
     database::{Named, Result, in_time},
     ledger::{self, Heard},
     metrics::Metrics,
+    model::Store,
     work::{Changing, TRANSACTION_LIMIT, inspect::Standing, reconcile::Reconciled},
 };
 
 /// Notices of one transaction.
 const BATCH: usize = 100;
-/// After the first notice of a batch we wait so long for more: the copy in an offline queue is told right
-/// after its archive row, which may be due at once but must wait for that copy.
+/// After the first notice of a batch we wait so long for more, and after each archive row for what follows: the
+/// copy in an offline queue is told right after the row, which may be due at once but must wait for that copy.
 const GATHER: Duration = Duration::from_millis(30);
+/// Batches that are recorded before a greeting is looked at, at the most.
+const MOST_BEFORE: usize = 20;
 /// A module that told of a notice which has not come is asked again after so long.
 const DOUBT: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(500);
@@ -48,6 +51,7 @@ pub struct Feed<R> {
     judging: watch::Sender<Settings>,
     metrics: Arc<Metrics>,
     present: Present,
+    queue: Queue,
     /// There may be something to list.
     walk: Arc<Notify>,
     standing: watch::Sender<Standing>,
@@ -56,6 +60,8 @@ pub struct Feed<R> {
     greetings: JoinSet<(String, std::result::Result<Companion, Unanswered>)>,
     /// Recorded next.
     batch: Vec<Notice>,
+    /// An archive row that came last, and when: the first of the batch after the next.
+    held: Option<(Notice, Instant)>,
     failures: u32,
 }
 
@@ -66,7 +72,7 @@ impl<R: Requests> Feed<R> {
         requests: R,
         (settings, judging): (Changing<Settings>, watch::Sender<Settings>),
         metrics: Arc<Metrics>,
-        (present, walk): (Present, Arc<Notify>),
+        (present, walk, queue): (Present, Arc<Notify>, Queue),
         (standing, leading): (watch::Sender<Standing>, watch::Receiver<bool>),
     ) -> Self {
         Self {
@@ -76,12 +82,14 @@ impl<R: Requests> Feed<R> {
             judging,
             metrics,
             present,
+            queue,
             walk,
             standing,
             leading,
             tracks: HashMap::new(),
             greetings: JoinSet::new(),
             batch: Vec::new(),
+            held: None,
             failures: 0,
         }
     }
@@ -106,16 +114,21 @@ impl<R: Requests> Feed<R> {
                     let number = *connection.borrow_and_update();
                     self.reconnected(number);
                 }
-                notice = notices.recv(), if has_room => {
-                    let Some(notice) = notice else { return };
-                    self.batch.push(notice);
-                    self.gather(&mut notices, Instant::now() + GATHER).await;
+                () = std::future::ready(()), if has_room && self.held.is_some() => {
+                    self.gather(&mut notices).await;
                     self.record_or_wait(&stop).await;
+                }
+                notice = notices.recv(), if has_room && self.held.is_none() => {
+                    let Some(notice) = notice else { return };
+                    self.held = Some((notice, Instant::now()));
                 }
                 Some(Ok((host, greeting))) = self.greetings.join_next() => {
                     // What it told before it answered has come, and goes before.
-                    while !notices.is_empty() && self.failures == 0 {
-                        self.gather(&mut notices, Instant::now()).await;
+                    for _ in 0..MOST_BEFORE {
+                        if self.failures > 0 || (notices.is_empty() && self.held.is_none()) {
+                            break;
+                        }
+                        self.gather(&mut notices).await;
                         self.record_or_wait(&stop).await;
                     }
                     self.greeted(&host, greeting).await;
@@ -129,13 +142,25 @@ impl<R: Requests> Feed<R> {
         }
     }
 
-    /// Takes what has come into the batch, and waits for more until then.
-    async fn gather(&mut self, notices: &mut mpsc::Receiver<Notice>, until: Instant) {
+    /// Takes what was held and what comes into the batch. An archive row that came just now is held for the next
+    /// one: its copy may follow.
+    async fn gather(&mut self, notices: &mut mpsc::Receiver<Notice>) {
+        let began = self.held.as_ref().map_or_else(Instant::now, |held| held.1);
+        let mut last_at = began;
+        self.batch.extend(self.held.take().map(|held| held.0));
         while self.batch.len() < BATCH {
-            match timeout_at(until, notices.recv()).await {
-                Ok(Some(notice)) => self.batch.push(notice),
-                Ok(None) | Err(_) => return,
+            match timeout_at(began + GATHER, notices.recv()).await {
+                Ok(Some(notice)) => {
+                    self.batch.push(notice);
+                    last_at = Instant::now();
+                }
+                Ok(None) | Err(_) => break,
             }
+        }
+        if last_at.elapsed() < GATHER
+            && let Some(notice) = self.batch.pop_if(|it| may_have_a_copy(it))
+        {
+            self.held = Some((notice, last_at));
         }
     }
 
@@ -192,6 +217,8 @@ impl<R: Requests> Feed<R> {
     /// One transaction. Returns how far the numbers have come with it.
     async fn record(&self) -> Result<(HashMap<String, Track>, Vec<Reconciled>)> {
         let mut transaction = self.pool.begin().await.named("feed_begin")?;
+        let hosts: Vec<String> = self.batch.iter().map(|notice| notice.host.clone()).collect();
+        ledger::lock_feeds(&mut transaction, &hosts).await?;
         let mut tracks: HashMap<String, Track> = HashMap::new();
         let mut started_anew = HashSet::new();
         let mut reconciled = Vec::new();
@@ -210,6 +237,7 @@ impl<R: Requests> Feed<R> {
             match &notice.told {
                 Told::Archived(shown) => rows.push((**shown).clone()),
                 Told::Drained(owner) => {
+                    self.queue.drained((host, owner));
                     // In order: what is told after this is a new copy.
                     reconciled.extend(self.reconcile(&mut transaction, &mut rows).await?);
                     self.drained(&mut transaction, (host, owner)).await?;
@@ -250,7 +278,7 @@ impl<R: Requests> Feed<R> {
         (host, owner): (&str, &str),
     ) -> Result<()> {
         const ENTRIES: i64 = 1_000;
-        let queue = (host, owner, crate::model::Store::Queue);
+        let queue = (host, owner, Store::Queue);
         loop {
             let copies =
                 ledger::entries_of_owner(connection, queue, (0, i64::MAX), ENTRIES).await?;
@@ -289,7 +317,8 @@ impl<R: Requests> Feed<R> {
         let due = in_time("feed", TRANSACTION_LIMIT, looked).await;
         let leads = *self.leading.borrow();
         let all_there = self.present.hosts().len() == self.settings.hosts.len();
-        let clear = all_there && self.batch.is_empty() && self.tracks.values().all(Track::is_clear);
+        let recorded = self.batch.is_empty() && self.held.is_none();
+        let clear = all_there && recorded && self.tracks.values().all(Track::is_clear);
         let since = Instant::now();
         self.standing.send_modify(|standing| {
             standing.reachable = due.is_ok();
@@ -307,4 +336,9 @@ impl<R: Requests> Feed<R> {
             self.metrics.last_inspection_timestamp_seconds.set(now.timestamp_micros() as f64 / 1e6);
         }
     }
+}
+
+/// It is a row of a user's archive, whose copy in the offline queue is told next if there is one.
+fn may_have_a_copy(notice: &Notice) -> bool {
+    matches!(&notice.told, Told::Archived(shown) if shown.row.key.store == Store::Archive)
 }

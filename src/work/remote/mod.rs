@@ -12,7 +12,11 @@ pub mod feed;
 mod told;
 pub mod walk;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::watch;
 use tracing::warn;
@@ -36,6 +40,43 @@ pub struct Settings {
     pub every: Duration,
     /// What is older than the first start is held until the operator accepts it.
     pub hold_backlog: bool,
+}
+
+/// The offline queue that is being listed, and whether it was handed out meanwhile: then the list shows copies that
+/// are there no more.
+#[derive(Debug, Clone, Default)]
+pub struct Queue(Arc<Mutex<Option<Listed>>>);
+
+#[derive(Debug)]
+struct Listed {
+    host: String,
+    owner: String,
+    is_stale: bool,
+}
+
+impl Queue {
+    /// The list of this queue begins.
+    fn begin(&self, (host, owner): (&str, &str)) {
+        let (host, owner) = (host.to_owned(), owner.to_owned());
+        self.change(|listed| *listed = Some(Listed { host, owner, is_stale: false }));
+    }
+
+    /// This queue was handed out.
+    fn drained(&self, (host, owner): (&str, &str)) {
+        self.change(|listed| {
+            if let Some(it) = listed.as_mut().filter(|it| it.host == host && it.owner == owner) {
+                it.is_stale = true;
+            }
+        });
+    }
+
+    fn is_stale(&self) -> bool {
+        self.change(|listed| listed.as_ref().is_some_and(|it| it.is_stale))
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Option<Listed>) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// The hosts whose modules answer, and what they can do.
@@ -83,5 +124,25 @@ impl Present {
             present.clear();
             changed
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Queue;
+
+    #[test]
+    fn only_the_queue_that_is_listed_grows_stale() {
+        let queue = Queue::default();
+        queue.drained(("h", "rosa"));
+        queue.begin(("h", "rosa"));
+        assert!(!queue.is_stale(), "what came before does not count");
+        queue.drained(("h", "otto"));
+        queue.drained(("g", "rosa"));
+        assert!(!queue.is_stale());
+        queue.clone().drained(("h", "rosa"));
+        assert!(queue.is_stale());
+        queue.begin(("h", "otto"));
+        assert!(!queue.is_stale());
     }
 }

@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{Present, Settings};
+use super::{Present, Queue, Settings};
 use crate::{
     archive::remote::{Page, Requests, Unanswered},
     database::{self, Named as _},
@@ -32,6 +32,10 @@ const PACE: Duration = Duration::from_millis(60);
 /// Where the module asks us to wait, at first and at the most.
 const WAIT_FIRST: Duration = Duration::from_secs(1);
 const WAIT_MOST: Duration = Duration::from_secs(60);
+/// A storage that failed is asked so often in all.
+const STORAGE_TRIES: u32 = 3;
+/// So many owners in a row may be left because their rows cannot be had; where it is more, that is not theirs.
+const MOST_LEFT: u32 = 5;
 /// Owners of the ledger that are looked up at once.
 const OWNERS: i64 = 500;
 /// Queues first, so that nobody's copy is overlooked.
@@ -69,7 +73,10 @@ pub struct Walker<R> {
     settings: Changing<Settings>,
     metrics: Arc<Metrics>,
     present: Present,
+    queue: Queue,
     absent_since: Option<Instant>,
+    /// Owners in a row whose rows could not be had.
+    left: u32,
 }
 
 impl<R: Requests> Walker<R> {
@@ -79,9 +86,10 @@ impl<R: Requests> Walker<R> {
         requests: R,
         settings: Changing<Settings>,
         metrics: Arc<Metrics>,
-        present: Present,
+        (present, queue): (Present, Queue),
     ) -> Self {
-        Self { pool, requests, settings, metrics, present, absent_since: None }
+        let absent_since = None;
+        Self { pool, requests, settings, metrics, present, queue, absent_since, left: 0 }
     }
 
     /// Walks whenever there is something to list, until stopped. `bell` rings when there may be; `sweeping` is
@@ -159,26 +167,34 @@ impl<R: Requests> Walker<R> {
     }
 
     /// One owner's archive after its queue was handed out, or one catch-up. Whether there was any.
-    async fn urgent(&self, hosts: &[String]) -> Walked<bool> {
-        let mut connection = self.pool.acquire().await.named("walk_connect")?;
-        if let Some(relist) = ledger::next_relist(&mut connection, hosts).await? {
-            drop(connection);
-            let purpose = Purpose { since: Some(relist.since), sweep: None };
-            self.list((&relist.host, &relist.owner), Store::Archive, purpose).await?;
-            let mut connection = self.pool.acquire().await.named("walk_connect")?;
-            ledger::relisted(&mut connection, &relist).await?;
+    async fn urgent(&mut self, hosts: &[String]) -> Walked<bool> {
+        if self.relist(hosts).await? {
             return Ok(true);
         }
+        let mut connection = self.pool.acquire().await.named("walk_connect")?;
         let due = ledger::catch_ups(&mut connection, hosts).await?;
         drop(connection);
         let Some(catch_up) = due.into_iter().next() else { return Ok(false) };
-        self.catch_up(catch_up).await?;
+        self.catch_up(catch_up, hosts).await?;
+        Ok(true)
+    }
+
+    /// One owner's archive after its queue was handed out. Whether there was any.
+    async fn relist(&mut self, hosts: &[String]) -> Walked<bool> {
+        let mut connection = self.pool.acquire().await.named("walk_connect")?;
+        let next = ledger::next_relist(&mut connection, hosts).await?;
+        drop(connection);
+        let Some(relist) = next else { return Ok(false) };
+        let purpose = Purpose { since: Some(relist.since), sweep: None };
+        self.list((&relist.host, &relist.owner), Store::Archive, purpose).await?;
+        let mut connection = self.pool.acquire().await.named("walk_connect")?;
+        ledger::relisted(&mut connection, &relist).await?;
         Ok(true)
     }
 
     /// Queues that the ledger knows are looked at whole, for nobody told when they were handed out; of all else
     /// only what is new.
-    async fn catch_up(&self, mut at: CatchUp) -> Walked<()> {
+    async fn catch_up(&mut self, mut at: CatchUp, hosts: &[String]) -> Walked<()> {
         let host = at.host.clone();
         let (since, steps) = (Some(at.since), 1 + STORES.len());
         // What is lost from now on, even while the first owner is listed, is due again afterwards.
@@ -192,8 +208,11 @@ impl<R: Requests> Walker<R> {
             };
             for owner in owners.found {
                 let purpose = Purpose { since, sweep: None };
-                self.list((&host, &owner), store, purpose).await?;
-                self.save(&CatchUp { after_owner: owner, ..at.clone() }).await?;
+                if self.list((&host, &owner), store, purpose).await? {
+                    self.save(&CatchUp { after_owner: owner, ..at.clone() }).await?;
+                }
+                // After a restart many log in while much is to be listed: their timers do not wait for that.
+                self.relist(hosts).await?;
             }
             match owners.last.filter(|_| !owners.complete) {
                 Some(last) => at.after_owner = last,
@@ -213,19 +232,20 @@ impl<R: Requests> Walker<R> {
         Ok(ledger::move_catch_up(&mut connection, at).await?)
     }
 
-    /// The host has this store: rooms have no queues, and users' hosts no rooms.
-    fn may_have(&self, host: &str, store: Store) -> bool {
-        let queue = self.present.of(host).is_some_and(|can| can.queue);
-        match store {
+    /// The host has this store: rooms have no queues, and hosts with queues no rooms.
+    fn may_have(&self, host: &str, store: Store) -> Walked<bool> {
+        let gone = || Stop::Module(host.to_owned(), Unanswered::Disconnected);
+        let queue = self.present.of(host).ok_or_else(gone)?.queue;
+        Ok(match store {
             Store::Queue => queue,
             Store::Archive => true,
             Store::Room => !queue,
-        }
+        })
     }
 
     /// The next owners that the module knows.
     async fn owners(&self, host: &str, store: Store, after: &str) -> Walked<Page<String>> {
-        if !self.may_have(host, store) {
+        if !self.may_have(host, store)? {
             return Ok(Page::empty());
         }
         let after = (!after.is_empty()).then(|| after.to_owned());
@@ -234,6 +254,9 @@ impl<R: Requests> Walker<R> {
 
     /// The next owners that the ledger knows.
     async fn known_owners(&self, host: &str, store: Store, after: &str) -> Walked<Page<String>> {
+        if !self.may_have(host, store)? {
+            return Ok(Page::empty());
+        }
         let mut connection = self.pool.acquire().await.named("walk_connect")?;
         let found = ledger::owners(&mut connection, (host, store), (after, None), OWNERS).await?;
         let complete = i64::try_from(found.len()).is_ok_and(|count| count < OWNERS);
@@ -242,6 +265,9 @@ impl<R: Requests> Walker<R> {
 
     /// The same for both together: who has only entries may have been removed with all rows.
     async fn all_owners(&self, host: &str, store: Store, after: &str) -> Walked<Page<String>> {
+        if !self.may_have(host, store)? {
+            return Ok(Page::empty());
+        }
         let mut page = self.owners(host, store, after).await?;
         let upto = page.last.clone().filter(|_| !page.complete);
         let mut connection = self.pool.acquire().await.named("walk_connect")?;
@@ -262,25 +288,49 @@ impl<R: Requests> Walker<R> {
         Ok(page)
     }
 
-    /// Asks again for as long as the module only wants us to wait.
+    /// Asks again for as long as the module only wants us to wait, and a few times where its storage failed. What
+    /// it answers is used at once: the pause comes before.
     async fn patiently<T, F: Future<Output = Result<T, Unanswered>>>(
         &self,
         host: &str,
         ask: impl Fn() -> F,
     ) -> Walked<T> {
-        let mut wait = WAIT_FIRST;
+        let (mut wait, mut tries) = (WAIT_FIRST, 1);
         loop {
+            tokio::time::sleep(PACE).await;
             match ask().await {
-                Ok(answer) => {
-                    tokio::time::sleep(PACE).await;
-                    return Ok(answer);
-                }
-                Err(Unanswered::Busy) if self.present.of(host).is_some() => {
+                Ok(answer) => return Ok(answer),
+                Err(why) if self.is_worth_waiting(host, why, tries) => {
+                    tries += u32::from(why == Unanswered::StorageFailed);
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(WAIT_MOST);
                 }
                 Err(why) => return Err(Stop::Module(host.to_owned(), why)),
             }
         }
+    }
+
+    fn is_worth_waiting(&self, host: &str, why: Unanswered, tries: u32) -> bool {
+        let passes =
+            why == Unanswered::Busy || (why == Unanswered::StorageFailed && tries < STORAGE_TRIES);
+        passes && self.present.of(host).is_some()
+    }
+
+    /// One owner's rows cannot be had, and the others do not wait for that: a file of his is damaged, or something
+    /// in it is more than can be told. That many in a row have the same trouble is not theirs.
+    fn leave(&mut self, host: &str, why: Unanswered) -> Walked<()> {
+        use Unanswered::{Refused, StorageFailed, Unreadable};
+        self.left += 1;
+        if !matches!(why, Refused | StorageFailed | Unreadable) || self.left > MOST_LEFT {
+            self.left = 0;
+            return Err(Stop::Module(host.to_owned(), why));
+        }
+        self.metrics.unreadable_stanzas.inc();
+        warn!(
+            host,
+            help = why.remedy(),
+            "an owner's messages cannot be listed and are left alone: {why}"
+        );
+        Ok(())
     }
 }

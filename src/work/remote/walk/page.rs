@@ -7,7 +7,7 @@ use std::{
 
 use sqlx::PgConnection;
 
-use super::{Purpose, Requests, Walked, Walker};
+use super::{Purpose, Requests, Stop, Walked, Walker};
 use crate::{
     archive::{
         RowKey,
@@ -42,8 +42,24 @@ struct Listed<'a> {
 }
 
 impl<R: Requests> Walker<R> {
-    /// Lists an owner's rows and brings the ledger in line, a transaction for each page.
+    /// Lists an owner's rows and brings the ledger in line, a transaction for each page. Whether they could be had.
     pub(super) async fn list(
+        &mut self,
+        of: (&str, &str),
+        store: Store,
+        purpose: Purpose<'_>,
+    ) -> Walked<bool> {
+        match self.list_all(of, store, purpose).await {
+            Ok(()) => {
+                self.left = 0;
+                Ok(true)
+            }
+            Err(Stop::Module(host, why)) => self.leave(&host, why).map(|()| false),
+            Err(other) => Err(other),
+        }
+    }
+
+    async fn list_all(
         &self,
         (host, owner): (&str, &str),
         store: Store,
@@ -52,14 +68,19 @@ impl<R: Requests> Walker<R> {
         let mut connection = self.pool.acquire().await.named("walk_connect")?;
         let newest = ledger::newest_entry(&mut connection).await?;
         drop(connection);
-        let mut listed = Listed { host, owner, store, seen: HashSet::new(), newest };
-        let mut after: Option<String> = None;
+        let empty = || Listed { host, owner, store, seen: HashSet::new(), newest };
+        let (mut listed, mut after) = (empty(), None::<String>);
+        self.queue.begin((host, owner));
         loop {
             let ask = || self.requests.rows((host, owner), store, purpose.since, after.clone());
             let page = self.patiently(host, ask).await?;
             listed.see(&page.found);
             let took = self.take(&listed, &page, purpose);
-            let reconciled = in_time("walk", TRANSACTION_LIMIT, took).await?;
+            let Some(reconciled) = in_time("walk", TRANSACTION_LIMIT, took).await? else {
+                (listed, after) = (empty(), None);
+                self.queue.begin((host, owner));
+                continue;
+            };
             self.tell(&reconciled, purpose);
             // A module that does not get on would hold us for ever.
             if page.complete || page.last == after {
@@ -69,13 +90,21 @@ impl<R: Requests> Walker<R> {
         }
     }
 
+    /// One page. `None` where it is of a queue that was handed out since it was asked for.
     async fn take(
         &self,
         listed: &Listed<'_>,
         page: &Page<Shown>,
         purpose: Purpose<'_>,
-    ) -> database::Result<(Reconciled, Found)> {
+    ) -> database::Result<Option<(Reconciled, Found)>> {
         let mut transaction = self.pool.begin().await.named("walk_begin")?;
+        if listed.store == Store::Queue {
+            // Whoever notes that it was handed out does so before us, or waits for us and clears away what we record.
+            ledger::lock_feeds(&mut transaction, &[listed.host.to_owned()]).await?;
+            if self.queue.is_stale() {
+                return Ok(None);
+            }
+        }
         let context = told::context(&mut transaction, &self.settings, listed.host, true).await?;
         let reconciled = told::reconcile(&mut transaction, &page.found, context).await?;
         let mut dropped = reconciled.dropped;
@@ -99,7 +128,7 @@ impl<R: Requests> Walker<R> {
             }
         }
         transaction.commit().await.named("walk_commit")?;
-        Ok((reconciled, found))
+        Ok(Some((reconciled, found)))
     }
 
     fn tell(&self, (reconciled, found): &(Reconciled, Found), purpose: Purpose<'_>) {

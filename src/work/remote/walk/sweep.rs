@@ -91,9 +91,9 @@ impl<R: Requests> Walker<R> {
         let owners = self.all_owners(&host, store, &after).await?;
         for owner in &owners.found {
             let purpose = Purpose { since: None, sweep: Some((sweep.position, owner)) };
-            self.list((&host, owner), store, purpose).await?;
+            let listed = self.list((&host, owner), store, purpose).await?;
             // Who waits for a timer does not wait for the whole sweep.
-            if self.urgent(&self.present.hosts()).await? {
+            if listed && self.urgent(&self.present.hosts()).await? {
                 return Ok(true);
             }
         }

@@ -1,0 +1,168 @@
+//! Behind a companion module: what single users, files and moments could do to all others, and must not.
+
+use std::fs;
+use std::time::Duration;
+
+use ephemerd::ledger;
+use ephemerd_lab::prosody::Storage;
+use ephemerd_lab::xmpp::MamQuery;
+use ephemerd_lab::{DaemonConfig, Lab, Result, Server, Signal};
+use tokio::time::sleep;
+
+use crate::remote::{config, mnesia, prosody, timer, until_gone};
+use crate::support::{now, number, printed, start, wait_for_number};
+
+/// Stanzas that are hard to tell of: nested deeper than a stream takes, and of marks that are longer than that.
+async fn hard_to_tell_of<S: Server>(lab: Lab<S>) -> Result<()> {
+    let daemon = start(&config(&lab).set("erase.mode", "delete")).await?;
+    let mut eve = lab.online("eve").await?;
+    let mut rosa = lab.online("rosa").await?;
+    let deep = format!("{}{}", "<a xmlns='urn:x'>".repeat(100), "</a>".repeat(100));
+    let inside = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='1'>";
+    let quotes = format!("{inside}{}</ephemeral>", "'".repeat(40_000));
+    let nested = format!("{inside}{deep}</ephemeral>");
+    let many = format!("{}{}", timer(1), "<b xmlns='urn:x'/>".repeat(5_000));
+    for (word, extra) in [
+        ("deep-beside", &format!("{}{deep}", timer(1))),
+        ("deep-within", &nested),
+        ("long-within", &quotes),
+        ("long-beside", &many),
+    ] {
+        eve.chat(rosa.bare_jid(), word, extra).await?;
+        rosa.wait_for_body(word).await?;
+    }
+    for word in ["deep-beside", "deep-within", "long-within", "long-beside"] {
+        until_gone(&lab, "rosa", word).await?;
+        until_gone(&lab, "eve", word).await?;
+    }
+    let lost = daemon.figures().await?.get("ephemerd_notices_lost_total", &[]);
+    assert_eq!(lost, Some(0.0), "all of them were told of");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_user_sends_is_told_of() -> Result<()> {
+    tokio::try_join!(async { hard_to_tell_of(mnesia().await?).await }, async {
+        hard_to_tell_of(prosody(Storage::Files).await?).await
+    },)?;
+    Ok(())
+}
+
+/// A file that cannot be read is one user's trouble: the sweep comes to its end, and the others' messages go.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_stops_nobody_else() -> Result<()> {
+    let lab = prosody(Storage::Files).await?;
+    let mut peter = lab.online("peter").await?;
+    for user in ["anna", "rosa"] {
+        let mut online = lab.online(user).await?;
+        peter.chat(online.bare_jid(), "from-before", &timer(1)).await?;
+        online.wait_for_body("from-before").await?;
+        online.close().await?;
+    }
+    sleep(Duration::from_secs(2)).await; // Prosody stamps whole seconds
+    let file = lab.server.data().join("localhost/archive/anna.list");
+    let whole = fs::read(&file)?;
+    fs::write(&file, "item({\n\t[\"attr\"")?;
+    let config = config(&lab).set("erase.backlog", "erase").set("erase.mode", "delete");
+    let daemon = start(&config).await?;
+    printed(&config, &["sweep"]).await?;
+    until_gone(&lab, "rosa", "from-before").await?;
+    until_gone(&lab, "peter", "from-before").await?;
+    let unreadable = daemon.figures().await?.get("ephemerd_unreadable_stanzas_total", &[]);
+    assert!(unreadable.is_some_and(|count| count >= 1.0), "it is counted: {unreadable:?}");
+
+    // Once the file is whole again, the next sweep finds what it holds.
+    fs::write(&file, whole)?;
+    printed(&config, &["sweep"]).await?;
+    until_gone(&lab, "anna", "from-before").await
+}
+
+/// The ledger still has copies in offline queues, and the server has no queues any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_queues_is_swept() -> Result<()> {
+    let lab = mnesia().await?;
+    let pool = lab.database.superuser();
+    let config = config(&lab).set("erase.mode", "delete");
+    let daemon = start(&config).await?;
+    lab.client("otto").await?.close().await?;
+    let mut peter = lab.online("peter").await?;
+    peter.chat("otto@localhost", "waits", &timer(1)).await?;
+    until_gone(&lab, "peter", "waits").await?;
+    let waiting = "SELECT count(*) FROM ephemerd.expiries WHERE store = 'queue'";
+    assert_eq!(number(pool, waiting).await?, 1);
+
+    let file = lab.server.config_file();
+    let text = fs::read_to_string(&file)?;
+    let queue = text.find("  mod_offline:").expect("it has queues");
+    let next = text.find("  mod_mam:").expect("it has archives");
+    fs::write(&file, format!("{}{}", &text[..queue], &text[next..]))?;
+    lab.server.restart().await?;
+    printed(&config, &["sweep"]).await?;
+    sqlx::raw_sql("UPDATE ephemerd.expiries SET due_at = now(); NOTIFY ephemerd, '0'")
+        .execute(pool)
+        .await?;
+    wait_for_number(pool, "SELECT count(*) FROM ephemerd.expiries", 0).await?;
+    drop(daemon);
+    Ok(())
+}
+
+/// The daemon was stopped, and hears at once of more than it records in one transaction: wherever it cuts, no row
+/// goes before its copy in the offline queue is known.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_and_its_copy_are_heard_of_together() -> Result<()> {
+    const SENT: usize = 150;
+    let lab = prosody(Storage::Files).await?;
+    let daemon = start(&config(&lab).set("erase.mode", "placeholder")).await?;
+    lab.client("otto").await?.close().await?;
+    let mut peter = lab.online("peter").await?;
+    peter.chat("otto@localhost", "first", &timer(1)).await?;
+    until_gone(&lab, "peter", "first").await?;
+
+    daemon.signal(Signal::SIGSTOP)?;
+    for at in 1..=SENT {
+        peter.chat("otto@localhost", &format!("word-{at}."), &timer(1)).await?;
+    }
+    peter.sync().await?;
+    sleep(Duration::from_secs(2)).await;
+    daemon.signal(Signal::SIGCONT)?;
+    until_gone(&lab, "peter", "word-").await?;
+    let kept = lab.archive("otto", &MamQuery::default()).await?;
+    let kept = kept.iter().filter(|item| item.xml.contains("word-")).count();
+    assert_eq!(kept, SENT, "nobody has had them");
+    let held =
+        "SELECT count(*) FROM ephemerd.expiries WHERE store = 'archive' AND reason = 'undelivered'";
+    assert_eq!(number(lab.database.superuser(), held).await?, SENT as i64 + 1);
+    Ok(())
+}
+
+/// A queue is handed out again while its owner's archive is listed for the first time: it is listed again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_hand_out_asks_for_a_second_list() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let pool = lab.database.superuser();
+    let config = DaemonConfig::for_database(&lab.database)?;
+    printed(&config, &["migrate"]).await?;
+    let row = |id: &str, stamped_at: i64| {
+        sqlx::query(
+            "INSERT INTO ephemerd.expiries (store, host, owner, archive_id, row_number, stamped_at, runs_from, due_at, reason)
+             VALUES ('archive', 'localhost', 'otto', $1, $2, to_timestamp($2), to_timestamp($2), 'infinity', 'undelivered')",
+        )
+        .bind(id.to_owned())
+        .bind(stamped_at)
+        .execute(pool)
+    };
+    let now = now(pool).await?;
+    row("one", now - 10).await?;
+    row("two", now).await?;
+    let hosts = ["localhost".to_owned()];
+    let mut connection = pool.acquire().await?;
+    let connection = &mut *connection;
+    ledger::start_timers(connection, &[("localhost", "otto", "one")]).await.unwrap();
+    let first = ledger::next_relist(connection, &hosts).await.unwrap().expect("a list");
+    ledger::start_timers(connection, &[("localhost", "otto", "two")]).await.unwrap();
+    ledger::relisted(connection, &first).await.unwrap();
+    let second = ledger::next_relist(connection, &hosts).await.unwrap().expect("another list");
+    ledger::relisted(connection, &second).await.unwrap();
+    assert_eq!(ledger::next_relist(connection, &hosts).await.unwrap(), None);
+    Ok(())
+}
