@@ -148,12 +148,17 @@ gap_unless_told(Domain, Tell) ->
     end.
 
 before_drain({#presence{type = available} = New, #{jid := #jid{luser = User, lserver = Host}} = State} = Acc) ->
-    Holds = safely(
-              fun() ->
-                  hands_out(New, State) andalso mod_ephemerd_queue:is_known(Host)
-                      andalso mod_ephemerd_queue:has_marked({User, Host})
-              end, false),
-    put(?MODULE, Holds),
+    gap_unless_told(
+        Host,
+        fun() ->
+            Holds = hands_out(New, State) andalso mod_ephemerd_queue:is_known(Host)
+                andalso mod_ephemerd_queue:has_marked({User, Host}),
+            put(?MODULE, Holds == true),
+            case Holds of
+                error -> failed;
+                _ -> ok
+            end
+        end),
     Acc;
 before_drain(Acc) ->
     Acc.
@@ -168,17 +173,19 @@ priority(#presence{priority = Priority}) -> Priority;
 priority(_) -> -1.
 
 after_drain({_, #{jid := #jid{luser = User, lserver = Host}}} = Acc) ->
-    safely(
+    gap_unless_told(
+        Host,
         fun() ->
             case erase(?MODULE) of
                 true ->
                     case mod_ephemerd_queue:has_marked({User, Host}) of
                         false -> hand_over(Host, Host, {User, Host}, <<"drained">>, [], []);
-                        true -> ok
+                        true -> ok;
+                        error -> failed
                     end;
                 _ -> ok
             end
-        end, ok),
+        end),
     Acc;
 after_drain(Acc) ->
     Acc.

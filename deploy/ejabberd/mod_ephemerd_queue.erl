@@ -57,11 +57,11 @@ essence(#xmlel{attrs = Attrs, children = Children}) ->
 is_delay(#xmlel{name = <<"delay">>}) -> true;
 is_delay(_) -> false.
 
--spec has_marked(owner()) -> boolean().
+-spec has_marked(owner()) -> boolean() | error.
 has_marked({_, Host} = Owner) ->
     case rows(Host, Owner) of
         {ok, Rows} -> lists:any(fun({_, _, El}) -> mod_ephemerd_xml:standing(El, queue) == marked end, Rows);
-        error -> false
+        error -> error
     end.
 
 %% Blanks rows of one owner; an outcome for each, in their order.

@@ -153,7 +153,7 @@ only(Names, Attrs) ->
 %% As it is forwarded: whole, or reduced where its text is too long.
 -spec reduce(xmlel()) -> {xmlel(), Reduced :: boolean()}.
 reduce(El) ->
-    case not is_deeper(El, ?MAX_LEVELS) andalso fits(El) of
+    case not is_deeper(El, ?MAX_LEVELS) andalso is_declared(El, [<<"xml">>]) andalso fits(El) of
         true -> {rooted(El), false};
         false ->
             Reduced = reduced(El),
@@ -167,6 +167,14 @@ fits(El) -> byte_size(text(El)) =< ?MAX_TEXT.
 
 is_deeper(El, Levels) ->
     lists:any(fun(Child) -> Levels =< 1 orelse is_deeper(Child, Levels - 1) end, children(El)).
+
+%% Whether each prefix is declared in the stanza itself: a client may have declared it for his stream.
+is_declared(#xmlel{name = Name, attrs = Attrs} = El, Known) ->
+    Prefixes = [Prefix || {<<"xmlns:", Prefix/binary>>, _} <- Attrs] ++ Known,
+    Used = [Prefix || Written <- [Name | [Attr || {Attr, _} <- Attrs]], [Prefix, _] <- [binary:split(Written, <<":">>)],
+                      Prefix /= <<"xmlns">>],
+    lists:all(fun(Prefix) -> lists:member(Prefix, Prefixes) end, Used)
+        andalso lists:all(fun(Child) -> is_declared(Child, Prefixes) end, children(El)).
 
 rooted(#xmlel{attrs = Attrs} = El) ->
     El#xmlel{attrs = lists:keystore(<<"xmlns">>, 1, Attrs, {<<"xmlns">>, <<"jabber:client">>})}.
@@ -197,6 +205,9 @@ said({Ns, Local} = Name, Child) ->
     Speaks = is_mark(Name) orelse Name == {?NS_STORAGE_HINTS, <<"store">>} orelse
         Name == {?NS_STANZA_IDS, <<"stanza-id">>},
     case Name of
+        % Our placeholders are empty; what is not is none.
+        {?NS_EPHEMERD, _} when Speaks, Child#xmlel.children /= [] ->
+            (bare(Local, Ns, only([<<"until">>], Child#xmlel.attrs)))#xmlel{children = [{xmlcdata, <<"…"/utf8>>}]};
         _ when Speaks -> bare(Local, Ns, only([<<"timer">>, <<"until">>, <<"by">>, <<"id">>], Child#xmlel.attrs));
         {_, <<"body">>} ->
             Words = case fxml:get_tag_cdata(Child) of

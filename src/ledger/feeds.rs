@@ -173,11 +173,9 @@ pub struct Relist {
     pub owner: String,
     /// What was archived from here on.
     pub since: Timestamp,
-    /// When it was last asked for.
-    pub asked_at: Timestamp,
 }
 
-/// The first owner on these hosts whose archive is to be listed.
+/// The owner on these hosts whose archive is to be listed next: who was asked for first.
 pub async fn next_relist(
     connection: &mut PgConnection,
     hosts: &[String],
@@ -185,8 +183,12 @@ pub async fn next_relist(
     sqlx::query_as!(
         Relist,
         "-- next_relist
-         SELECT host, owner, since, asked_at FROM ephemerd.relists WHERE host = ANY ($1)
-          ORDER BY host, owner LIMIT 1",
+         UPDATE ephemerd.relists AS r SET begun = true
+           FROM (SELECT host, owner FROM ephemerd.relists
+                  WHERE host = ANY ($1) AND asked_at <= clock_timestamp()
+                  ORDER BY asked_at, host, owner LIMIT 1) AS next
+          WHERE r.host = next.host AND r.owner = next.owner
+         RETURNING r.host, r.owner, r.since",
         hosts,
     )
     .fetch_optional(connection)
@@ -194,18 +196,44 @@ pub async fn next_relist(
     .named("next_relist")
 }
 
-/// Notes that an owner's archive was listed, unless that was asked for again by now.
+/// Notes that an owner's archive was listed. What was asked for meanwhile is to be listed next.
 pub async fn relisted(connection: &mut PgConnection, relist: &Relist) -> Result<()> {
     sqlx::query!(
         "-- relisted
-         DELETE FROM ephemerd.relists WHERE host = $1 AND owner = $2 AND asked_at = $3",
+         WITH more AS (
+             UPDATE ephemerd.relists
+                SET since = again, again = NULL, begun = false, attempts = 0, asked_at = clock_timestamp()
+              WHERE host = $1 AND owner = $2 AND again IS NOT NULL)
+         DELETE FROM ephemerd.relists WHERE host = $1 AND owner = $2 AND again IS NULL",
         relist.host,
         relist.owner,
-        relist.asked_at,
     )
     .execute(connection)
     .await
     .named("relisted")?;
+    Ok(())
+}
+
+/// Puts a list off that could not be had: each time for a minute longer, and in the end for good.
+pub async fn put_off_relist(
+    connection: &mut PgConnection,
+    relist: &Relist,
+    most_attempts: i16,
+) -> Result<()> {
+    sqlx::query!(
+        "-- put_off_relist
+         WITH later AS (
+             UPDATE ephemerd.relists
+                SET attempts = attempts + 1, asked_at = clock_timestamp() + (attempts + 1) * interval '1 min'
+              WHERE host = $1 AND owner = $2 AND attempts < $3)
+         DELETE FROM ephemerd.relists WHERE host = $1 AND owner = $2 AND attempts >= $3",
+        relist.host,
+        relist.owner,
+        most_attempts,
+    )
+    .execute(connection)
+    .await
+    .named("put_off_relist")?;
     Ok(())
 }
 
@@ -227,7 +255,8 @@ pub async fn start_timers(
          INSERT INTO ephemerd.relists (host, owner, since)
          SELECT host, owner, min(stamped_at) FROM started GROUP BY host, owner
          ON CONFLICT (host, owner) DO UPDATE
-            SET since = least(relists.since, excluded.since), asked_at = clock_timestamp()",
+            SET since = CASE WHEN relists.begun THEN relists.since ELSE least(relists.since, excluded.since) END,
+                again = CASE WHEN relists.begun THEN least(relists.again, excluded.since) END",
         &column(|it| it.0.to_owned()),
         &column(|it| it.1.to_owned()),
         &column(|it| it.2.to_owned()),

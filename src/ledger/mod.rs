@@ -23,7 +23,7 @@ pub use control::{Control, Pause, control, pause, paused, resume};
 pub use cursor::{Cursor, Standing, cursor, cursors, lock_cursor, move_cursor, start_cursor};
 pub use feeds::{
     CatchUp, Feed, Heard, Relist, catch_ups, complete_catch_up, feed, follow_feed, lock_feeds,
-    move_catch_up, next_relist, relisted, start_feed, start_timers,
+    move_catch_up, next_relist, put_off_relist, relisted, start_feed, start_timers,
 };
 pub use outlook::{Outlook, Outlooks, outlook};
 pub use owners::{entries_of_owner, newest_entry, owners};

@@ -29,7 +29,7 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Archive rows that one transaction searches: so many that its commit is a small part of its cost.
-const SPAN_ROWS: i64 = 20_000;
+const SPAN_ROWS: i64 = 50_000;
 
 /// Entries of the ledger beyond the archive's end that one transaction looks at.
 const ENTRIES: i64 = 1_000;
@@ -265,7 +265,8 @@ impl Sweeper {
         now: Timestamp,
     ) -> Result<Progress> {
         let (from, upto) = (sweep.position, sweep.upto);
-        let span = table.span_end(connection, (from, upto), SPAN_ROWS).await?;
+        let most = self.most_rows();
+        let span = table.span_end(connection, (from, upto), most).await?;
         let (end, count) = span.unwrap_or((upto, 0));
         let limits = (CANDIDATES, CANDIDATE_BYTES);
         let hosts = &self.settings.hosts;
@@ -273,11 +274,11 @@ impl Sweeper {
         let (end, count) = match rows.last() {
             Some(last) if is_cut(&rows) => {
                 let end = last.key.row_number;
-                let span = table.span_end(connection, (from, end), SPAN_ROWS).await?;
+                let span = table.span_end(connection, (from, end), most).await?;
                 (end, span.map_or(0, |(_, count)| count))
             }
             // The last span ends where the sweep does, not at the last row that stands.
-            _ if count < SPAN_ROWS => (upto, count),
+            _ if count < most => (upto, count),
             _ => (end, count),
         };
         let at = if end < upto { end_page(&mut rows, from, end) } else { end };
@@ -349,6 +350,12 @@ impl Sweeper {
             self.metrics.sweep_last_completion_timestamp_seconds.set(seconds);
             info!("the sweep has come to its end");
         }
+    }
+
+    /// What one transaction searches: no more than is allowed in a second.
+    fn most_rows(&self) -> i64 {
+        let rate = i64::from(self.settings.rows_per_second);
+        if rate == 0 { SPAN_ROWS } else { SPAN_ROWS.min(rate) }
     }
 
     /// How long to wait after a step that took so long, so as not to go faster than is allowed.

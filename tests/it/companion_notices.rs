@@ -4,7 +4,7 @@ use ephemerd_lab::prosody::Storage;
 use ephemerd_lab::xmpp::{Client, Component, MamItem, MamQuery};
 use ephemerd_lab::{Context as _, Lab, Prosody, ProsodyConfig, Result};
 
-use crate::companion::{Notice, companion, notices, page};
+use crate::companion::{Notice, answer, companion, notices, page, request};
 
 pub(crate) const TIMER: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/>";
 pub(crate) const HINT: &str = "<no-permanent-store xmlns='urn:xmpp:hints'/>";
@@ -186,5 +186,11 @@ async fn a_long_stanza_is_told_of_without_its_words_and_a_wrapped_one_is_seen() 
     peter.sync().await?;
     let told_of = notices(&mut component, "localhost").await?;
     barely_told(told(&told_of, "rosa@localhost", "archive", "…"));
+    let archived = told(&told_of, "rosa@localhost", "archive", "…").id.clone();
+    let list = request("list", "rosa@localhost", "queue", "max='9' max-bytes='262144'", "");
+    let queue = answer(&mut component, "get", "localhost", &list).await?;
+    let copies = queue.children.iter().map(|it| it.attribute("copy-of"));
+    assert!(copies.clone().all(|it| it.is_some()), "all know what they are copies of: {queue:?}");
+    assert!(copies.flatten().any(|it| it == archived));
     Ok(())
 }

@@ -9,7 +9,7 @@ use ephemerd_lab::xmpp::MamQuery;
 use ephemerd_lab::{DaemonConfig, Lab, Result, Server, Signal};
 use tokio::time::sleep;
 
-use crate::remote::{config, mnesia, prosody, timer, until_gone};
+use crate::remote::{config, gone_within, mnesia, prosody, timer, until_gone};
 use crate::support::{now, number, printed, start, wait_for_number};
 
 /// Stanzas that are hard to tell of: nested deeper than a stream takes, and of marks that are longer than that.
@@ -48,7 +48,8 @@ async fn whatever_a_user_sends_is_told_of() -> Result<()> {
     Ok(())
 }
 
-/// A file that cannot be read is one user's trouble: the sweep comes to its end, and the others' messages go.
+/// A file that cannot be read is one user's trouble, and several side by side are no more than theirs: the sweep
+/// comes to its end, and the others' messages go.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_file_stops_nobody_else() -> Result<()> {
     let lab = prosody(Storage::Files).await?;
@@ -60,19 +61,27 @@ async fn a_damaged_file_stops_nobody_else() -> Result<()> {
         online.close().await?;
     }
     sleep(Duration::from_secs(2)).await; // Prosody stamps whole seconds
-    let file = lab.server.data().join("localhost/archive/anna.list");
-    let whole = fs::read(&file)?;
-    fs::write(&file, "item({\n\t[\"attr\"")?;
+    let archives = lab.server.data().join("localhost/archive");
+    let whole = fs::read(archives.join("anna.list"))?;
+    let neighbours = (1..=6).map(|at| archives.join(format!("anna{at}.list")));
+    for file in neighbours.clone().chain([archives.join("anna.list")]) {
+        fs::write(&file, "item({\n\t[\"attr\"")?;
+    }
     let config = config(&lab).set("erase.backlog", "erase").set("erase.mode", "delete");
     let daemon = start(&config).await?;
-    printed(&config, &["sweep"]).await?;
-    until_gone(&lab, "rosa", "from-before").await?;
+    // Each of them is asked for a few times.
+    gone_within(Duration::from_secs(90), &lab, "rosa", "from-before").await?;
     until_gone(&lab, "peter", "from-before").await?;
     let unreadable = daemon.figures().await?.get("ephemerd_unreadable_stanzas_total", &[]);
-    assert!(unreadable.is_some_and(|count| count >= 1.0), "it is counted: {unreadable:?}");
+    assert!(unreadable.is_some_and(|count| count >= 6.0), "they are counted: {unreadable:?}");
+
+    let done = "SELECT count(*) FROM ephemerd.sweeps
+                 WHERE requested_at IS NULL AND started_at IS NULL AND completed_at IS NOT NULL";
+    wait_for_number(lab.database.superuser(), done, 1).await?;
 
     // Once the file is whole again, the next sweep finds what it holds.
-    fs::write(&file, whole)?;
+    neighbours.map(fs::remove_file).collect::<std::io::Result<()>>()?;
+    fs::write(archives.join("anna.list"), whole)?;
     printed(&config, &["sweep"]).await?;
     until_gone(&lab, "anna", "from-before").await
 }
@@ -135,34 +144,49 @@ async fn a_row_and_its_copy_are_heard_of_together() -> Result<()> {
     Ok(())
 }
 
-/// A queue is handed out again while its owner's archive is listed for the first time: it is listed again.
+/// A queue is handed out again while its owner's archive is listed for the first time: it is listed again from
+/// there on, after all others who wait. A list that could not be had is put off, and nobody waits for it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_hand_out_asks_for_a_second_list() -> Result<()> {
+async fn lists_after_a_hand_out_come_in_turn() -> Result<()> {
     let lab = Lab::database_only().await?;
     let pool = lab.database.superuser();
     let config = DaemonConfig::for_database(&lab.database)?;
     printed(&config, &["migrate"]).await?;
-    let row = |id: &str, stamped_at: i64| {
+    let now = now(pool).await?;
+    for (owner, id, stamped_at) in
+        [("anna", "one", now - 10), ("anna", "two", now), ("otto", "three", now)]
+    {
         sqlx::query(
             "INSERT INTO ephemerd.expiries (store, host, owner, archive_id, row_number, stamped_at, runs_from, due_at, reason)
-             VALUES ('archive', 'localhost', 'otto', $1, $2, to_timestamp($2), to_timestamp($2), 'infinity', 'undelivered')",
+             VALUES ('archive', 'localhost', $1, $2, $3, to_timestamp($3), to_timestamp($3), 'infinity', 'undelivered')",
         )
-        .bind(id.to_owned())
+        .bind(owner)
+        .bind(id)
         .bind(stamped_at)
         .execute(pool)
-    };
-    let now = now(pool).await?;
-    row("one", now - 10).await?;
-    row("two", now).await?;
+        .await?;
+    }
     let hosts = ["localhost".to_owned()];
     let mut connection = pool.acquire().await?;
     let connection = &mut *connection;
-    ledger::start_timers(connection, &[("localhost", "otto", "one")]).await.unwrap();
-    let first = ledger::next_relist(connection, &hosts).await.unwrap().expect("a list");
-    ledger::start_timers(connection, &[("localhost", "otto", "two")]).await.unwrap();
+    let anna = |id| ("localhost", "anna", id);
+    ledger::start_timers(connection, &[anna("one")]).await.unwrap();
+    let first = ledger::next_relist(connection, &hosts).await.unwrap().expect("hers");
+    ledger::start_timers(connection, &[("localhost", "otto", "three")]).await.unwrap();
+    ledger::start_timers(connection, &[anna("two")]).await.unwrap();
     ledger::relisted(connection, &first).await.unwrap();
-    let second = ledger::next_relist(connection, &hosts).await.unwrap().expect("another list");
-    ledger::relisted(connection, &second).await.unwrap();
-    assert_eq!(ledger::next_relist(connection, &hosts).await.unwrap(), None);
+
+    let second = ledger::next_relist(connection, &hosts).await.unwrap().expect("his");
+    assert_eq!((first.owner.as_str(), second.owner.as_str()), ("anna", "otto"));
+    ledger::put_off_relist(connection, &second, 1).await.unwrap();
+    let third = ledger::next_relist(connection, &hosts).await.unwrap().expect("hers again");
+    assert_eq!(third.owner, "anna");
+    assert_eq!(third.since - first.since, chrono::TimeDelta::seconds(10), "and no further back");
+    ledger::relisted(connection, &third).await.unwrap();
+    assert_eq!(ledger::next_relist(connection, &hosts).await.unwrap(), None, "his is put off");
+    sqlx::query("UPDATE ephemerd.relists SET asked_at = now()").execute(pool).await?;
+    let last = ledger::next_relist(connection, &hosts).await.unwrap().expect("his again");
+    ledger::put_off_relist(connection, &last, 1).await.unwrap();
+    assert_eq!(number(pool, "SELECT count(*) FROM ephemerd.relists").await?, 0, "for good");
     Ok(())
 }

@@ -310,7 +310,7 @@ function requests.list(request)
 	for _, row in ipairs(page.rows) do
 		reply:tag("row", {
 			id = row.id, stamp = row.stamp, reduced = row.reduced;
-			["copy-of"] = store.is_queue and stanzas.archived_as(row.stanza, owner) or nil;
+			["copy-of"] = store.is_queue and stanzas.archived_as(row.whole, owner) or nil;
 		}):add_child(row.stanza):up();
 	end
 	return reply;

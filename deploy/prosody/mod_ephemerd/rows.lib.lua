@@ -197,7 +197,7 @@ local function list(store, user, query)
 			bytes = bytes + length;
 			if page.rows[1] and bytes > query.max_bytes then return page; end
 			page.rows[#page.rows+1] = {
-				id = id, stanza = copy, reduced = is_reduced, stamp = stanzas.format_stamp(tonumber(when));
+				id = id, stanza = copy, whole = stanza, reduced = is_reduced, stamp = stanzas.format_stamp(tonumber(when));
 			};
 		end
 		if ok then page.last = id; end

@@ -119,6 +119,8 @@ local function reduced(message, is_inner)
 		local child;
 		if speaks_of_retention(tag) then
 			child = like(tag, telling[xmlns]);
+			-- Our placeholders are empty; what is not is none.
+			if xmlns == xmlns_placeholder and #tag > 0 then child:text("…"); end
 		else
 			child = st.stanza(tag.name, { xmlns = xmlns });
 			if tag.name == "body" and xmlns == message.attr.xmlns and #tag > 0 then

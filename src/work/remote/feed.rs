@@ -60,8 +60,8 @@ pub struct Feed<R> {
     greetings: JoinSet<(String, std::result::Result<Companion, Unanswered>)>,
     /// Recorded next.
     batch: Vec<Notice>,
-    /// An archive row that came last, and when: the first of the batch after the next.
-    held: Option<(Notice, Instant)>,
+    /// What came, and when, and goes into the next batch.
+    held: Vec<(Notice, Instant)>,
     failures: u32,
 }
 
@@ -89,7 +89,7 @@ impl<R: Requests> Feed<R> {
             tracks: HashMap::new(),
             greetings: JoinSet::new(),
             batch: Vec::new(),
-            held: None,
+            held: Vec::new(),
             failures: 0,
         }
     }
@@ -114,18 +114,18 @@ impl<R: Requests> Feed<R> {
                     let number = *connection.borrow_and_update();
                     self.reconnected(number);
                 }
-                () = std::future::ready(()), if has_room && self.held.is_some() => {
+                () = std::future::ready(()), if has_room && !self.held.is_empty() => {
                     self.gather(&mut notices).await;
                     self.record_or_wait(&stop).await;
                 }
-                notice = notices.recv(), if has_room && self.held.is_none() => {
+                notice = notices.recv(), if has_room && self.held.is_empty() => {
                     let Some(notice) = notice else { return };
-                    self.held = Some((notice, Instant::now()));
+                    self.held.push((notice, Instant::now()));
                 }
                 Some(Ok((host, greeting))) = self.greetings.join_next() => {
                     // What it told before it answered has come, and goes before.
                     for _ in 0..MOST_BEFORE {
-                        if self.failures > 0 || (notices.is_empty() && self.held.is_none()) {
+                        if self.failures > 0 || (notices.is_empty() && self.held.is_empty()) {
                             break;
                         }
                         self.gather(&mut notices).await;
@@ -142,25 +142,24 @@ impl<R: Requests> Feed<R> {
         }
     }
 
-    /// Takes what was held and what comes into the batch. An archive row that came just now is held for the next
-    /// one: its copy may follow.
+    /// Takes what was held and what comes into the batch. Archive rows that came just now are held for the next
+    /// one: their copies may follow, and others' notices stand between.
     async fn gather(&mut self, notices: &mut mpsc::Receiver<Notice>) {
-        let began = self.held.as_ref().map_or_else(Instant::now, |held| held.1);
-        let mut last_at = began;
-        self.batch.extend(self.held.take().map(|held| held.0));
-        while self.batch.len() < BATCH {
+        let began = self.held.first().map_or_else(Instant::now, |held| held.1);
+        for _ in 0..BATCH {
             match timeout_at(began + GATHER, notices.recv()).await {
-                Ok(Some(notice)) => {
-                    self.batch.push(notice);
-                    last_at = Instant::now();
-                }
+                Ok(Some(notice)) => self.held.push((notice, Instant::now())),
                 Ok(None) | Err(_) => break,
             }
         }
-        if last_at.elapsed() < GATHER
-            && let Some(notice) = self.batch.pop_if(|it| may_have_a_copy(it))
-        {
-            self.held = Some((notice, last_at));
+        let copied: HashSet<Copied> = self.held.iter().filter_map(|it| Copied::by(&it.0)).collect();
+        for (notice, at) in std::mem::take(&mut self.held) {
+            let waits = at.elapsed() < GATHER
+                && Copied::may_be(&notice).is_some_and(|row| !copied.contains(&row));
+            match waits {
+                true => self.held.push((notice, at)),
+                false => self.batch.push(notice),
+            }
         }
     }
 
@@ -317,7 +316,9 @@ impl<R: Requests> Feed<R> {
         let due = in_time("feed", TRANSACTION_LIMIT, looked).await;
         let leads = *self.leading.borrow();
         let all_there = self.present.hosts().len() == self.settings.hosts.len();
-        let recorded = self.batch.is_empty() && self.held.is_none();
+        // What came just now is recorded at once.
+        let is_old = |it: &(Notice, Instant)| it.1.elapsed() >= TICK;
+        let recorded = self.batch.is_empty() && !self.held.first().is_some_and(is_old);
         let clear = all_there && recorded && self.tracks.values().all(Track::is_clear);
         let since = Instant::now();
         self.standing.send_modify(|standing| {
@@ -338,7 +339,23 @@ impl<R: Requests> Feed<R> {
     }
 }
 
-/// It is a row of a user's archive, whose copy in the offline queue is told next if there is one.
-fn may_have_a_copy(notice: &Notice) -> bool {
-    matches!(&notice.told, Told::Archived(shown) if shown.row.key.store == Store::Archive)
+/// A row of a user's archive, by what its copy in the offline queue names: host, owner, id.
+#[derive(PartialEq, Eq, Hash)]
+struct Copied(String, String, String);
+
+impl Copied {
+    /// The row that this may be.
+    fn may_be(notice: &Notice) -> Option<Self> {
+        let Told::Archived(shown) = &notice.told else { return None };
+        let key = &shown.row.key;
+        (key.store == Store::Archive)
+            .then(|| Self(key.host.clone(), key.owner.clone(), key.archive_id.clone()))
+    }
+
+    /// The row that this is a copy of.
+    fn by(notice: &Notice) -> Option<Self> {
+        let Told::Archived(shown) = &notice.told else { return None };
+        let key = &shown.row.key;
+        Some(Self(key.host.clone(), key.owner.clone(), shown.copy_of.clone()?))
+    }
 }

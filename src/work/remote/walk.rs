@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{Present, Queue, Settings};
+use super::{Present, Queue, SWEEP, Settings};
 use crate::{
     archive::remote::{Page, Requests, Unanswered},
     database::{self, Named as _},
@@ -34,8 +34,12 @@ const WAIT_FIRST: Duration = Duration::from_secs(1);
 const WAIT_MOST: Duration = Duration::from_secs(60);
 /// A storage that failed is asked so often in all.
 const STORAGE_TRIES: u32 = 3;
-/// So many owners in a row may be left because their rows cannot be had; where it is more, that is not theirs.
+/// After so many owners in a row whose rows cannot be had we rest: that may be the server's trouble, and not theirs.
 const MOST_LEFT: u32 = 5;
+/// Archives of owners whose queue was handed out, between two owners of a longer list.
+const RELISTS: usize = 4;
+/// Such a list is tried so often, which takes about an hour; the next sweep has it, too.
+const RELIST_ATTEMPTS: i16 = 10;
 /// Owners of the ledger that are looked up at once.
 const OWNERS: i64 = 500;
 /// Queues first, so that nobody's copy is overlooked.
@@ -155,40 +159,43 @@ impl<R: Requests> Walker<R> {
             if hosts.is_empty() {
                 return Ok(());
             }
-            if self.urgent(&hosts).await? {
-                continue;
+            // In turns, so that nobody who keeps one of them busy holds up the others.
+            let mut went_on = self.relists(&hosts).await?;
+            if let Some(catch_up) = self.catch_up_due(&hosts).await? {
+                self.catch_up(catch_up, &hosts).await?;
+                went_on = true;
             }
-            let Some(sweep) = self.sweep_due().await? else { return Ok(()) };
-            sweeping.send_replace(true);
-            if !self.sweep_part(&sweep).await? {
+            if let Some(sweep) = self.sweep_due().await? {
+                sweeping.send_replace(true);
+                went_on |= self.sweep_part(&sweep).await?;
+            }
+            if !went_on {
                 return Ok(());
             }
         }
     }
 
-    /// One owner's archive after its queue was handed out, or one catch-up. Whether there was any.
-    async fn urgent(&mut self, hosts: &[String]) -> Walked<bool> {
-        if self.relist(hosts).await? {
-            return Ok(true);
-        }
+    async fn catch_up_due(&self, hosts: &[String]) -> Walked<Option<CatchUp>> {
         let mut connection = self.pool.acquire().await.named("walk_connect")?;
-        let due = ledger::catch_ups(&mut connection, hosts).await?;
-        drop(connection);
-        let Some(catch_up) = due.into_iter().next() else { return Ok(false) };
-        self.catch_up(catch_up, hosts).await?;
-        Ok(true)
+        Ok(ledger::catch_ups(&mut connection, hosts).await?.into_iter().next())
     }
 
-    /// One owner's archive after its queue was handed out. Whether there was any.
-    async fn relist(&mut self, hosts: &[String]) -> Walked<bool> {
-        let mut connection = self.pool.acquire().await.named("walk_connect")?;
-        let next = ledger::next_relist(&mut connection, hosts).await?;
-        drop(connection);
-        let Some(relist) = next else { return Ok(false) };
-        let purpose = Purpose { since: Some(relist.since), sweep: None };
-        self.list((&relist.host, &relist.owner), Store::Archive, purpose).await?;
-        let mut connection = self.pool.acquire().await.named("walk_connect")?;
-        ledger::relisted(&mut connection, &relist).await?;
+    /// Archives of a few owners whose queue was handed out: timers start. Whether there was any.
+    async fn relists(&mut self, hosts: &[String]) -> Walked<bool> {
+        for at in 0..RELISTS {
+            let mut connection = self.pool.acquire().await.named("walk_connect")?;
+            let next = ledger::next_relist(&mut connection, hosts).await?;
+            drop(connection);
+            let Some(relist) = next else { return Ok(at > 0) };
+            let purpose = Purpose { since: Some(relist.since), sweep: None };
+            let of = (relist.host.as_str(), relist.owner.as_str());
+            let listed = self.list(of, Store::Archive, purpose).await?;
+            let mut connection = self.pool.acquire().await.named("walk_connect")?;
+            match listed {
+                true => ledger::relisted(&mut connection, &relist).await?,
+                false => ledger::put_off_relist(&mut connection, &relist, RELIST_ATTEMPTS).await?,
+            }
+        }
         Ok(true)
     }
 
@@ -199,6 +206,7 @@ impl<R: Requests> Walker<R> {
         let (since, steps) = (Some(at.since), 1 + STORES.len());
         // What is lost from now on, even while the first owner is listed, is due again afterwards.
         self.save(&at).await?;
+        let mut left = false;
         while usize::try_from(at.step).is_ok_and(|step| step < steps) {
             let step = usize::try_from(at.step).unwrap_or(0);
             let after = std::mem::take(&mut at.after_owner);
@@ -208,11 +216,10 @@ impl<R: Requests> Walker<R> {
             };
             for owner in owners.found {
                 let purpose = Purpose { since, sweep: None };
-                if self.list((&host, &owner), store, purpose).await? {
-                    self.save(&CatchUp { after_owner: owner, ..at.clone() }).await?;
-                }
+                left |= !self.list((&host, &owner), store, purpose).await?;
+                self.save(&CatchUp { after_owner: owner, ..at.clone() }).await?;
                 // After a restart many log in while much is to be listed: their timers do not wait for that.
-                self.relist(hosts).await?;
+                self.relists(hosts).await?;
             }
             match owners.last.filter(|_| !owners.complete) {
                 Some(last) => at.after_owner = last,
@@ -221,6 +228,9 @@ impl<R: Requests> Walker<R> {
             self.save(&at).await?;
         }
         let mut connection = self.pool.acquire().await.named("walk_connect")?;
+        if left {
+            ledger::request_sweep(&mut connection, SWEEP).await?;
+        }
         ledger::complete_catch_up(&mut connection, &host).await?;
         self.metrics.catch_ups.inc();
         info!(host, "what was archived while notices may have been lost is listed");

@@ -27,6 +27,8 @@ use crate::{
 /// Marked rows of one owner that are remembered, 8 bytes each: where there are more, what is gone is found
 /// when it is due.
 const MOST_SEEN: usize = 500_000;
+/// A queue that is handed out again and again is left after so many lists: each hand-out was told.
+const MOST_STALE: u32 = 3;
 /// Entries that are read at once.
 const ENTRIES: i64 = 1_000;
 
@@ -69,7 +71,7 @@ impl<R: Requests> Walker<R> {
         let newest = ledger::newest_entry(&mut connection).await?;
         drop(connection);
         let empty = || Listed { host, owner, store, seen: HashSet::new(), newest };
-        let (mut listed, mut after) = (empty(), None::<String>);
+        let (mut listed, mut after, mut stale) = (empty(), None::<String>, 0);
         self.queue.begin((host, owner));
         loop {
             let ask = || self.requests.rows((host, owner), store, purpose.since, after.clone());
@@ -77,7 +79,10 @@ impl<R: Requests> Walker<R> {
             listed.see(&page.found);
             let took = self.take(&listed, &page, purpose);
             let Some(reconciled) = in_time("walk", TRANSACTION_LIMIT, took).await? else {
-                (listed, after) = (empty(), None);
+                (listed, after, stale) = (empty(), None, stale + 1);
+                if stale == MOST_STALE {
+                    return Ok(());
+                }
                 self.queue.begin((host, owner));
                 continue;
             };

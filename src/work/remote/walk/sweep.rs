@@ -91,9 +91,14 @@ impl<R: Requests> Walker<R> {
         let owners = self.all_owners(&host, store, &after).await?;
         for owner in &owners.found {
             let purpose = Purpose { since: None, sweep: Some((sweep.position, owner)) };
-            let listed = self.list((&host, owner), store, purpose).await?;
+            if !self.list((&host, owner), store, purpose).await? {
+                let mut connection = self.pool.acquire().await.named("walk_connect")?;
+                ledger::move_sweep_to_owner(&mut connection, SWEEP, owner).await?;
+            }
             // Who waits for a timer does not wait for the whole sweep.
-            if listed && self.urgent(&self.present.hosts()).await? {
+            let hosts = self.present.hosts();
+            self.relists(&hosts).await?;
+            if self.catch_up_due(&hosts).await?.is_some() {
                 return Ok(true);
             }
         }

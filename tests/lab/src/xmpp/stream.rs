@@ -88,7 +88,11 @@ impl Stream {
         self.header_read = false;
         self.raw.clear();
         // Components have no stream features (XEP-0114).
-        let version = if namespace == NS_COMPONENT { "" } else { " version='1.0'" };
+        // Clients may declare prefixes there that their stanzas use, as libraries of some do.
+        let version = match namespace == NS_COMPONENT {
+            true => "",
+            false => " version='1.0' xmlns:lab='urn:example:lab'",
+        };
         self.send(&format!(
             "<?xml version='1.0'?><stream:stream xmlns='{namespace}' \
              xmlns:stream='{NS_STREAM}' to='{to}'{version}>"
