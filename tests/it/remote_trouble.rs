@@ -80,7 +80,7 @@ async fn a_damaged_file_stops_nobody_else() -> Result<()> {
     wait_for_number(lab.database.superuser(), done, 1).await?;
 
     // Once the file is whole again, the next sweep finds what it holds.
-    neighbours.map(fs::remove_file).collect::<std::io::Result<()>>()?;
+    neighbours.clone().try_for_each(fs::remove_file)?;
     fs::write(archives.join("anna.list"), whole)?;
     printed(&config, &["sweep"]).await?;
     until_gone(&lab, "anna", "from-before").await
