@@ -39,6 +39,14 @@ impl Tables {
         }
     }
 
+    /// How many are swept: ejabberd's offline queue is a table of its own.
+    const fn swept(self) -> i64 {
+        match self {
+            Self::Prosody => 1,
+            Self::Ejabberd => 2,
+        }
+    }
+
     /// Counts the rows that are as they were sent, with a timer.
     pub(crate) const fn count_marked(self) -> &'static str {
         match self {
@@ -96,7 +104,7 @@ impl Template {
         due: i64,
     ) -> Result<Self> {
         let daemon = Daemon::start(program(), &recording(tables, &database)?).await?;
-        swept(&database).await?;
+        swept(tables, &database).await?;
         daemon.terminate().await?;
         let template = Self { database, tables, rows, due };
         template.settle().await?;
@@ -167,19 +175,20 @@ pub(crate) fn recording(tables: Tables, database: &Database) -> Result<DaemonCon
         .set("sweep.rows_per_second", 0))
 }
 
-/// Waits for the end of the sweep that was asked for last. Returns how many seconds it took by the
-/// database's clock.
-pub(crate) async fn swept(database: &Database) -> Result<f64> {
+/// Waits for the end of the sweep that was asked for last, of each table. Returns how many seconds it took by
+/// the database's clock.
+pub(crate) async fn swept(tables: Tables, database: &Database) -> Result<f64> {
     let mut began = f64::NAN;
     let ended = eventually("the sweep", PATIENCE, async || {
-        let standing = "SELECT extract(epoch FROM started_at)::float8, \
-                               extract(epoch FROM completed_at)::float8 \
-                          FROM ephemerd.sweeps WHERE requested_at IS NULL";
-        let standing: Option<(Option<f64>, Option<f64>)> =
-            sqlx::query_as(standing).fetch_optional(database.superuser()).await?;
-        let Some((started, completed)) = standing else { return Ok(None) };
+        let standing = "SELECT extract(epoch FROM min(started_at))::float8,
+                               extract(epoch FROM max(completed_at))::float8,
+                               count(*) = $1 AND bool_and(requested_at IS NULL AND started_at IS NULL
+                                                         AND completed_at IS NOT NULL) IS TRUE
+                          FROM ephemerd.sweeps";
+        let (started, completed, is_over): (Option<f64>, Option<f64>, bool) =
+            sqlx::query_as(standing).bind(tables.swept()).fetch_one(database.superuser()).await?;
         began = started.unwrap_or(began);
-        Ok(completed.filter(|_| started.is_none()))
+        Ok(completed.filter(|_| is_over))
     })
     .await?;
     Ok(ended - began)

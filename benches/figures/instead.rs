@@ -122,6 +122,8 @@ async fn our_hour(template: &Template, idle: Cost) -> Result<(Cost, f64)> {
 
 /// What a daemon costs for so long that has nothing to do.
 pub(crate) async fn idle(database: &Database, length: Duration) -> Result<Cost> {
+    // Autovacuum would come once, and be counted many times.
+    sqlx::query("VACUUM ANALYZE ephemerd.expiries").execute(database.superuser()).await?;
     let config = DaemonConfig::for_database(database)?
         .set("erase.mode", "delete")
         .set("erase.backlog", "erase");

@@ -42,7 +42,7 @@ pub(crate) async fn measure(
         progress.step("sweep: ephemerd");
         let request = "UPDATE ephemerd.sweeps SET requested_at = now()";
         sqlx::query(request).execute(&mut connection).await?;
-        ours.push(rows / swept(&database).await?);
+        ours.push(rows / swept(Tables::Prosody, &database).await?);
     }
     let sql = format!("{COUNT};\n{}", plan(&mut connection, COUNT).await?);
     figures.push(Figure {

@@ -194,9 +194,10 @@ event(Inner, Scope) ->
     Items = (bare(<<"items">>, ?NS_PUBSUB_EVENTS, [{<<"node">>, ?MUCSUB_MESSAGES}]))#xmlel{children = [Item]},
     (bare(<<"event">>, ?NS_PUBSUB_EVENTS, []))#xmlel{children = [Items]}.
 
-start(#xmlel{attrs = Attrs} = El) ->
+start(#xmlel{attrs = Attrs}) ->
     Kept = only([<<"xmlns">>, <<"from">>, <<"to">>, <<"type">>, <<"id">>], Attrs),
-    El#xmlel{attrs = [Attr || {_, Value} = Attr <- Kept, byte_size(Value) =< ?MAX_ATTRIBUTE], children = []}.
+    % Without its prefix: what declared that is cut off.
+    #xmlel{name = <<"message">>, attrs = [Attr || {_, Value} = Attr <- Kept, byte_size(Value) =< ?MAX_ATTRIBUTE]}.
 
 what_it_says(Children, Scope) ->
     [said(name(Child, Scope), Child) || Child <- Children].

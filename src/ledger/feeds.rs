@@ -115,14 +115,14 @@ pub async fn follow_feed(
     Ok(())
 }
 
-/// The catch-ups that are due or under way on these hosts.
+/// The catch-ups that are due or under way on these hosts: first where all was well the longest time ago.
 pub async fn catch_ups(connection: &mut PgConnection, hosts: &[String]) -> Result<Vec<CatchUp>> {
     sqlx::query_as!(
         CatchUp,
         r#"-- catch_ups
         SELECT host, since AS "since!", step, after_owner
           FROM ephemerd.feeds WHERE since IS NOT NULL AND host = ANY ($1)
-         ORDER BY host"#,
+         ORDER BY good_at, host"#,
         hosts,
     )
     .fetch_all(connection)

@@ -352,10 +352,10 @@ impl Sweeper {
         }
     }
 
-    /// What one transaction searches: no more than is allowed in a second.
+    /// What one transaction searches: a second's worth, and more than one row, whose copy may follow.
     fn most_rows(&self) -> i64 {
         let rate = i64::from(self.settings.rows_per_second);
-        if rate == 0 { SPAN_ROWS } else { SPAN_ROWS.min(rate) }
+        if rate == 0 { SPAN_ROWS } else { SPAN_ROWS.min(rate.max(2)) }
     }
 
     /// How long to wait after a step that took so long, so as not to go faster than is allowed.

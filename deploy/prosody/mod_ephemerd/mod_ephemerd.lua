@@ -94,8 +94,7 @@ end
 -- Whatever goes wrong with a notice, the message is stored and delivered.
 local complained = false;
 local function safely(tell, ...)
-	local before = number;
-	local ok, err = pcall(tell, ...);
+	local before, ok, err = number, pcall(tell, ...);
 	if ok then return; end
 	if number == before then number = number + 1; end -- the gap tells
 	if not complained then
@@ -140,7 +139,8 @@ else
 	local function drained(user)
 		local queue = store_of("queue");
 		if not queue then return; end
-		for _, stanza in queue.archive:find(user) do
+		local stored = queue.archive:find(user);
+		for _, stanza in stored or function () end do -- what cannot be read is not handed out either
 			if stanzas.is_marked(stanza) then
 				return notify("drained", { owner = user .. "@" .. host });
 			end

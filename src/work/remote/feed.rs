@@ -319,7 +319,7 @@ impl<R: Requests> Feed<R> {
         // What came just now is recorded at once.
         let is_old = |it: &(Notice, Instant)| it.1.elapsed() >= TICK;
         let recorded = self.batch.is_empty() && !self.held.first().is_some_and(is_old);
-        let clear = all_there && recorded && self.tracks.values().all(Track::is_clear);
+        let clear = all_there && recorded && self.tracks.values().all(|it| it.keeps_up(DOUBT));
         let since = Instant::now();
         self.standing.send_modify(|standing| {
             standing.reachable = due.is_ok();

@@ -228,7 +228,9 @@ impl<R: Requests> Walker<R> {
             self.save(&at).await?;
         }
         let mut connection = self.pool.acquire().await.named("walk_connect")?;
-        if left {
+        // A sweep that is under way is not begun again for that.
+        let sweep = ledger::sweep(&mut connection, SWEEP).await?;
+        if left && sweep.is_none_or(|sweep| sweep.started_at.is_none()) {
             ledger::request_sweep(&mut connection, SWEEP).await?;
         }
         ledger::complete_catch_up(&mut connection, &host).await?;

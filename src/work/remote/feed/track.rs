@@ -42,6 +42,7 @@ impl Track {
         if number <= self.number {
             return false;
         }
+        let before = self.number;
         self.ahead.insert(number);
         while self.ahead.remove(&(self.number + 1)) {
             self.number += 1;
@@ -51,6 +52,9 @@ impl Track {
         }
         if self.ahead.is_empty() {
             self.ahead_since = None;
+        } else if self.number > before {
+            // What is missing now is another one.
+            self.ahead_since = Some(Instant::now());
         } else {
             self.ahead_since.get_or_insert_with(Instant::now);
         }
@@ -86,6 +90,11 @@ impl Track {
     /// Something has been missing for so long.
     pub(super) fn is_overdue(&self, patience: Duration) -> bool {
         self.ahead_since.is_some_and(|since| since.elapsed() >= patience)
+    }
+
+    /// Nothing has been missing for so long, and nothing else is doubtful.
+    pub(super) fn keeps_up(&self, patience: Duration) -> bool {
+        self.is_known && !self.doubted && !self.is_overdue(patience)
     }
 
     /// Nothing is missing, as far as is known.
@@ -125,6 +134,21 @@ mod tests {
         assert_eq!(track.lost(("a", 15)), Some(3));
         track.follow(("a", 14));
         assert!(track.is_clear());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn numbers_that_come_in_disorder_for_long_are_no_loss() {
+        let patience = Duration::from_secs(2);
+        let mut track = known();
+        for number in (10..30).step_by(2) {
+            track.hear(("a", number + 2));
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert!(track.keeps_up(patience) && !track.is_clear(), "{number}");
+            track.hear(("a", number + 4));
+            track.hear(("a", number + 1));
+        }
+        tokio::time::advance(patience).await;
+        assert!(track.is_overdue(patience) && !track.keeps_up(patience));
     }
 
     #[test]

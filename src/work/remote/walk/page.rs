@@ -103,12 +103,12 @@ impl<R: Requests> Walker<R> {
         purpose: Purpose<'_>,
     ) -> database::Result<Option<(Reconciled, Found)>> {
         let mut transaction = self.pool.begin().await.named("walk_begin")?;
-        if listed.store == Store::Queue {
-            // Whoever notes that it was handed out does so before us, or waits for us and clears away what we record.
+        if listed.store != Store::Room {
+            // Whoever notes that a queue was handed out does so before us, or waits for us and sees what we record.
             ledger::lock_feeds(&mut transaction, &[listed.host.to_owned()]).await?;
-            if self.queue.is_stale() {
-                return Ok(None);
-            }
+        }
+        if listed.store == Store::Queue && self.queue.is_stale() {
+            return Ok(None);
         }
         let context = told::context(&mut transaction, &self.settings, listed.host, true).await?;
         let reconciled = told::reconcile(&mut transaction, &page.found, context).await?;

@@ -19,6 +19,9 @@ use crate::{
 /// A sweep waits so long for a host whose module does not answer, and then goes on without it.
 const ABSENT_FOR: Duration = Duration::from_secs(60);
 
+/// Owners that a sweep lists before a catch-up has its turn.
+const OWNERS_A_TURN: usize = 10;
+
 impl<R: Requests> Walker<R> {
     /// Other hosts, timers or hints judge otherwise. Returns whether that is known now.
     pub(super) async fn request_if_rules_changed(&self) -> Walked<bool> {
@@ -89,7 +92,7 @@ impl<R: Requests> Walker<R> {
         let after = ledger::sweep_owner(&mut connection, SWEEP).await?;
         drop(connection);
         let owners = self.all_owners(&host, store, &after).await?;
-        for owner in &owners.found {
+        for (nr, owner) in owners.found.iter().enumerate() {
             let purpose = Purpose { since: None, sweep: Some((sweep.position, owner)) };
             if !self.list((&host, owner), store, purpose).await? {
                 let mut connection = self.pool.acquire().await.named("walk_connect")?;
@@ -98,7 +101,8 @@ impl<R: Requests> Walker<R> {
             // Who waits for a timer does not wait for the whole sweep.
             let hosts = self.present.hosts();
             self.relists(&hosts).await?;
-            if self.catch_up_due(&hosts).await?.is_some() {
+            let may_turn = nr % OWNERS_A_TURN == OWNERS_A_TURN - 1;
+            if may_turn && self.catch_up_due(&hosts).await?.is_some() {
                 return Ok(true);
             }
         }
