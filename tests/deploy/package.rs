@@ -136,7 +136,7 @@ async fn serve(debian: &Debian, lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// What the installed documents point to is installed, but for what only a clone is good for.
+/// What the installed documents point to is installed.
 fn links_lead_somewhere(debian: &Debian) {
     let below = "/usr/share/doc/ephemerd";
     let mut links = 0;

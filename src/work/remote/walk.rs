@@ -228,10 +228,12 @@ impl<R: Requests> Walker<R> {
             self.save(&at).await?;
         }
         let mut connection = self.pool.acquire().await.named("walk_connect")?;
-        // A sweep that is under way is not begun again for that.
-        let sweep = ledger::sweep(&mut connection, SWEEP).await?;
-        if left && sweep.is_none_or(|sweep| sweep.started_at.is_none()) {
-            ledger::request_sweep(&mut connection, SWEEP).await?;
+        if left {
+            // A sweep that is under way is not begun again for that.
+            let sweep = ledger::sweep(&mut connection, SWEEP).await?;
+            if sweep.is_none_or(|sweep| sweep.started_at.is_none()) {
+                ledger::request_sweep(&mut connection, SWEEP).await?;
+            }
         }
         ledger::complete_catch_up(&mut connection, &host).await?;
         self.metrics.catch_ups.inc();
@@ -329,7 +331,7 @@ impl<R: Requests> Walker<R> {
     }
 
     /// One owner's rows cannot be had, and the others do not wait for that: a file of his is damaged, or something
-    /// in it is more than can be told. That many in a row have the same trouble is not theirs.
+    /// in it is more than can be told. After many in a row we rest as if the module had failed.
     fn leave(&mut self, host: &str, why: Unanswered) -> Walked<()> {
         use Unanswered::{Refused, StorageFailed, Unreadable};
         self.left += 1;
