@@ -1,0 +1,116 @@
+# What the scripts share: a folder that goes at the end, pinned packages, and the verdict.
+# shellcheck shell=bash
+set -euo pipefail
+
+# No script may take longer than this, however slow a registry is.
+[ -n "${BOUNDED-}" ] || BOUNDED=1 exec timeout 115 "$0" "$@"
+
+WORK=$(mktemp -d)
+export ERL_CRASH_DUMP_BYTES=0
+SERVERS=()
+finish() {
+    for pid in "${SERVERS[@]}"; do
+        kill -INT "$pid" || true
+        wait "$pid" || true
+    done
+    rm -rf "$WORK"
+} 2>>"$WORK/log"
+trap finish EXIT
+
+fail() {
+    echo "$0: $*" >&2
+    exit 2
+}
+
+# Each program is there.
+programs() {
+    for program in "$@"; do
+        command -v "$program" >>"$WORK/log" || fail "needs $program"
+    done
+}
+
+# Each Debian package is installed in the given version: debian NAME=VERSION …
+debian() {
+    local pin version
+    for pin in "$@"; do
+        version=$(dpkg-query -W -f '${Version}' "${pin%%=*}" 2>>"$WORK/log") || true
+        [ "$version" = "${pin#*=}" ] || fail "needs $pin, has '$version': apt-get install $pin"
+    done
+}
+
+# Python packages below $WORK/python, where Python finds them.
+python() {
+    programs python3
+    python3 -m pip install --quiet --prefer-binary --disable-pip-version-check --root-user-action=ignore --target "$WORK/python" "$@" >>"$WORK/log" 2>&1 || fail "pip could not install $*"
+    export PYTHONPATH=$WORK/python
+}
+
+# npm packages below $WORK.
+node_packages() {
+    programs node npm
+    npm install --silent --no-audit --no-fund --prefix "$WORK" "$@" >>"$WORK/log" 2>&1 || fail "npm could not install $*"
+}
+
+# Runs a Rust program, given on standard input, with the crates that are named as lines of Cargo.toml.
+rust() {
+    programs cargo
+    mkdir -p "$WORK/crate/src"
+    printf '[package]\nname = "finding"\nversion = "0.0.0"\nedition = "2021"\n[dependencies]\n' >"$WORK/crate/Cargo.toml"
+    printf '%s\n' "$@" '[profile.dev]' 'debug = false' 'incremental = false' >>"$WORK/crate/Cargo.toml"
+    cat >"$WORK/crate/src/main.rs"
+    cargo build --quiet --manifest-path "$WORK/crate/Cargo.toml" --target-dir "$WORK/target" 2>>"$WORK/log" || fail "cargo could not build: $(tail -3 "$WORK/log")"
+    "$WORK/target/debug/finding"
+}
+
+# Starts a PostgreSQL from the folder of binaries that is named, on a socket in $WORK only; it does not run as root.
+# The array PSQL talks to the one that was started last.
+postgres() {
+    local as=() home=$WORK/pg${#SERVERS[@]}
+    [ "$(id -u)" != 0 ] || as=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
+    mkdir -m 777 "$home"
+    chmod 755 "$WORK"
+    "${as[@]}" "$1/initdb" -D "$home/data" -A trust -U finding -E UTF8 --locale=C --no-sync >>"$WORK/log" 2>&1 || fail "initdb: $(tail -3 "$WORK/log")"
+    "${as[@]}" "$1/postgres" -D "$home/data" -k "$home" -c listen_addresses= -c timezone=UTC -c fsync=off >>"$WORK/log" 2>&1 &
+    SERVERS+=($!)
+    PSQL=(psql -X -q -A -t -h "$home" -U finding -d postgres)
+    for _ in $(seq 100); do
+        "${PSQL[@]}" -c '' 2>>"$WORK/log" && return
+        sleep 0.1
+    done
+    fail "PostgreSQL did not start: $(tail -3 "$WORK/log")"
+}
+
+# PostgreSQL 15 as Debian 12 has it.
+postgres_15() {
+    debian postgresql-15=15.18-0+deb12u1
+    postgres /usr/lib/postgresql/15/bin
+}
+
+# Runs a Prosody without listeners; the module, given on standard input, writes to `out` and shuts the server down.
+prosody_module() {
+    mkdir -p "$WORK/prosody/data" "$WORK/prosody/certs"
+    cat >"$WORK/prosody/mod_finding.lua"
+    cat >"$WORK/prosody/prosody.cfg.lua" <<LUA
+pidfile = "$WORK/prosody/pid"; data_path = "$WORK/prosody/data"; certificates = "$WORK/prosody/certs"
+plugin_paths = { "$WORK/prosody" }; run_as_root = true
+modules_enabled = { "finding" }; modules_disabled = { "c2s", "s2s", "http", "posix", "admin_socket", "offline", "tls" }
+log = { { levels = { min = "error" }, to = "console" } }
+$1
+LUA
+    timeout 30 prosody --config "$WORK/prosody/prosody.cfg.lua" -F >>"$WORK/log" 2>&1 || fail "Prosody: $(tail -3 "$WORK/log")"
+}
+
+# Judges standard input: it must be what the header shows in its lines `# | …`.
+as_described() {
+    local described seen
+    described=$(sed -n 's/^# | \{0,1\}//p' "$0")
+    seen=$(cat)
+    [ -n "$seen" ] || fail "saw nothing: $(tail -3 "$WORK/log")"
+    echo "$seen"
+    [ "$seen" = "$described" ] || {
+        echo "$0: changed; this was described:" >&2
+        echo "$described" >&2
+        exit 1
+    }
+    echo "As described."
+}
