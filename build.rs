@@ -1,4 +1,4 @@
-//! A new migration must be built in.
+//! Rebuild when a migration is added.
 
 fn main() {
     println!("cargo::rerun-if-changed=migrations");

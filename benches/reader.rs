@@ -1,6 +1,6 @@
-//! Reading stored stanzas, against minidom and xmpp-parsers' `Message` on the same ones.
+//! Reading stored stanzas, compared with minidom and xmpp-parsers' `Message` on the same input.
 //!
-//! `cargo bench --bench reader`; the first size is the one that the reader has to read five times as fast.
+//! `cargo bench --bench reader`; the first size is the one that must be read five times as fast.
 
 mod stanzas;
 

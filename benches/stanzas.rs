@@ -1,20 +1,19 @@
-//! Stored stanzas in the shapes and sizes of archives, and two ways to read them.
+//! Stored stanzas with the shapes and sizes found in archives, and two ways to read them.
 
 use ephemerd::stanza;
 use xmpp_parsers::{message::Message, minidom::Element, ns::DEFAULT_NS};
 
 /// A stored stanza, for either reader.
 pub(crate) struct Stanza {
-    /// What it is like.
+    /// A short description.
     pub(crate) name: &'static str,
-    /// As archives hold it.
+    /// As archives store it.
     pub(crate) stored: String,
     /// The same in the namespace that xmpp-parsers was built for.
     pub(crate) baseline: String,
 }
 
-/// A message as archives hold it; the baseline only takes the namespace that xmpp-parsers was built
-/// for.
+/// A message as archives store it; only the baseline uses the namespace that xmpp-parsers was built for.
 fn stored(inner: &str) -> String {
     format!(
         "<message xml:lang='en' to='bob@example.org' from='alice@example.org/phone.Jw3X' type='chat' \
@@ -27,7 +26,7 @@ const COMPANY: &str = "<markable xmlns='urn:xmpp:chat-markers:0'/>\
                        <request xmlns='urn:xmpp:receipts'/>";
 const TIMER: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/>";
 
-/// A message encrypted for so many devices.
+/// A message encrypted for this many devices.
 fn omemo(devices: usize) -> String {
     let key = |device: usize| {
         let key = "MwohBfRqBm2atnT3fQ0sW6Y4n8bLZrVtXcQeUuIiOoPpAaSsDdFfGgHhJjKkLlZz";
@@ -47,13 +46,13 @@ pub(crate) fn read(xml: &str) -> bool {
     stanza::read(xml).is_ok_and(|facts| facts.timers.shortest_seconds == Some(60))
 }
 
-/// xmpp-parsers', by way of minidom.
+/// xmpp-parsers', via minidom.
 pub(crate) fn baseline(xml: &str) -> bool {
     let element = Element::from_reader(xml.as_bytes());
     element.is_ok_and(|it| Message::try_from(it).is_ok())
 }
 
-/// The stanzas; the first is the one that the reader has to read five times as fast.
+/// The stanzas; the first is the one that must be read five times as fast.
 pub(crate) fn all() -> Vec<Stanza> {
     let body = |words: usize| format!("<body>{}</body>", "Meet me at the bridge. ".repeat(words));
     [
@@ -62,7 +61,7 @@ pub(crate) fn all() -> Vec<Stanza> {
         ("long", stored(&format!("{}{TIMER}", body(4_500)))),
     ]
     .map(|(name, baseline)| {
-        // What the baseline reads is jabber:component:accept where that feature is on; to the reader it is jabber:client.
+        // The baseline reads jabber:component:accept if that feature is on; our reader reads jabber:client.
         let stored = baseline.replace(DEFAULT_NS, "jabber:client");
         Stanza { name, stored, baseline }
     })

@@ -1,12 +1,12 @@
 -- What ephemerd may do in the XMPP server's database, and nothing else.
 --
--- Run once, in the server's database, by a superuser, after the server has made its tables:
+-- Run once, in the server's database, by a superuser, after the server has created its tables:
 --     psql -d prosody -f grants.sql
 -- and give the role a password:
 --     psql -d prosody -c '\password ephemerd'
--- Where the server keeps archives elsewhere (archive.kind = "component"), in a database of ephemerd's own, whatever its name:
+-- If the archives are elsewhere (archive.kind = "component"), in a database of ephemerd's own, with any name:
 --     createdb ephemerd && psql -d ephemerd -f grants.sql
--- Running it again does no harm. Taking it all back:
+-- Running it again does no harm. To undo everything:
 --     DROP SCHEMA ephemerd CASCADE; DROP OWNED BY ephemerd; DROP ROLE ephemerd;
 
 DO $$
@@ -17,7 +17,7 @@ BEGIN
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO ephemerd', current_database());
     EXECUTE format('ALTER ROLE ephemerd IN DATABASE %I SET search_path = ephemerd, public', current_database());
 
-    -- Prosody's archives: read, delete, and change the text of a stanza; nothing else of it.
+    -- Prosody's archives: read, delete, and change a stanza's text, nothing else.
     IF to_regclass('prosodyarchive') IS NOT NULL THEN
         GRANT SELECT, DELETE, UPDATE (value) ON prosodyarchive TO ephemerd;
         GRANT SELECT ON SEQUENCE prosodyarchive_sort_id_seq TO ephemerd;
@@ -31,8 +31,8 @@ BEGIN
     END IF;
 
     IF to_regclass('prosodyarchive') IS NULL AND to_regclass('archive') IS NULL THEN
-        RAISE WARNING 'no archive is in this database yet: once the server has made its tables, run this again'
-            USING HINT = 'Prosody makes them when the first message is archived. With archive.kind = "component" all is well.';
+        RAISE WARNING 'there is no archive in this database yet: run this again once the server has created its tables'
+            USING HINT = 'Prosody creates them when it archives the first message. With archive.kind = "component", ignore this.';
     END IF;
 END
 $$;

@@ -17,7 +17,7 @@
 //! | 4 | [`component`], [`http`] | what speaks to others; no SQL here |
 //! | 5 | [`app`], [`cli`], [`config`], [`lifecycle`], [`telemetry`] | what builds it all |
 //!
-//! [`metrics`] is a leaf that any layer may use.
+//! [`metrics`] and [`task`] are leaves that any layer may use.
 
 pub mod app;
 pub mod archive;
@@ -33,5 +33,6 @@ pub mod model;
 pub mod ops;
 pub mod policy;
 pub mod stanza;
+pub mod task;
 pub mod telemetry;
 pub mod work;

@@ -1,11 +1,15 @@
-//! How the daemon ends: softly, then hard; and who began it.
+//! How the daemon stops: gracefully, then hard.
 //!
-//! The first SIGTERM or SIGINT, or the end of any task, cancels the soft token: tasks finish what they
-//! hold and return. A second signal, or the time-out, cancels the hard token: tasks drop what they
-//! hold. Who still runs after that is abandoned, and named. SIGHUP is heard apart and stops nothing.
+//! The first SIGTERM or SIGINT, or the end of any task, cancels the soft token: tasks finish what they are
+//! doing and return. A second signal, or the timeout, cancels the hard token: tasks drop what they are doing.
+//! Any task still running after that is abandoned, and named in the log. SIGHUP is handled separately and
+//! stops nothing.
 
 use std::collections::HashMap;
 use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,12 +19,14 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// From the soft to the hard stop.
+use crate::task;
+
+/// Time between the soft and the hard stop.
 const SOFT_STOP: Duration = Duration::from_secs(20);
-/// From the hard stop to leaving without whoever still runs.
+/// Time between the hard stop and exiting without the tasks that are still running.
 const HARD_STOP: Duration = Duration::from_secs(5);
 
-/// What a task may fail with.
+/// The error that a task may return.
 pub type TaskError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why the daemon stopped.
@@ -28,16 +34,16 @@ pub type TaskError = Box<dyn std::error::Error + Send + Sync>;
 pub enum ExitReason {
     /// A signal asked for it, and all tasks ended.
     Signal,
-    /// A task returned, failed or panicked while it should have gone on.
+    /// A task returned, failed or panicked when it should have kept running.
     Task(&'static str),
     /// A task cancelled the soft token.
     Asked,
-    /// These tasks had to be left behind.
+    /// These tasks were abandoned.
     Abandoned(Vec<&'static str>),
 }
 
 impl ExitReason {
-    /// Success only for a stop that was asked for from outside and went well.
+    /// Success only if the stop was requested from outside and went well.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Signal => ExitCode::SUCCESS,
@@ -65,7 +71,7 @@ enum Event {
 }
 
 impl Lifecycle {
-    /// Begins to listen for signals.
+    /// Starts listening for signals.
     pub fn new() -> io::Result<Self> {
         Self::with_time_outs(SOFT_STOP, HARD_STOP)
     }
@@ -85,29 +91,30 @@ impl Lifecycle {
         })
     }
 
-    /// Cancelled when the daemon is to stop: finish what you hold, then return.
+    /// Cancelled when the daemon is to stop: finish what you are doing, then return.
     pub fn soft(&self) -> CancellationToken {
         self.soft.clone()
     }
 
-    /// Cancelled when the daemon must stop now: drop what you hold.
+    /// Cancelled when the daemon must stop now: drop what you are doing.
     pub fn hard(&self) -> CancellationToken {
         self.hard.clone()
     }
 
-    /// Starts a task that runs until the soft token is cancelled. Its end before that stops the daemon.
+    /// Starts a task that runs until the soft token is cancelled. If it ends earlier, the daemon stops.
     ///
-    /// Its error is logged: like all errors it holds nothing that no log may hold.
+    /// Its error is logged; like all errors, it contains nothing that may not be logged.
     pub fn spawn<F, E>(&mut self, name: &'static str, task: F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<TaskError>,
     {
-        let handle = self.tasks.spawn(async move { task.await.map_err(Into::into) });
+        let task = async move { task.await.map_err(Into::into) };
+        let handle = self.tasks.spawn(task::named(name, task));
         self.names.insert(handle.id(), name);
     }
 
-    /// Tells systemd that we are ready, waits for the stop to begin, and sees it through.
+    /// Tells systemd that we are ready, waits for a reason to stop, and stops.
     pub async fn run_until_stopped(mut self) -> ExitReason {
         notify(&[NotifyState::Ready]);
         let soft = self.soft.clone();
@@ -122,7 +129,7 @@ impl Lifecycle {
         notify(&[NotifyState::Stopping]);
         self.soft.cancel();
         if timeout(self.soft_stop, self.tasks_or_signal()).await.is_err() {
-            tracing::warn!("the time to stop is over");
+            tracing::warn!("tasks did not stop in time");
         }
         self.hard.cancel();
         let _ = timeout(self.hard_stop, self.all_tasks()).await;
@@ -131,7 +138,7 @@ impl Lifecycle {
         }
         let mut names: Vec<_> = self.names.into_values().collect();
         names.sort_unstable();
-        tracing::error!(?names, "tasks had to be left behind");
+        tracing::error!(?names, "abandoned tasks that did not stop");
         ExitReason::Abandoned(names)
     }
 
@@ -150,7 +157,7 @@ impl Lifecycle {
         }
     }
 
-    /// The next signal or end of a task; feeds the watchdog meanwhile.
+    /// The next signal or end of a task. Feeds the watchdog meanwhile.
     async fn event(&mut self) -> Event {
         loop {
             tokio::select! {
@@ -165,7 +172,7 @@ impl Lifecycle {
     }
 }
 
-/// Logs how a task ended and takes it off the list.
+/// Logs how a task ended and removes it from the list.
 fn forget(
     names: &mut HashMap<Id, &'static str>,
     ended: Result<(Id, Result<(), TaskError>), JoinError>,
@@ -178,8 +185,8 @@ fn forget(
     match ended {
         Ok((_, Ok(()))) => tracing::debug!(task = name, "ended"),
         Ok((_, Err(error))) => tracing::error!(task = name, %error, "failed"),
-        // The panic itself is logged by its place; its message may quote what no log may hold.
-        Err(_) => tracing::error!(task = name, "panicked"),
+        // The panic hook has logged the task and the place; the message may quote what may not be logged.
+        Err(_) => tracing::debug!(task = name, "panicked"),
     }
     name
 }
@@ -201,16 +208,16 @@ async fn tick(watchdog: &mut Option<Interval>) {
     }
 }
 
-/// SIGHUP: the configuration is to be read anew. From here on it does not end the process.
+/// SIGHUP: reload the configuration. Once this exists, SIGHUP no longer ends the process.
 pub struct Hangups(Signal);
 
 impl Hangups {
-    /// Begins to listen.
+    /// Starts listening.
     pub fn new() -> io::Result<Self> {
         signal(SignalKind::hangup()).map(Self)
     }
 
-    /// Waits for the next. Several that came since the last one count as one.
+    /// Waits for the next one. Any that arrived since the last call count as one.
     pub async fn next(&mut self) {
         if self.0.recv().await.is_none() {
             std::future::pending().await
@@ -218,24 +225,36 @@ impl Hangups {
     }
 }
 
-/// Tells systemd that the configuration is being read anew, for `systemctl reload` to wait for.
+/// Tells systemd that a reload has begun, so that `systemctl reload` waits for it.
 pub fn reload_begins() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!(%error, "the time is not known"),
+        Err(error) => tracing::warn!(%error, "cannot read the monotonic clock"),
     }
 }
 
-/// Tells systemd that we go on by what was read.
+/// Tells systemd that the reload has finished.
 pub fn reload_ends() {
     notify(&[NotifyState::Ready]);
 }
 
-/// Does nothing where there is no systemd.
+/// Does nothing without systemd.
 fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "systemd cannot be told");
+    let socket = std::env::var_os("NOTIFY_SOCKET");
+    let notified = match socket.as_ref().and_then(|it| it.as_bytes().strip_prefix(b"@")) {
+        Some(name) => notify_abstract(name, states),
+        None => sd_notify::notify(states),
+    };
+    if let Err(error) = notified {
+        tracing::warn!(%error, "cannot notify systemd");
     }
+}
+
+/// For sockets in the abstract namespace, which the sd_notify crate takes for paths.
+fn notify_abstract(name: &[u8], states: &[NotifyState<'_>]) -> io::Result<()> {
+    let text: String = states.iter().map(|state| format!("{state}\n")).collect();
+    let to = SocketAddr::from_abstract_name(name)?;
+    UnixDatagram::unbound()?.send_to_addr(text.as_bytes(), &to).map(drop)
 }
 
 #[cfg(test)]
@@ -247,7 +266,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
     const SHORT: Duration = Duration::from_millis(20);
 
-    /// A signal reaches every lifecycle of the process, so there is only one at a time.
+    /// A signal reaches every lifecycle in the process, so only one may exist at a time.
     static ALONE: Mutex<()> = Mutex::const_new(());
 
     fn send(signal: &str) {
@@ -308,17 +327,17 @@ mod tests {
         let ways: [Way; 3] = [Box::pin(fail), Box::pin(panic), Box::pin(end)];
         for way in ways {
             let mut lifecycle = Lifecycle::with_time_outs(LONG, LONG).unwrap();
-            let (told, was_told) = oneshot::channel();
+            let (sender, receiver) = oneshot::channel();
             let soft = lifecycle.soft();
             lifecycle.spawn("other", async move {
                 soft.cancelled().await;
-                let _ = told.send(());
+                let _ = sender.send(());
                 Ok::<_, TaskError>(())
             });
             lifecycle.spawn("first", way);
             let reason = lifecycle.run_until_stopped().await;
             assert_eq!(reason, ExitReason::Task("first"));
-            assert!(was_told.await.is_ok());
+            assert!(receiver.await.is_ok());
         }
     }
 

@@ -1,6 +1,6 @@
-//! What Prometheus is shown. A doc comment is the HELP text; every label value exists from the start.
+//! The Prometheus metrics. A doc comment is the HELP text; every label value exists from the start.
 //!
-//! A leaf: any layer may count here, nothing here knows who does.
+//! A leaf: any layer may count here, and nothing here depends on the caller.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use prometheus::{
 };
 use tokio::time::Instant;
 
-use crate::model::{Mode, Outcome, Reason, Store};
+use crate::model::{Inspected, Mode, Reason, StartedBy, Store};
 
 macro_rules! metrics {
     ($(#[doc = $help:literal] $field:ident: $type:ident = $name:literal;)+) => {
@@ -22,7 +22,7 @@ macro_rules! metrics {
         }
 
         impl Metrics {
-            /// The names and HELP texts, for the documentation's check.
+            /// The names and HELP texts, which a test compares with the documentation.
             pub const NAMES: &'static [(&'static str, &'static str)] =
                 &[$(($name, $help.trim_ascii())),+];
 
@@ -36,41 +36,49 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// Archived stanzas that the database's text search found and that were read.
-    stanzas_inspected: ByStoreOutcome = "ephemerd_stanzas_inspected_total";
+    /// Archived stanzas that the database search selected and that were parsed.
+    stanzas_inspected: ByStoreInspected = "ephemerd_stanzas_inspected_total";
     /// Expiries recorded in the ledger.
     expiries_recorded: ByReason = "ephemerd_expiries_recorded_total";
-    /// Ephemeral timers that could not be read as a number of seconds.
+    /// Timers that started because something showed that the message was read.
+    started: ByEvidence = "ephemerd_started_total";
+    /// Rows erased without any sign that their owner had read them: timers.unread_for was over.
+    unread_capped: IntCounter = "ephemerd_unread_capped_total";
+    /// Ephemeral timers that are not a number of seconds.
     invalid_timers: IntCounter = "ephemerd_invalid_timers_total";
-    /// Archived stanzas that could not be read and were left alone.
+    /// Archived stanzas that could not be parsed and were left alone.
     unreadable_stanzas: IntCounter = "ephemerd_unreadable_stanzas_total";
     /// Archived rows erased.
     erased: ByStoreReasonMode = "ephemerd_erased_total";
-    /// Placeholders whose time was over and whose rows were deleted.
+    /// Placeholders that expired and whose rows were deleted.
     placeholders_deleted: IntCounter = "ephemerd_placeholders_deleted_total";
-    /// Rows that had to go and that somebody else had already taken.
+    /// Rows that were due but had already been removed by someone else.
     already_gone: IntCounter = "ephemerd_already_gone_total";
-    /// Rows that could not be erased and were put off, by cause.
+    /// Rows that were due but had been rewritten by someone else: no longer marked, and left alone.
+    taken_over: IntCounter = "ephemerd_taken_over_total";
+    /// Rows that could not be erased and will be retried, by cause.
     erase_failures: ByCause = "ephemerd_erase_failures_total";
-    /// Rows whose words still have to go.
+    /// Rows whose text is still to be erased.
     pending_expiries: IntGauge = "ephemerd_pending_expiries";
-    /// Placeholders that still have to be deleted.
+    /// Rows whose timer waits for their owner to read them.
+    unread_expiries: IntGauge = "ephemerd_unread_expiries";
+    /// Placeholders that are still to be deleted.
     pending_placeholders: IntGauge = "ephemerd_pending_placeholders";
-    /// Expiries of before the first start, held until the operator accepts them.
+    /// Expiries from before the first start, held until the operator accepts them.
     backlog_expiries: IntGauge = "ephemerd_backlog_expiries";
-    /// Rows whose time is over and that still stand.
+    /// Rows that should have been erased by now but still exist.
     overdue_expiries: IntGauge = "ephemerd_overdue_expiries";
-    /// Age of the oldest overdue expiry; it grows while the database is away.
+    /// Age of the oldest overdue expiry; it keeps growing while the database is away.
     oldest_overdue_seconds: Gauge = "ephemerd_oldest_overdue_seconds";
-    /// From the due time to the committed erasure.
+    /// Time from due to committed erasure.
     erase_delay_seconds: Delay = "ephemerd_erase_delay_seconds";
-    /// Time that one erasing transaction took.
+    /// Duration of one erasing transaction.
     erase_batch_seconds: Duration = "ephemerd_erase_batch_seconds";
     /// How far inspection is behind the archive.
     inspection_lag_seconds: Gauge = "ephemerd_inspection_lag_seconds";
-    /// When inspection last reached the archive's end, as a Unix time.
+    /// When inspection last reached the end of the archive, as a Unix time.
     last_inspection_timestamp_seconds: Gauge = "ephemerd_last_inspection_timestamp_seconds";
-    /// When a sweep of the whole archive last ended, as a Unix time.
+    /// When a sweep of the whole archive last finished, as a Unix time.
     sweep_last_completion_timestamp_seconds: Gauge = "ephemerd_sweep_last_completion_timestamp_seconds";
     /// Ledger entries that a sweep had to repair.
     sweep_repaired: ByAction = "ephemerd_sweep_repaired_total";
@@ -80,15 +88,15 @@ metrics! {
     dry_run: IntGauge = "ephemerd_dry_run";
     /// 1 while this daemon owns the component connection.
     leader: IntGauge = "ephemerd_leader";
-    /// Hosts that the archive has and that archive.hosts does not list; counted every six hours.
+    /// Hosts found in the archive but not listed in archive.hosts; counted every six hours.
     unlisted_hosts: IntGauge = "ephemerd_unlisted_hosts";
     /// 1 while the component is connected to the XMPP server.
     component_connected: IntGauge = "ephemerd_component_connected";
-    /// Connections of the component that ended and were tried again.
+    /// Component connections that ended and were retried.
     component_reconnects: IntCounter = "ephemerd_component_reconnects_total";
-    /// Notices that came from somebody who may not tell us, and were refused.
+    /// Notices refused because their sender is not allowed to send them.
     notices_refused: IntCounter = "ephemerd_notices_refused_total";
-    /// Notices of companion modules that did not come, or that there was no room for; what they told of is listed again.
+    /// Notices from companion modules that did not arrive or found the queue full; what they announced is listed again.
     notices_lost: IntCounter = "ephemerd_notices_lost_total";
     /// Lists of what was archived while notices may have been lost.
     catch_ups: IntCounter = "ephemerd_catch_ups_total";
@@ -96,11 +104,11 @@ metrics! {
     companions: IntGauge = "ephemerd_companions";
     /// Statements or connections that failed.
     database_errors: IntCounter = "ephemerd_database_errors_total";
-    /// 1 when the configuration was last read without a fault.
+    /// 1 if the configuration was valid when last read.
     config_last_reload_successful: IntGauge = "ephemerd_config_last_reload_successful";
-    /// Times that a running daemon read its configuration anew.
+    /// Configuration reloads of a running daemon, by result.
     config_reloads: ByResult = "ephemerd_config_reloads_total";
-    /// Always 1; the labels tell what is running.
+    /// Always 1; the labels identify the running program.
     build_info: BuildInfo = "ephemerd_build_info";
 }
 
@@ -117,8 +125,8 @@ impl Metrics {
         metrics
     }
 
-    /// Remembers for how long the oldest overdue expiry has been so, by the database's clock; from now on it
-    /// grows by itself, whatever our own clock says, even when nothing is refreshed.
+    /// Records how long the oldest overdue expiry has been overdue, by the database's clock. From then on the
+    /// value grows by itself, whatever our own clock says and even if nothing is refreshed.
     pub fn set_oldest_overdue(&self, age: Option<std::time::Duration>) {
         *self.oldest_overdue.lock().unwrap_or_else(PoisonError::into_inner) =
             age.map(|age| (age, Instant::now()));
@@ -127,7 +135,7 @@ impl Metrics {
     /// The text exposition format 0.0.4.
     pub fn render(&self) -> prometheus::Result<String> {
         let oldest = *self.oldest_overdue.lock().unwrap_or_else(PoisonError::into_inner);
-        let age = oldest.map_or(0.0, |(age, told)| (age + told.elapsed()).as_secs_f64());
+        let age = oldest.map_or(0.0, |(age, measured)| (age + measured.elapsed()).as_secs_f64());
         self.oldest_overdue_seconds.set(age);
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
@@ -139,80 +147,61 @@ impl Default for Metrics {
     }
 }
 
-/// Why a row could not be erased. The label `cause`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum FailureCause {
-    /// Another session holds the row.
-    Locked,
-    /// The database refused the row, or the companion module could not erase it.
-    Refused,
-    /// The companion module did not answer.
-    Unanswered,
-}
-
-impl FailureCause {
-    /// All causes.
-    pub const ALL: [Self; 3] = [Self::Locked, Self::Refused, Self::Unanswered];
-
-    /// The name in labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Locked => "locked",
-            Self::Refused => "refused",
-            Self::Unanswered => "unanswered",
+macro_rules! label {
+    ($(#[doc = $doc:literal])+ $type:ident { $(#[doc = $help:literal] $variant:ident = $name:literal,)+ }) => {
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $type {
+            $(#[doc = $help] $variant,)+
         }
-    }
-}
 
-/// How a reading of the configuration ended. The label `result`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reload {
-    /// It was taken up.
-    Done,
-    /// It has a fault, and nothing changed.
-    Refused,
-}
+        impl $type {
+            /// All values.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
 
-impl Reload {
-    /// All results.
-    pub const ALL: [Self; 2] = [Self::Done, Self::Refused];
-
-    /// The name in labels.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Refused => "refused",
+            /// The name in labels and output.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
         }
+    };
+}
+
+label!(
+    /// Why a row could not be erased: the label `cause`.
+    FailureCause {
+        /// Another session holds the row.
+        Locked = "locked",
+        /// The database refused the row, or the companion module could not erase it.
+        Refused = "refused",
+        /// The companion module did not answer.
+        Unanswered = "unanswered",
+        /// The database reported success, but a trigger or rule kept the row as it was.
+        Unchanged = "unchanged",
     }
-}
-
-/// What a sweep repaired. The label `action`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Repair {
-    /// A missing expiry was added.
-    Added,
-    /// A due time was recomputed.
-    Changed,
-    /// An expiry whose row is gone was dropped.
-    Dropped,
-    /// A placeholder that nobody remembered was found.
-    Adopted,
-}
-
-impl Repair {
-    /// All repairs.
-    pub const ALL: [Self; 4] = [Self::Added, Self::Changed, Self::Dropped, Self::Adopted];
-
-    /// The name in labels and output.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Added => "added",
-            Self::Changed => "changed",
-            Self::Dropped => "dropped",
-            Self::Adopted => "adopted",
-        }
+);
+label!(
+    /// How a reload ended: the label `result`.
+    Reload {
+        /// The new configuration is in force.
+        Done = "done",
+        /// The configuration is invalid, and nothing changed.
+        Refused = "refused",
     }
-}
+);
+label!(
+    /// What a sweep repaired: the label `action`.
+    Repair {
+        /// A missing expiry was added.
+        Added = "added",
+        /// A due time was recomputed.
+        Changed = "changed",
+        /// An expiry whose row is gone was dropped.
+        Dropped = "dropped",
+        /// A placeholder that was not in the ledger was found.
+        Adopted = "adopted",
+    }
+);
 
 trait Register: Sized {
     fn register(registry: &Registry, name: &str, help: &str) -> prometheus::Result<Self>;
@@ -237,7 +226,7 @@ macro_rules! labelled {
         pub struct $type(IntCounterVec);
 
         impl $type {
-            /// The counter of these label values.
+            /// The counter for these label values.
             pub fn of(&self, $($label: $of),+) -> IntCounter {
                 self.0.with_label_values(&[$($label.as_str()),+])
             }
@@ -257,7 +246,7 @@ macro_rules! labelled {
 
 labelled!(
     /// A counter by store and outcome.
-    ByStoreOutcome { store: Store, outcome: Outcome }
+    ByStoreInspected { store: Store, outcome: Inspected }
 );
 labelled!(
     /// A counter by reason.
@@ -266,6 +255,10 @@ labelled!(
 labelled!(
     /// A counter by store, reason and mode.
     ByStoreReasonMode { store: Store, reason: Reason, mode: Mode }
+);
+labelled!(
+    /// A counter by what showed that a message was read.
+    ByEvidence { by: StartedBy }
 );
 labelled!(
     /// A counter by cause.
@@ -280,20 +273,12 @@ labelled!(
     ByResult { result: Reload }
 );
 
-impl ByStoreOutcome {
+impl ByStoreInspected {
     fn touch_all(&self) {
         for store in Store::ALL {
-            for outcome in Outcome::ALL {
+            for outcome in Inspected::ALL {
                 self.of(store, outcome);
             }
-        }
-    }
-}
-
-impl ByReason {
-    fn touch_all(&self) {
-        for reason in Reason::ALL {
-            self.of(reason);
         }
     }
 }
@@ -310,26 +295,23 @@ impl ByStoreReasonMode {
     }
 }
 
-impl ByCause {
-    fn touch_all(&self) {
-        for cause in FailureCause::ALL {
-            self.of(cause);
+macro_rules! touch {
+    ($($type:ident: $of:ty),+) => {$(
+        impl $type {
+            fn touch_all(&self) {
+                for value in <$of>::ALL {
+                    self.of(value);
+                }
+            }
         }
-    }
+    )+};
 }
+touch!(ByReason: Reason, ByCause: FailureCause, ByResult: Reload, ByAction: Repair);
 
-impl ByResult {
+impl ByEvidence {
     fn touch_all(&self) {
-        for result in Reload::ALL {
-            self.of(result);
-        }
-    }
-}
-
-impl ByAction {
-    fn touch_all(&self) {
-        for action in Repair::ALL {
-            self.of(action);
+        for by in StartedBy::ALL.into_iter().filter(|it| it.is_read()) {
+            self.of(by);
         }
     }
 }

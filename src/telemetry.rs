@@ -1,8 +1,8 @@
-//! The log: to stderr, for people or as JSON.
+//! The log: to stderr, as text or JSON.
 //!
-//! Our own lines follow `log.level`. Those of dependencies never get beyond WARN, whatever the level says:
-//! below it they print statements and stanzas, and with them what no log may hold. Those of sqlx are left
-//! out: it quotes the database.
+//! Our own lines follow `log.level`. Those of dependencies are limited to WARN whatever the level: below that
+//! they print statements and stanzas, which may not be logged. Those of sqlx are dropped: it quotes the
+//! database's messages.
 
 use std::io::{self, IsTerminal as _};
 
@@ -14,12 +14,13 @@ use tracing_subscriber::layer::{Layer, Layered, SubscriberExt as _};
 use tracing_subscriber::{Registry, reload};
 
 use crate::config::{LogConfig, LogFormat, LogLevel};
+use crate::task;
 
 type Filter = reload::Layer<Targets, Registry>;
 type Filtered = Layered<Filter, Registry>;
 type Lines = Box<dyn Layer<Filtered> + Send + Sync>;
 
-/// The handle of a log that has begun.
+/// Handle to the running log.
 pub struct Telemetry {
     filter: reload::Handle<Targets, Registry>,
     lines: reload::Handle<Lines, Filtered>,
@@ -27,7 +28,7 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Begins the log of this process. Fails if somebody else has.
+    /// Starts this process's log. Fails if there already is one.
     pub fn init(log: &LogConfig) -> Result<Self, SetGlobalDefaultError> {
         let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let (subscriber, telemetry) = build(log, colours, io::stderr);
@@ -36,13 +37,13 @@ impl Telemetry {
         Ok(telemetry)
     }
 
-    /// Goes on as it says, with the next line.
+    /// Applies from the next log line on.
     pub fn change(&self, log: &LogConfig) {
         let changed = self.filter.reload(targets(log.level));
         let changed = changed.and_then(|()| self.lines.reload((self.write)(log.format)));
-        // It fails where the log has ended: then nobody reads this either.
+        // This only fails once the log has ended, and then nobody will read this line either.
         if let Err(error) = changed {
-            tracing::error!(%error, "the log cannot change");
+            tracing::error!(%error, "cannot change the log settings");
         }
     }
 }
@@ -79,16 +80,17 @@ fn targets(level: LogLevel) -> Targets {
     };
     Targets::new()
         .with_target(env!("CARGO_CRATE_NAME"), level)
-        // Its warnings quote the database's messages, and those quote rows: ours tell what failed.
+        // Its warnings quote the database's messages, which quote rows. We log our own errors instead.
         .with_target("sqlx", LevelFilter::OFF)
         .with_default(level.min(LevelFilter::WARN))
 }
 
-/// A panic's message may quote what was being read, so only its place is logged.
+/// A panic's message may quote what was being read, so only its place and task are logged.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "a panic: this is a fault of ephemerd, please report its place");
+        let task = task::current();
+        tracing::error!(%task, place, "a panic: this is a fault of ephemerd, please report its place");
     }));
 }
 

@@ -39,7 +39,7 @@ impl Tables {
         }
     }
 
-    /// How many are swept: ejabberd's offline queue is a table of its own.
+    /// How many tables are swept: ejabberd's offline queue is a table of its own.
     const fn swept(self) -> i64 {
         match self {
             Self::Prosody => 1,
@@ -47,7 +47,7 @@ impl Tables {
         }
     }
 
-    /// Counts the rows that are as they were sent, with a timer.
+    /// Counts the rows that are still as they were sent, with a timer.
     pub(crate) const fn count_marked(self) -> &'static str {
         match self {
             Self::Prosody => {
@@ -60,7 +60,7 @@ impl Tables {
     }
 }
 
-/// A database that is only copied from.
+/// A database that serves only as a template.
 pub(crate) struct Template {
     database: Database,
     tables: Tables,
@@ -68,14 +68,14 @@ pub(crate) struct Template {
     pub(crate) due: i64,
 }
 
-/// For what takes long on a busy machine. A measurement that hangs ends with it.
+/// Timeout for what takes long on a busy machine. A measurement that hangs ends with it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1_800);
 
-/// What an operator would set on a small server, and the time of each commit, which the delay is judged by.
+/// What an operator would set on a small server, plus commit timestamps, from which the delay is computed.
 const SETTINGS: [&str; 3] =
     ["shared_buffers = '512MB'", "max_wal_size = '8GB'", "track_commit_timestamp = on"];
 
-/// The PostgreSQL of all sides, as safe against a power cut as it is by default.
+/// The PostgreSQL used by all sides, with its default durability.
 pub(crate) async fn postgres() -> Result<Arc<Postgres>> {
     let settings = SETTINGS.map(str::to_owned).to_vec();
     let config = PostgresConfig { fsync: true, settings, ..PostgresConfig::default() };
@@ -83,8 +83,7 @@ pub(crate) async fn postgres() -> Result<Arc<Postgres>> {
 }
 
 impl Template {
-    /// Fills an archive, every so manieth row marked and due, and has the daemon record them, without
-    /// erasing anything.
+    /// Fills an archive, every nth row marked and due, and has the daemon record them without erasing anything.
     pub(crate) async fn make(
         postgres: &Arc<Postgres>,
         rows: i64,
@@ -111,7 +110,7 @@ impl Template {
         Ok(template)
     }
 
-    /// The same with so many more entries in the ledger that are due in a year.
+    /// The same with this many more ledger entries, due in a year.
     pub(crate) async fn with_pending(&self, pending: i64) -> Result<Self> {
         let database = self.copy().await?;
         sqlx::query(
@@ -136,8 +135,7 @@ impl Template {
         Ok(())
     }
 
-    /// A copy of it for one run. All its pages are clean: the first change of each is logged whole, on
-    /// either side.
+    /// A copy for one run. All its pages are clean: the first change of each is logged in full, on either side.
     pub(crate) async fn copy(&self) -> Result<Database> {
         let copy = self.database.copy().await?;
         sqlx::query("CHECKPOINT").execute(copy.superuser()).await?;
@@ -149,13 +147,13 @@ impl Template {
         erased(copy, self.tables, mode, self.due).await
     }
 
-    /// Gives its place on the disk back.
+    /// Frees its disk space.
     pub(crate) async fn end(self) -> Result<()> {
         end(self.database).await
     }
 }
 
-/// Removes a database, whoever is still connected.
+/// Drops a database even if there are still connections.
 pub(crate) async fn end(database: Database) -> Result<()> {
     database.superuser().close().await;
     let mut connection =
@@ -175,8 +173,8 @@ pub(crate) fn recording(tables: Tables, database: &Database) -> Result<DaemonCon
         .set("sweep.rows_per_second", 0))
 }
 
-/// Waits for the end of the sweep that was asked for last, of each table. Returns how many seconds it took by
-/// the database's clock.
+/// Waits for the end of each table's last requested sweep. Returns its duration in seconds by the database's
+/// clock.
 pub(crate) async fn swept(tables: Tables, database: &Database) -> Result<f64> {
     let mut began = f64::NAN;
     let ended = eventually("the sweep", PATIENCE, async || {

@@ -1,4 +1,4 @@
-//! From due to committed, while a thousand messages fall due in every second.
+//! The delay from due to committed while a thousand messages fall due every second.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use crate::data::{PATIENCE, Scale, end, program};
 use crate::progress::Progress;
 use crate::report::{Figure, Target};
 
-/// Archived ten times in a second.
+/// Archived ten times per second.
 const ROWS: i64 = 100;
 const EVERY: Duration = Duration::from_millis(100);
 const SECONDS: usize = 10;
 
-/// Messages as Prosody keeps them, in whole seconds: a second's fall due together.
+/// Messages as Prosody stores them, in whole seconds: all of one second fall due together.
 const ARCHIVE: &str = r#"
     INSERT INTO prosodyarchive (host, "user", store, key, "when", "with", type, value)
     SELECT 'localhost', 'user' || nr % 50, 'archive', gen_random_uuid()::text,
@@ -26,7 +26,7 @@ const ARCHIVE: &str = r#"
              || '</body><ephemeral timer=''5'' xmlns=''urn:xmpp:ephemeral:0''/></message>'
       FROM generate_series(1, $1) AS nr"#;
 
-/// The rows stand as placeholders: PostgreSQL knows when the transaction that made each was committed.
+/// The rows remain as placeholders: PostgreSQL knows when the transaction that wrote each was committed.
 const DELAY_MS: &str = r#"
     SELECT (percentile_cont(0.99) WITHIN GROUP (
               ORDER BY extract(epoch FROM pg_xact_commit_timestamp(xmin)) - ("when" + 1 + 5))

@@ -1,9 +1,11 @@
-//! Erasing what is due, against ejabberd's own deletion command, on ejabberd's tables.
+//! Erasing what is due, compared with ejabberd's own deletion command, on ejabberd's tables.
 
 use std::sync::Arc;
 
 use ephemerd_lab::ejabberd::Ejabberd;
-use ephemerd_lab::{Database, EjabberdConfig, Lab, LabError, Postgres, Result, free_address, http};
+use ephemerd_lab::{
+    Database, EjabberdConfig, Lab, LabError, Postgres, Result, Server as _, free_address, http,
+};
 use tokio::time::Instant;
 
 use crate::MARKED_EVERY;
@@ -11,7 +13,7 @@ use crate::data::{PATIENCE, Scale, Tables, Template, end};
 use crate::progress::Progress;
 use crate::report::{Figure, Target};
 
-/// Every so manieth row has a timer that ran out; the first so many are two days old, the rest an hour.
+/// Every nth row has an expired timer; the first of these rows are two days old, the others an hour.
 const FILL: &str = "
 INSERT INTO archive (username, timestamp, peer, bare_peer, xml, txt, kind)
 SELECT 'user' || nr % 100,
@@ -27,7 +29,7 @@ SELECT 'user' || nr % 100,
   FROM generate_series(1, $1) AS nr,
        LATERAL (SELECT substr(repeat(md5((nr * 7)::text), 7), 1, 200) AS words) AS body";
 
-/// Of all kinds of archive, what is older than a day.
+/// In all kinds of archive, what is older than a day.
 const COMMAND: &str = "/api/delete_old_mam_messages";
 const ARGUMENTS: &str = r#"{"type": "all", "days": 1}"#;
 
@@ -59,7 +61,7 @@ pub(crate) async fn measure(
             "erasing {} due of {} rows of ejabberd's, delete",
             template.due, template.rows
         ),
-        against: "ejabberd's own command: the oldest so many, marked or not".to_owned(),
+        against: "ejabberd's own command: as many of the oldest rows, marked or not".to_owned(),
         unit: "rows/s".to_owned(),
         ours,
         theirs,
@@ -77,7 +79,7 @@ async fn fill(postgres: &Arc<Postgres>, rows: i64) -> Result<Template> {
     Template::record(database, Tables::Ejabberd, rows, rows / MARKED_EVERY).await
 }
 
-/// Rows in a second, from the command to its answer.
+/// Rows per second, from the command to its answer.
 async fn own_deletion(template: &Template) -> Result<f64> {
     let database = template.copy().await?;
     let commands = free_address()?;

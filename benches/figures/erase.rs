@@ -1,4 +1,4 @@
-//! Erasing a backlog, against one plain statement by key on the same data.
+//! Erasing a backlog, compared with one plain statement by key on the same data.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ const PLAIN_DELETE: &str =
 const PLAIN_UPDATE: &str =
     "UPDATE prosodyarchive AS a SET value = d.value FROM doomed AS d WHERE a.sort_id = d.sort_id";
 
-/// The alternative is told beforehand what is due: it only has to do it.
+/// The alternative gets a list of what is due and only has to delete it.
 const DOOMED: &str = "CREATE TABLE doomed AS SELECT sort_id,
     '<message><expired xmlns=''urn:ephemerd:0'' until=''2027-01-01T00:00:00Z''/></message>'::text AS value
     FROM prosodyarchive WHERE value LIKE '%urn:xmpp:ephemeral:0%'";
 
-/// Asking is work for the daemon, too.
+/// Polling costs the daemon something, too.
 const POLL: Duration = Duration::from_millis(20);
 
 pub(crate) const fn steps(scale: Scale) -> usize {
@@ -74,7 +74,7 @@ async fn plain(template: &Template, sql: &'static str) -> Result<(f64, String)> 
     sqlx::query("ALTER TABLE doomed ADD PRIMARY KEY (sort_id)").execute(&mut connection).await?;
     sqlx::query("ANALYZE doomed").execute(&mut connection).await?;
     let plan = plan(&mut connection, sql).await?;
-    // What was just made is on the disk before the clock runs.
+    // Everything just written is on disk before the clock starts.
     sqlx::query("CHECKPOINT").execute(&mut connection).await?;
     let started = Instant::now();
     let done = sqlx::query(sql).execute(&mut connection).await?.rows_affected();
@@ -87,21 +87,21 @@ async fn plain(template: &Template, sql: &'static str) -> Result<(f64, String)> 
     Ok((done as f64 / took.as_secs_f64(), plan))
 }
 
-/// How PostgreSQL will go about a statement.
+/// PostgreSQL's plan for a statement.
 pub(crate) async fn plan(connection: &mut PgConnection, sql: &str) -> Result<String> {
     let explain = AssertSqlSafe(format!("EXPLAIN {sql}"));
     let lines: Vec<String> = sqlx::query_scalar(explain).fetch_all(connection).await?;
     Ok(lines.join("\n"))
 }
 
-/// What erasing took.
+/// The cost of erasing.
 pub(crate) struct Erasing {
     pub(crate) cost: Cost,
-    /// The most memory that the daemon ever held.
+    /// The daemon's peak memory.
     pub(crate) peak_bytes: u64,
 }
 
-/// Has the daemon erase what is due: paused until it is ready, then let go.
+/// Has the daemon erase what is due: paused until it is ready, then resumed.
 pub(crate) async fn erased(
     database: &Database,
     tables: Tables,
@@ -121,7 +121,7 @@ pub(crate) async fn erased(
         .await?;
     loop {
         if started.elapsed() > PATIENCE {
-            return Err(LabError::new("the daemon did not come to its end"));
+            return Err(LabError::new("the daemon did not stop"));
         }
         let erased = daemon.figures().await?.get("ephemerd_erased_total", &[]);
         if erased.is_some_and(|erased| erased >= due as f64) {
@@ -133,11 +133,11 @@ pub(crate) async fn erased(
     let peak_bytes = daemon.usage()?.peak_bytes;
     daemon.terminate().await?;
     let cost = meter.cost().await?;
-    // The daemon only says when it is done; the table says whether it is.
+    // The daemon only reports when it is done; the table shows whether that is true.
     let words: i64 =
         sqlx::query_scalar(tables.count_marked()).fetch_one(database.superuser()).await?;
     if words != 0 {
-        return Err(LabError::new(format!("{words} rows were counted as erased and stand")));
+        return Err(LabError::new(format!("{words} rows were counted as erased but still exist")));
     }
     Ok(Erasing { cost, peak_bytes })
 }

@@ -1,4 +1,4 @@
-//! What a large ledger costs: per erased row and in memory, and with an old snapshot held open.
+//! What a large ledger costs: per erased row and in memory, and while an old snapshot is held open.
 
 use ephemerd_lab::{Database, Result};
 use sqlx::{Connection as _, PgConnection};
@@ -52,7 +52,7 @@ pub(crate) async fn measure(
         flat,
     );
     add(
-        "the same under a snapshot held open since before".to_owned(),
+        "the same under an older snapshot held open".to_owned(),
         "the same without".to_owned(),
         "µs",
         costs(&old),
@@ -60,7 +60,7 @@ pub(crate) async fn measure(
         flat,
     );
     add(
-        format!("most memory ever held, {many_in_all} entries pending"),
+        format!("peak memory, {many_in_all} entries pending"),
         String::new(),
         "MB",
         memory(&large),
@@ -88,7 +88,7 @@ async fn run(template: &Template, under_old_snapshot: bool) -> Result<Erasing> {
     Ok(erasing)
 }
 
-/// A transaction that goes on seeing everything as it was, so that nothing dead can be cleared away.
+/// A transaction that keeps seeing everything as it was, so that dead rows cannot be removed.
 pub(crate) async fn old_snapshot(database: &Database) -> Result<PgConnection> {
     let mut connection = PgConnection::connect(&database.superuser_url()).await?;
     sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM ephemerd.control")

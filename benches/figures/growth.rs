@@ -1,4 +1,4 @@
-//! How costs grow with the archive: 1% of its rows are due, whatever its size.
+//! How costs grow with the archive, of which 1% is due, whatever its size.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,24 +21,24 @@ pub(crate) struct Point {
     pub(crate) rows: i64,
     pub(crate) due: i64,
     pub(crate) plain: Costs,
-    /// The same with a snapshot held open since before: nothing dead can be cleared away.
+    /// The same with an old snapshot held open, so that dead rows cannot be removed.
     pub(crate) under_snapshot: Costs,
 }
 
-/// What was measured of it.
+/// What was measured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Costs {
-    /// On the clock, for each row that was erased.
+    /// Wall-clock time per erased row.
     pub(crate) erased_row_micros: f64,
-    /// Processor time of server and daemon for each row that was erased.
+    /// Processor time of server and daemon per erased row.
     pub(crate) erased_row_cpu_micros: f64,
-    /// Processor time of server and daemon in a minute with nothing to do.
+    /// Processor time of server and daemon in one idle minute.
     pub(crate) idle_minute_cpu_millis: f64,
-    /// Pages touched in such a minute.
+    /// Pages touched in one idle minute.
     pub(crate) idle_minute_buffers: f64,
-    /// The most memory that the daemon ever held.
+    /// The daemon's peak memory.
     pub(crate) peak_bytes: u64,
-    /// The ledger with its indexes, before and after, once vacuum had been there.
+    /// The ledger with its indexes, before and after, once vacuumed.
     pub(crate) ledger_bytes_before: i64,
     pub(crate) ledger_bytes_after: i64,
 }

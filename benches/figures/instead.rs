@@ -1,4 +1,4 @@
-//! What an operator would use instead: a statement that cron runs, and the server's own expiry.
+//! What an operator would use instead: a cron job, and the server's own expiry.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::meter::{Cost, Meter, TOLD_WITHIN};
 use crate::progress::Progress;
 use crate::report::{Figure, Target};
 
-/// Without a ledger all rows have to be looked at, each time.
+/// Without a ledger, every run has to look at all rows.
 const CRON: &str = r#"DELETE FROM prosodyarchive
  WHERE value LIKE '%<ephemeral timer=''%' AND value LIKE '%urn:xmpp:ephemeral:0%'
    AND "when" + 1 + substring(value FROM '<ephemeral timer=''([0-9]{1,9})''')::bigint
@@ -22,11 +22,11 @@ const CRON: &str = r#"DELETE FROM prosodyarchive
 const PROSODY: &str = r#"DELETE FROM prosodyarchive
  WHERE host = 'localhost' AND store = 'archive' AND "when" <= $1"#;
 
-/// The stamp up to which as many rows lie as are due.
+/// The stamp up to which as many rows exist as are due.
 const PROSODY_UPTO: &str =
     r#"SELECT "when" FROM prosodyarchive ORDER BY "when" OFFSET $1 - 1 LIMIT 1"#;
 
-/// So long the daemon is watched with nothing to do; an hour has 120 of them.
+/// How long the idle daemon is observed; an hour has 120 of these periods.
 const IDLE: Duration = Duration::from_secs(30);
 const IDLES_AN_HOUR: f64 = 120.0;
 const MINUTES_AN_HOUR: f64 = 60.0;
@@ -75,7 +75,7 @@ pub(crate) async fn measure(
     let pages = |it: &Cost| it.buffers / 1e6;
     let pages = [hours.iter().map(pages).collect(), cron.iter().map(pages).collect()];
     add(format!("{hour}: pages touched"), each_minute, "million", pages, String::new());
-    let against = "Prosody's own expiry: the oldest so many, marked or not";
+    let against = "Prosody's own expiry: as many of the oldest rows, marked or not";
     let sql = format!("{PROSODY};");
     add(
         format!("erasing {due} due of {rows} rows, delete"),
@@ -87,7 +87,7 @@ pub(crate) async fn measure(
     Ok(())
 }
 
-/// Sixty times the whole archive, and once all that falls due.
+/// Sixty passes over the whole archive, which delete once everything that falls due.
 async fn cron_hour(template: &Template) -> Result<(Cost, String)> {
     let database = template.copy().await?;
     let mut connection = PgConnection::connect(&database.superuser_url()).await?;
@@ -112,7 +112,7 @@ async fn metered(database: &Database, due: i64) -> Result<Cost> {
     Err(LabError::new(format!("the cron job took {done} rows instead of {due}")))
 }
 
-/// Erasing what falls due, and an hour of looking for new messages. Also the rows erased in a second.
+/// Erasing what falls due, plus an hour of polling. Also the rows erased per second.
 async fn our_hour(template: &Template, idle: Cost) -> Result<(Cost, f64)> {
     let database = template.copy().await?;
     let erasing = template.erased(&database, "delete").await?.cost;
@@ -120,15 +120,15 @@ async fn our_hour(template: &Template, idle: Cost) -> Result<(Cost, f64)> {
     Ok((with_times(erasing, idle, IDLES_AN_HOUR), template.due as f64 / erasing.seconds))
 }
 
-/// What a daemon costs for so long that has nothing to do.
+/// What an idle daemon costs in this time.
 pub(crate) async fn idle(database: &Database, length: Duration) -> Result<Cost> {
-    // Autovacuum would come once, and be counted many times.
+    // Autovacuum would run once, and be counted many times.
     sqlx::query("VACUUM ANALYZE ephemerd.expiries").execute(database.superuser()).await?;
     let config = DaemonConfig::for_database(database)?
         .set("erase.mode", "delete")
         .set("erase.backlog", "erase");
     let daemon = Daemon::start(program(), &config).await?;
-    // What it does at its start is over, and what others did before is told.
+    // Its start is over, and earlier work has been reported.
     sleep(TOLD_WITHIN).await;
     let mut meter = Meter::start(database, Some(&daemon)).await?;
     sleep(length).await;
@@ -146,7 +146,7 @@ fn with_times(once: Cost, more: Cost, times: f64) -> Cost {
     }
 }
 
-/// Rows in a second of Prosody's statement, by age.
+/// Rows per second of Prosody's statement, by age.
 async fn prosody(template: &Template) -> Result<f64> {
     let database = template.copy().await?;
     let mut connection = PgConnection::connect(&database.superuser_url()).await?;

@@ -4,7 +4,7 @@ use std::fs::read_to_string;
 
 use serde::{Deserialize, Serialize};
 
-/// What matters of it.
+/// What matters about it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) processor: String,
@@ -14,7 +14,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// The one that this runs on; what cannot be found out stays empty.
+    /// The one that this runs on; unknown values stay empty.
     pub(crate) fn this() -> Self {
         let value = |file: &str, key: &str| {
             let text = read_to_string(file).unwrap_or_default();
@@ -32,7 +32,7 @@ impl Machine {
         }
     }
 
-    /// In words.
+    /// As a sentence.
     pub(crate) fn sentence(&self) -> String {
         let Self { processor, cores, memory_gib, system } = self;
         format!("Measured on {cores} cores of {processor}, {memory_gib} GiB of memory, {system}.")

@@ -1,7 +1,7 @@
-//! Figures as ratios: the program against a named alternative, on the same data, in the same run.
+//! Figures as ratios: the program compared with a named alternative, on the same data, in the same run.
 //!
-//! Both sides see the same PostgreSQL under the same fsync and synchronous_commit; runs of the two are
-//! interleaved; the median counts, and the spread is shown. Only ratios travel to other machines.
+//! Both sides use the same PostgreSQL with the same fsync and synchronous_commit; their runs are interleaved;
+//! the median counts, and the spread is shown. Only ratios carry over to other machines.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
@@ -37,10 +37,10 @@ use crate::{
     report::Figure,
 };
 
-/// In the archive that erasing is measured in: a large backlog.
+/// In the archive that erasing is measured on: a large backlog.
 const BACKLOG_EVERY: i64 = 10;
 
-/// In the archive of every day.
+/// In an ordinary archive.
 pub(crate) const MARKED_EVERY: i64 = 100;
 
 #[tokio::main]

@@ -1,4 +1,4 @@
-//! What a stretch of time cost: on the clock, in processor time on both sides, in buffers.
+//! The cost of a period: wall-clock time, processor time on both sides, buffers.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use ephemerd_lab::{Daemon, Database, LabError, Result, Usage};
 use serde::Serialize;
 use tokio::time::Instant;
 
-/// A session that does nothing tells PostgreSQL what it touched within this time.
+/// An idle session reports to PostgreSQL's statistics within this time.
 pub(crate) const TOLD_WITHIN: Duration = Duration::from_secs(11);
 
-/// What it cost.
+/// The cost of a period.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Cost {
-    /// On the clock.
+    /// Wall-clock time.
     pub(crate) seconds: f64,
-    /// Processor time of PostgreSQL, all its processes.
+    /// Processor time of all PostgreSQL processes.
     pub(crate) server_seconds: f64,
     /// Processor time of the daemon.
     pub(crate) daemon_seconds: f64,
-    /// Pages that statements in this database touched, in memory or not.
+    /// Pages that statements in this database touched, cached or not.
     pub(crate) buffers: f64,
 }
 
-/// Reads the counters at both ends of a stretch.
+/// Reads the counters at both ends of a period.
 pub(crate) struct Meter<'a> {
     database: &'a Database,
     daemon: Option<&'a Daemon>,
@@ -38,7 +38,7 @@ impl<'a> Meter<'a> {
         Ok(Self { database, daemon, began: Instant::now(), buffers_before, cost })
     }
 
-    /// The stretch is over.
+    /// Ends the period.
     pub(crate) async fn stop(&mut self) -> Result<()> {
         let seconds = self.began.elapsed().as_secs_f64();
         let (before, after) = (self.cost, used(self.database, self.daemon).await?);
@@ -51,7 +51,7 @@ impl<'a> Meter<'a> {
         Ok(())
     }
 
-    /// What it cost. Those who worked have disconnected: only then all that they touched is counted.
+    /// The cost. All workers have disconnected: only then is everything that they touched counted.
     pub(crate) async fn cost(self) -> Result<Cost> {
         let buffers = buffers(self.database).await? - self.buffers_before;
         Ok(Cost { buffers, ..self.cost })
@@ -60,7 +60,7 @@ impl<'a> Meter<'a> {
 
 async fn used(database: &Database, daemon: Option<&Daemon>) -> Result<Cost> {
     let postmaster = database.postgres().pid().await;
-    let postmaster = postmaster.ok_or_else(|| LabError::new("PostgreSQL does not run"))?;
+    let postmaster = postmaster.ok_or_else(|| LabError::new("PostgreSQL is not running"))?;
     let daemon = daemon.map(Daemon::usage).transpose()?;
     Ok(Cost {
         seconds: 0.0,

@@ -1,4 +1,4 @@
-//! What the bench is asked for.
+//! The bench's options.
 
 use std::path::PathBuf;
 
@@ -45,7 +45,7 @@ impl Part {
 
     fn named(name: &str) -> Result<Self, String> {
         let part = Self::ALL.into_iter().find(|it| format!("{it:?}").to_lowercase() == name);
-        part.ok_or_else(|| format!("{name} is no part of the table"))
+        part.ok_or_else(|| format!("{name} is not a part of the table"))
     }
 
     pub(crate) fn steps(self, scale: Scale) -> usize {
@@ -68,7 +68,7 @@ pub(crate) struct Options {
     pub(crate) quick: bool,
     pub(crate) sql: bool,
     pub(crate) only: Vec<Part>,
-    /// Up to so many rows.
+    /// Up to this many rows.
     pub(crate) growth: Option<i64>,
     pub(crate) all: bool,
     pub(crate) pages: Option<PathBuf>,
@@ -76,7 +76,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// `None` where help is asked for.
+    /// `None` if help was requested.
     pub(crate) fn read(mut args: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let (mut options, mut most) = (Self::default(), i64::MAX);
         let docs = || Some(PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/docs")));
@@ -96,8 +96,8 @@ impl Options {
                 "--pages" => options.pages = docs(),
                 "--draw" => (options.draw, options.pages) = (true, docs()),
                 "--help" | "-h" => return Ok(None),
-                "--bench" => {} // what cargo bench adds
-                other => return Err(format!("{other} is no option")),
+                "--bench" => {} // added by cargo bench
+                other => return Err(format!("{other} is not an option")),
             }
         }
         options.growth = options.growth.map(|it| it.min(most));

@@ -1,4 +1,4 @@
-//! The page on performance: its tables and charts, drawn from the JSON that stands beside it.
+//! The performance page: its tables and charts, drawn from the JSON file beside it.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::machine::Machine;
 use crate::plot::{Chart, Series, bytes, plain};
 use crate::report::{self, Figure};
 
-/// All that the page shows.
+/// Everything on the page.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Results {
     pub(crate) machine: Machine,
@@ -24,7 +24,7 @@ const PAGE: &str = "performance.md";
 const BEGIN: &str = "<!-- drawn by ./dev bench: begin -->";
 const END: &str = "<!-- drawn by ./dev bench: end -->";
 
-/// Puts what was measured into the folder's JSON, and keeps what was not.
+/// Writes new results to the directory's JSON and keeps the others.
 pub(crate) fn keep(folder: &Path, figures: Vec<Figure>, growth: Vec<Point>) -> Result<()> {
     let mut results = read(folder).unwrap_or_else(|_| Results {
         machine: Machine::this(),
@@ -91,7 +91,7 @@ fn charts(points: &[Point]) -> [(&'static str, Chart); 4] {
     };
     let memory = Chart {
         title: "The daemon's memory",
-        measure: "the most that it ever held",
+        measure: "the most it ever used",
         write: bytes,
         series: both(|it| it.peak_bytes as f64),
     };

@@ -1,4 +1,4 @@
-//! Line charts as SVG: size of the archive across, one measure up, both on logarithmic axes.
+//! Line charts as SVG: archive size horizontally, one measure vertically, both logarithmic.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ const RIGHT: f64 = 20.0;
 const TOP: f64 = 64.0;
 const BOTTOM: f64 = 48.0;
 
-/// Told apart without colour vision, too; each has its own mark and dash.
+/// Distinguishable without colour vision: each has its own mark and dash.
 const STYLES: [(&str, &str); 4] =
     [("#0b6fa4", ""), ("#c8500a", "7 4"), ("#2f7d32", "2 3"), ("#7a3e9d", "9 3 2 3")];
 
@@ -22,9 +22,9 @@ pub(crate) struct Series {
 /// A chart.
 pub(crate) struct Chart {
     pub(crate) title: &'static str,
-    /// What goes up, with its unit.
+    /// The vertical measure, with its unit.
     pub(crate) measure: &'static str,
-    /// How a value on the axis is written.
+    /// How a value on the axis is formatted.
     pub(crate) write: fn(f64) -> String,
     pub(crate) series: Vec<Series>,
 }
@@ -50,7 +50,7 @@ impl Axis {
         self.from + share * (self.to - self.from)
     }
 
-    /// The powers of ten, and where there are few of them the twos and fives between.
+    /// The powers of ten, with twos and fives in between if there are few.
     fn ticks(&self) -> Vec<f64> {
         let steps: &[f64] = if self.high - self.low <= 2.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
         let powers = (0..).map(|nr| self.low + f64::from(nr)).take_while(|it| *it <= self.high);
@@ -61,7 +61,7 @@ impl Axis {
 }
 
 impl Chart {
-    /// The chart as a file of its own.
+    /// The chart as a self-contained file.
     pub(crate) fn svg(&self) -> String {
         let all = || self.series.iter().flat_map(|it| it.points.iter().copied());
         let across = Axis::over(all().map(|it| it.0), LEFT + 16.0, WIDTH - RIGHT - 16.0);
@@ -158,7 +158,7 @@ fn count(value: f64) -> String {
     }
 }
 
-/// A plain number, short.
+/// A plain number, shortened.
 pub(crate) fn plain(value: f64) -> String {
     match value {
         1e6.. => format!("{} million", value / 1e6),

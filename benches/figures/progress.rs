@@ -1,4 +1,4 @@
-//! How far the bench has come, on a terminal's standard error.
+//! The bench's progress, on a terminal's standard error.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -6,14 +6,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub(crate) struct Progress(ProgressBar);
 
 impl Progress {
-    /// So many steps will come.
+    /// For this many steps.
     pub(crate) fn new(steps: usize) -> Self {
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}");
         let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
         Self(ProgressBar::new(steps as u64).with_style(style))
     }
 
-    /// The next step begins.
+    /// Starts the next step.
     pub(crate) fn step(&self, what: &str) {
         self.0.inc(1);
         self.0.set_message(what.to_owned());

@@ -1,4 +1,4 @@
-//! Reading one stored stanza, against minidom and xmpp-parsers' `Message`.
+//! Reading one stored stanza, compared with minidom and xmpp-parsers' `Message`.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const EACH: Duration = Duration::from_millis(300);
 
 pub(crate) const STEPS: usize = 1;
 
-/// Adds a figure for each shape; only the first, of the size of most messages, has a target.
+/// Adds a figure for each shape; only the first, the size of most messages, has a target.
 pub(crate) fn measure(scale: Scale, figures: &mut Vec<Figure>, progress: &Progress) -> Result<()> {
     progress.step("reading stanzas");
     for (at, it) in all().into_iter().enumerate() {
@@ -37,7 +37,7 @@ pub(crate) fn measure(scale: Scale, figures: &mut Vec<Figure>, progress: &Progre
     Ok(())
 }
 
-/// Stanzas in a second.
+/// Stanzas per second.
 fn rate(xml: &str, read: impl Fn(&str) -> bool) -> Result<f64> {
     let (mut count, started) = (0_u32, Instant::now());
     while started.elapsed() < EACH {

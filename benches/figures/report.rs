@@ -3,35 +3,35 @@
 use comfy_table::{Table, TableStyle, presets};
 use serde::{Deserialize, Serialize};
 
-/// What a figure has to reach.
+/// A figure's target.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Target {
-    /// The more the better: at least, and what we aim at.
+    /// Higher is better: the minimum, and the goal.
     AtLeast(f64, f64),
-    /// The less the better: at most, and what we aim at.
+    /// Lower is better: the maximum, and the goal.
     AtMost(f64, f64),
     /// For comparison only.
     None,
 }
 
-/// One comparison, or one measure that stands for itself.
+/// One comparison, or one measure on its own.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) what: String,
     pub(crate) against: String,
     pub(crate) unit: String,
-    /// Each run's.
+    /// The result of each run.
     pub(crate) ours: Vec<f64>,
-    /// The alternative's; empty where the figure stands for itself.
+    /// The alternative's results; empty if the figure stands alone.
     pub(crate) theirs: Vec<f64>,
     pub(crate) target: Target,
-    /// What the alternative runs, and its plan.
+    /// The alternative's statement and its plan.
     #[serde(skip)]
     pub(crate) sql: String,
 }
 
-/// A figure as a program reads it: with what follows from it.
+/// A figure for programs, with what follows from it.
 #[derive(Serialize)]
 struct Judged<'a> {
     #[serde(flatten)]
@@ -55,14 +55,14 @@ pub(crate) fn median(runs: &[f64]) -> f64 {
     (at((runs.len() / 2).saturating_sub(1)) + at(runs.len() / 2)) / 2.0
 }
 
-/// From the least to the most, as a share of the median.
+/// From lowest to highest, as a fraction of the median.
 fn spread(runs: &[f64]) -> f64 {
     let runs = sorted(runs);
     let ends = runs.first().zip(runs.last());
     ends.map_or(0.0, |(least, most)| (most - least) / median(&runs))
 }
 
-/// Three digits that count.
+/// To three significant digits.
 pub(crate) fn short(value: f64) -> String {
     match value.abs() {
         100.0.. => format!("{value:.0}"),
@@ -123,7 +123,7 @@ impl Figure {
 const HEAD: [&str; 7] =
     ["what", "against", "ephemerd", "the other", "ratio or value", "target", "verdict"];
 
-/// The table for people; with the alternatives' statements and plans where asked for.
+/// The table for people, with the alternatives' statements and plans if requested.
 pub(crate) fn text(figures: &[Figure], sql: bool) -> String {
     let mut text = table(figures, presets::NOTHING);
     for figure in figures.iter().filter(|it| sql && !it.sql.is_empty()) {

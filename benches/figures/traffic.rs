@@ -1,31 +1,31 @@
-//! What Prosody delivers and archives in a second, with the daemon tailing and without.
+//! What Prosody delivers and archives per second, with and without a tailing daemon.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ephemerd_lab::xmpp::Client;
-use ephemerd_lab::{Daemon, Lab, Postgres, ProsodyConfig, Result};
+use ephemerd_lab::{Daemon, Lab, Postgres, ProsodyConfig, Result, Server as _};
 use tokio::time::Instant;
 
 use crate::data::{Scale, end, program};
 use crate::progress::Progress;
 use crate::report::{Figure, Target};
 
-/// Every so manieth message is marked, with a timer that runs out while we measure.
+/// Every nth message is marked, with a timer that expires while we measure.
 const MARKED_EVERY: usize = 20;
 const MARK: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='2'/>";
 const BODY: &str =
     "Meet me at the bridge, the one with the lamps, an hour after the rain has ended.";
 
-/// A burst that takes longer has failed.
+/// A longer burst has failed.
 const BURST_WITHIN: Duration = Duration::from_secs(300);
 
-/// Both sides differ by little: more pairs than elsewhere.
+/// The two sides differ little, so this takes more pairs than other figures.
 const fn pairs(scale: Scale) -> usize {
     2 * scale.runs - 1
 }
 
-/// So long a burst should take.
+/// How long a burst should take.
 const fn seconds(scale: Scale) -> f64 {
     if scale.runs > 1 { 5.0 } else { 2.0 }
 }
@@ -47,13 +47,13 @@ pub(crate) async fn measure(
     let config = ProsodyConfig { log_level: "error".to_owned(), ..ProsodyConfig::default() };
     let lab = Lab::prosody_on(Arc::clone(postgres), &config).await?;
     let (mut peter, mut rosa) = (lab.online("peter").await?, lab.online("rosa").await?);
-    // So that nothing is cold; and how fast this machine is.
+    // Warms up, and measures how fast this machine is.
     let rate = burst(&mut peter, &mut rosa, WARM_UP).await?;
     let messages = ((rate * seconds(scale)) as usize).max(WARM_UP);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for pair in 0..pairs(scale) {
         progress.step("Prosody with the daemon, and without");
-        // In turns, so that what grows meanwhile is to nobody's advantage.
+        // Alternating, so that growth during the run favours neither side.
         for with in [pair % 2 == 0, pair % 2 == 1] {
             let daemon = if with {
                 Some(Daemon::start(program(), &lab.daemon_config()).await?)
@@ -85,7 +85,7 @@ pub(crate) async fn measure(
     end(database).await
 }
 
-/// Messages in a second, from the first that is sent to the last that is received.
+/// Messages per second, from the first one sent to the last one received.
 async fn burst(peter: &mut Client, rosa: &mut Client, messages: usize) -> Result<f64> {
     let to = rosa.bare_jid().to_owned();
     let started = Instant::now();

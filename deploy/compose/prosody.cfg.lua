@@ -9,12 +9,25 @@ end
 
 local domain = assert(os.getenv("XMPP_DOMAIN"), "XMPP_DOMAIN is missing");
 
+-- Your certificate for the domain if there is one, or the one created at the first start.
+local function certificates_folder()
+	local yours = "/etc/prosody/certs/" .. domain;
+	for _, name in ipairs({ ".crt", ".pem", "/fullchain.pem" }) do
+		local file = io.open(yours .. name);
+		if file then
+			file:close();
+			return "/etc/prosody/certs";
+		end
+	end
+	return "/var/lib/prosody/certs";
+end
+
 log = { { levels = { min = "info" }; to = "console" } };
 pidfile = "/run/prosody/prosody.pid";
-certificates = "/etc/prosody/certs";
+certificates = certificates_folder();
 plugin_paths = { "/usr/local/lib/prosody/modules" };
 
--- Components: only from the compose file's own network, no port of it is published.
+-- Components: only from the compose file's own network; the port is not published.
 component_interfaces = { "*" };
 
 authentication = "internal_hashed";
@@ -32,8 +45,9 @@ modules_enabled = {
 	"roster"; "saslauth"; "tls"; "dialback"; "disco"; "ping"; "pep"; "blocklist"; "carbons"; "smacks"; "csi_simple";
 	"mam"; "offline"; "cron";
 };
--- storage_archive_item_limit stays unset: Prosody counts its rows in a cache that others' deletions do not reach.
-archive_expires_after = "1y"; -- the backstop for what carries no timer
+-- storage_archive_item_limit stays unset: Prosody counts rows in a cache that does not notice deletions by
+-- others.
+archive_expires_after = "1y"; -- the backstop for unmarked messages
 
 ephemerd_component = "ephemerd." .. domain;
 
@@ -45,5 +59,5 @@ Component("conference." .. domain, "muc")
 
 Component("ephemerd." .. domain)
 	component_secret = secret("component");
-	-- One daemon: where the network fell silent, its new connection takes the place of the old.
+	-- With one daemon: after a silent network failure its new connection replaces the old one.
 	component_conflict_resolve = "kick_old";

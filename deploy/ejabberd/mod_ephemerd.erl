@@ -1,4 +1,4 @@
-%%% ephemerd's companion module for ejabberd: it tells of marked stanzas. docs/protocol.md says how they speak.
+%%% ephemerd's companion module for ejabberd: it announces marked stanzas. docs/protocol.md has the protocol.
 %%%
 %%% This program is free software; you can redistribute it and/or modify it under the terms of the GNU General Public
 %%% License as published by the Free Software Foundation; either version 2 of the License, or (at your option) any later
@@ -6,8 +6,8 @@
 %%% distribute the result. It is distributed in the hope that it will be useful, but WITHOUT ANY WARRANTY; see the GNU
 %%% General Public License for more details. SPDX-License-Identifier: GPL-2.0-or-later
 
-%%% For each virtual host one process gives the notices their numbers and sends them: they leave in order. Whoever stores a
-%%% message only hands the notice over, and never waits.
+%%% One process per virtual host numbers the notices and sends them in order. Whoever stores a message only hands
+%%% the notice over, and never waits.
 
 -module(mod_ephemerd).
 -behaviour(gen_mod).
@@ -17,13 +17,13 @@
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 -export([archived/7, archived/8, queued/1, before_drain/1, after_drain/1, keep_inside/3, component_sent/1]).
 -export([process_iq/1, decode_iq_subel/1]).
--export([component/1, boot_and_number/2, rooms/1, safely/2]).
+-export([component/1, boot_and_number/2, hand_over/6, rooms/1, safely/2, gap_unless_told/2, tell/6]).
 
 -include("logger.hrl").
 -include("xmpp.hrl").
 
 -define(NS, <<"urn:ephemerd:companion:0">>).
-%% What may wait to be sent: their texts, and so much more for each.
+%% Limit on waiting notices: bytes of text, plus a fixed amount for each.
 -define(MAX_WAITING_BYTES, 8388608).
 -define(NOTICE_BYTES, 1024).
 
@@ -50,8 +50,8 @@ mod_options(_Host) ->
     [component].
 
 mod_doc() ->
-    #{desc => <<"Tells the component ephemerd of archived stanzas whose senders want them erased, and erases them when it asks.">>,
-      opts => [{component, #{value => <<"Domain">>, desc => <<"The component's domain: the only one that is told and may ask.">>}}]}.
+    #{desc => <<"Notifies the component ephemerd of archived stanzas whose senders want them erased, and erases them when it asks.">>,
+      opts => [{component, #{value => <<"Domain">>, desc => <<"The component's domain: the only one that is notified and may send requests.">>}}]}.
 
 component(Host) ->
     gen_mod:get_module_opt(Host, ?MODULE, component).
@@ -63,7 +63,7 @@ rooms(Host) ->
         false -> []
     end.
 
-%% What fails here must not keep a message from being stored or delivered. The log gets no data.
+%% A failure here must not keep a message from being stored or delivered. The log gets no data.
 safely(Work, Else) ->
     try Work()
     catch
@@ -138,7 +138,7 @@ tell_if_queued({_, Host} = Owner, El) ->
         _ -> ok
     end.
 
-%% What could not be told of takes its number all the same: its loss is seen.
+%% A notice that could not be sent still takes its number, so that its loss is noticed.
 gap_unless_told(Domain, Tell) ->
     case safely(Tell, failed) of
         failed ->
@@ -163,7 +163,7 @@ before_drain({#presence{type = available} = New, #{jid := #jid{luser = User, lse
 before_drain(Acc) ->
     Acc.
 
-%% mod_offline hands out when somebody becomes available, not at each of his presences.
+%% mod_offline hands out the queue when somebody becomes available, not at every presence.
 hands_out(_, #{resend_offline := false}) -> false;
 hands_out(New, State) ->
     priority(New) >= 0 andalso priority(maps:get(pres_last, State, none)) < 0.
@@ -190,15 +190,15 @@ after_drain({_, #{jid := #jid{luser = User, lserver = Host}}} = Acc) ->
 after_drain(Acc) ->
     Acc.
 
-%% While the component is away its domain is not looked for elsewhere.
+%% While the component is away, its domain must not be looked up elsewhere.
 keep_inside(Acc, Host, Remote) ->
     case safely(fun() -> component(Host) end, none) of
         Remote -> {stop, deny};
         _ -> Acc
     end.
 
-%% Only what came in on the component's own connection carries this. `from` alone does not tell: a component may speak under
-%% every name of its listener.
+%% Only what arrived on the component's own connection carries this. `from` alone proves nothing: a component may
+%% use any name of its listener.
 component_sent({#iq{} = IQ, #{remote_server := Connected} = State}) ->
     #jid{lserver = From} = xmpp:get_from(IQ),
     {xmpp:put_meta(IQ, ?MODULE, From == Connected), State};
@@ -212,11 +212,14 @@ tell(Host, {_, Domain} = Owner, Store, Id, Usec, El) ->
     Stamp = mod_ephemerd_xml:stamp(Usec),
     Delay = #xmlel{name = <<"delay">>, attrs = [{<<"xmlns">>, ?NS_DELAY}, {<<"stamp">>, Stamp}]},
     Forwarded = #xmlel{name = <<"forwarded">>, attrs = [{<<"xmlns">>, <<"urn:xmpp:forward:0">>}], children = [Delay, Shown]},
-    Attrs = [{<<"store">>, Store}, {<<"id">>, Id}, {<<"stamp">>, Stamp}
-             | mod_ephemerd_requests:row_attrs(Store, Owner, El, IsReduced)],
-    hand_over(Host, Domain, Owner, <<"archived">>, Attrs, [Forwarded]).
+    {Name, Where} = case Store of
+                        remembered -> {<<"remembered">>, []};
+                        _ -> {<<"archived">>, [{<<"store">>, Store}]}
+                    end,
+    Attrs = Where ++ [{<<"id">>, Id}, {<<"stamp">>, Stamp} | mod_ephemerd_page:row_attrs(Store, Owner, El, IsReduced)],
+    hand_over(Host, Domain, Owner, Name, Attrs, [Forwarded]).
 
-%% A notice that finds no room takes its number all the same: its loss is seen.
+%% A notice that does not fit still takes its number, so that its loss is noticed.
 hand_over(Host, Domain, {User, _}, Name, Attrs, Children) ->
     Table = gen_mod:get_module_proc(Host, ?MODULE),
     Notice = #xmlel{name = Name, attrs = [{<<"owner">>, jid:encode({User, Domain, <<>>})} | Attrs], children = Children},
@@ -233,7 +236,7 @@ hand_over(Host, Domain, {User, _}, Name, Attrs, Children) ->
 next_number(Table, Domain) ->
     ets:update_counter(Table, {number, Domain}, 1, {{number, Domain}, 0}).
 
-%% The words never leave this server: the component is here, or they are lost.
+%% The text never leaves this server: either the component is connected here, or the notice is lost.
 send(#state{host = Host}, Domain, #xmlel{attrs = Attrs} = Notice) ->
     Table = gen_mod:get_module_proc(Host, ?MODULE),
     Number = next_number(Table, Domain),
@@ -247,7 +250,7 @@ send(#state{host = Host}, Domain, #xmlel{attrs = Attrs} = Notice) ->
         false -> ok
     end.
 
-%% All that was handed over before is sent when this answers.
+%% When this answers, everything handed over earlier has been sent.
 boot_and_number(Host, Domain) ->
     gen_server:call(gen_mod:get_module_proc(Host, ?MODULE), {number, Domain}).
 
@@ -260,9 +263,13 @@ init([Host, _Opts]) ->
     Boot = binary:encode_hex(crypto:strong_rand_bytes(8)),
     ets:insert(Table, [{boot, Boot}, {waiting, 0}]),
     {ok, _} = mod_ephemerd_requests:start_link(Host),
+    {ok, _} = mod_ephemerd_sessions:start_link(Host),
     Domains = [Host | rooms(Host)],
     [gen_iq_handler:add_iq_handler(ejabberd_local, Domain, ?NS, ?MODULE, process_iq) || Domain <- Domains],
     [ejabberd_hooks:add(Hook, Host, ?MODULE, Function, At) || {Hook, Function, At} <- hooks()],
+    [ejabberd_hooks:add(Hook, Host, mod_ephemerd_sessions, Function, At)
+     || {Hook, Function, At} <- mod_ephemerd_sessions:hooks()],
+    ejabberd_hooks:add(muc_filter_message, Host, mod_ephemerd_memory, remember, 60),   % mod_mam archives at 50
     ejabberd_hooks:add(component_send_packet, ?MODULE, component_sent, 10),
     {ok, #state{host = Host, domains = Domains}}.
 
@@ -290,6 +297,9 @@ handle_info(_, State) ->
 
 terminate(_Reason, #state{host = Host, domains = Domains}) ->
     [ejabberd_hooks:delete(Hook, Host, ?MODULE, Function, At) || {Hook, Function, At} <- hooks()],
+    [ejabberd_hooks:delete(Hook, Host, mod_ephemerd_sessions, Function, At)
+     || {Hook, Function, At} <- mod_ephemerd_sessions:hooks()],
+    ejabberd_hooks:delete(muc_filter_message, Host, mod_ephemerd_memory, remember, 60),
     [gen_iq_handler:remove_iq_handler(ejabberd_local, Domain, ?NS) || Domain <- Domains],
     case gen_mod:is_loaded_elsewhere(Host, ?MODULE) of
         true -> ok;
@@ -304,7 +314,7 @@ code_change(_OldVersion, State, _Extra) ->
 %% Without this, ejabberd refuses an element that its XMPP library has no codec for.
 decode_iq_subel(El) -> El.
 
-%% Runs in the component's own connection: it only looks who asks, and hands the rest over.
+%% Runs in the component's own connection: only checks who is asking, and hands the request over.
 process_iq(#iq{from = From, to = #jid{lserver = Domain}} = IQ) ->
     Host = ejabberd_router:host_of_route(Domain),
     Component = component(Host),

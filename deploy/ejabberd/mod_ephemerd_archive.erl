@@ -6,8 +6,9 @@
 %%% distribute the result. It is distributed in the hope that it will be useful, but WITHOUT ANY WARRANTY; see the GNU
 %%% General Public License for more details. SPDX-License-Identifier: GPL-2.0-or-later
 
-%%% ejabberd's own removal by id (mod_mam:remove_message_from_archive/3, from 23.04) is not used: it takes every row of that
-%%% time, marked or not. Here each row is looked at and changed in one transaction, or named by its number.
+%%% ejabberd's own removal by id (mod_mam:remove_message_from_archive/3, since 23.04) is not used: it removes every
+%%% row with that time, marked or not. Here each row is read and changed in one transaction, or selected by its
+%%% number.
 
 -module(mod_ephemerd_archive).
 -export([is_known/1, change/4, rows/4, owners/2]).
@@ -22,7 +23,7 @@
 -type item() :: {Id :: binary(), Usec :: integer()}.
 -type outcome() :: done | gone | other | failed.
 
-%% Whether this host's archives are in a storage that we know how to change.
+%% Whether this host's archives are in a storage that we can change.
 -spec is_known(binary()) -> boolean().
 is_known(Host) ->
     case gen_mod:db_mod(Host, mod_mam) of
@@ -31,7 +32,7 @@ is_known(Host) ->
         _ -> false
     end.
 
-%% Erases or blanks rows of one owner; an outcome for each, in their order.
+%% Erases or blanks one owner's rows; returns an outcome for each, in order.
 -spec change(binary(), owner(), change(), [item()]) -> [outcome()].
 change(Host, Owner, Change, Items) ->
     case gen_mod:db_mod(Host, mod_mam) of
@@ -39,8 +40,8 @@ change(Host, Owner, Change, Items) ->
         mod_mam_sql -> [change_sql(Host, Owner, Change, Item) || Item <- Items]
     end.
 
-%% About `Count` rows stamped at `From` or later, oldest first, and where to go on. Of rows of one time, which share an id,
-%% only one is shown: the first that still has marked words, else the first placeholder.
+%% About `Count` rows stamped at `From` or later, oldest first, and where to continue. Of rows with the same time,
+%% which share an id, only one is returned: the first that still has marked text, or else the first placeholder.
 -spec rows(binary(), owner(), integer(), pos_integer()) ->
           {ok, [{Id :: binary(), Usec :: integer(), xmlel() | unreadable}], From :: integer() | none} | error.
 rows(Host, Owner, From, Count) ->
@@ -52,7 +53,7 @@ rows(Host, Owner, From, Count) ->
         error -> error;
         Rows when length(Rows) < Count -> {ok, one_a_time(Rows), none};
         Rows ->
-            % Of the last time there may be more.
+            % There may be more rows with the last time.
             {_, Last, _} = lists:last(Rows),
             case [Row || {_, Usec, _} = Row <- Rows, Usec < Last] of
                 [] -> {ok, one_a_time(Rows), Last + 1};
@@ -68,7 +69,7 @@ one_a_time([{Id, _, El} = One, {Id, _, Also} = Other | Rows]) ->
 one_a_time([Row | Rows]) -> [Row | one_a_time(Rows)];
 one_a_time([]) -> [].
 
-%% A server that was killed may come back with the words beside their placeholder: the words are what counts.
+%% After a crash, a server may have both the text and its placeholder: the text counts.
 rank(unreadable) -> 0;
 rank(El) ->
     case standing(El) of
@@ -77,7 +78,7 @@ rank(El) ->
         plain -> 0
     end.
 
-%% Bare JIDs at `Domain` that have rows, in no order.
+%% Bare JIDs at `Domain` that have rows, in no particular order.
 -spec owners(binary(), binary()) -> {ok, [binary()]} | error.
 owners(Host, Domain) ->
     case gen_mod:db_mod(Host, mod_mam) of
@@ -87,8 +88,8 @@ owners(Host, Domain) ->
 
 %%% Mnesia
 
-%% One transaction under the lock that mod_mam's own appending takes: nothing that comes meanwhile is lost. The rows are
-%% found in one pass, and only they are read.
+%% One transaction under the lock that mod_mam takes to append: nothing that arrives meanwhile is lost. One pass
+%% finds the rows, and only they are read.
 change_mnesia(Owner, Change, Items) ->
     IsAsked = list_to_tuple(['orelse', false | [{'==', '$1', Id} || {Id, _} <- Items]]),
     Asked = [{#archive_msg{us = Owner, id = '$1', _ = '_'}, [IsAsked], ['$_']}],
@@ -222,14 +223,14 @@ owners_sql_of(Host, Kind, Jid) ->
         _ -> error
     end.
 
-%% `archive` names users by their local part and rooms by their whole JID.
+%% `archive` names users by their local part and rooms by their full JID.
 username({User, Host}, Host) -> User;
 username({Room, Domain}, _) -> jid:encode({Room, Domain, <<>>}).
 
 kind({_, Host}, Host) -> <<"chat">>;
 kind(_, _) -> <<"groupchat">>.
 
-%% Also what `compress_xml` wrote, by this very server's own reading.
+%% Also reads what `compress_xml` wrote, with this very server's own code.
 read(Xml, {User, Domain}, Peer) ->
     try xml_compress:decode(Xml, jid:encode({User, Domain, <<>>}), Peer) of
         #xmlel{} = El -> El;

@@ -14,13 +14,13 @@
 -include("mod_offline.hrl").
 -include("ejabberd_sql_pt.hrl").
 
-%% Among so many rows of a queue, the newest ones, is the one that was just stored.
+%% The row that was just stored is among this many of the queue's newest rows.
 -define(LOOKED_AT, 50).
 
 -type owner() :: {binary(), binary()}.
 -type row() :: {Id :: binary(), Usec :: integer(), Stanza :: xmlel()}.
 
-%% Whether this host's offline messages are in a storage that we know how to change.
+%% Whether this host's offline messages are in a storage that we can change.
 -spec is_known(binary()) -> boolean().
 is_known(Host) ->
     is_there(Host) andalso
@@ -35,7 +35,7 @@ is_known(Host) ->
 is_there(Host) ->
     gen_mod:is_loaded(Host, mod_offline).
 
-%% The newest row that holds this stanza. With `use_mam_for_storage` most stanzas have none.
+%% The newest row with this stanza. With `use_mam_for_storage` most stanzas have none.
 -spec find(owner(), xmlel()) -> {ok, row()} | none | error.
 find({_, Host} = Owner, El) ->
     Same = case gen_mod:db_mod(Host, mod_offline) of
@@ -48,7 +48,7 @@ find({_, Host} = Owner, El) ->
         _ -> {ok, lists:last(Same)}
     end.
 
-%% What is the same before and after storing: SQL adds a delay to the stanza itself.
+%% The part that storing does not change: SQL adds a delay to the stanza itself.
 essence(#xmlel{attrs = Attrs, children = Children}) ->
     Kept = [Child || Child <- Children, not is_delay(Child)],
     Plain = lists:sort([Attr || {Name, _} = Attr <- Attrs, Name /= <<"xmlns">>]),
@@ -64,7 +64,7 @@ has_marked({_, Host} = Owner) ->
         error -> error
     end.
 
-%% Blanks rows of one owner; an outcome for each, in their order.
+%% Blanks one owner's rows; returns an outcome for each, in order.
 -spec blank(binary(), owner(), binary(), [{binary(), integer()}]) -> [done | gone | other | failed].
 blank(Host, Owner, Until, Items) ->
     case gen_mod:db_mod(Host, mod_offline) of
@@ -80,7 +80,7 @@ rows(Host, Owner) ->
         mod_offline_sql -> rows_sql(Host, Owner)
     end.
 
-%% Bare JIDs that have rows, in no order.
+%% Bare JIDs that have rows, in no particular order.
 -spec owners(binary()) -> {ok, [binary()]} | error.
 owners(Host) ->
     case gen_mod:db_mod(Host, mod_offline) of
@@ -103,7 +103,7 @@ rows_mnesia(Owner) ->
 read(#offline_msg{timestamp = Now, packet = El} = Row) ->
     {id(Row), misc:now_to_usec(Now), El}.
 
-%% Its time, and what tells it from another of the same time; blanking changes neither.
+%% The row's time, plus what distinguishes it from another with the same time; blanking changes neither.
 id(#offline_msg{us = {User, Host}, timestamp = Now, packet = El}) ->
     Usec = integer_to_binary(misc:now_to_usec(Now)),
     Owner = <<User/binary, $@, Host/binary>>,
@@ -111,8 +111,8 @@ id(#offline_msg{us = {User, Host}, timestamp = Now, packet = El}) ->
              mod_ephemerd_xml:stanza_id(El, Owner)},
     <<Usec/binary, $-, (integer_to_binary(erlang:phash2(Tells, 1 bsl 32), 36))/binary>>.
 
-%% mod_offline appends without a lock, but single objects go and come here, so an append is never lost. Handing out takes
-%% the same lock.
+%% mod_offline appends without a lock, but objects are added and removed one by one, so an append is never lost.
+%% Handing out takes the same lock.
 blank_mnesia(Owner, Until, Items) ->
     Run = fun() ->
                   Rows = [{id(Row), Row} || #offline_msg{packet = #xmlel{}} = Row <- mnesia:read(offline_msg, Owner, write)],
@@ -139,7 +139,7 @@ blank_mnesia_rows(Until, Usec, Rows) ->
         _ -> done
     end.
 
-%% Read piece by piece: the tables are on disk, and may be large.
+%% Read in pieces: the tables are on disk, and may be large.
 -spec distinct(atom(), ets:match_spec(), binary()) -> [binary()].
 distinct(Table, Keys, Host) ->
     Read = fun() -> distinct_next(mnesia:select(Table, Keys, 1000, read), #{}) end,
@@ -177,8 +177,8 @@ read_sql({_, Host} = Owner, {Number, Xml}) ->
         _ -> false
     end.
 
-%% The table's own time has no zone. An archive id is a time, and no sender can forge it; else mod_offline has
-%% written into the stanza when it stored it, unless the sender had written the like.
+%% The table's own time has no zone. An archive id is a time that no sender can forge; otherwise mod_offline wrote
+%% the time into the stanza when storing it, unless the sender had put one there.
 stored_usec({User, Host}, Host, El) ->
     Delayed = case mod_ephemerd_xml:delay_usec(El, Host) of
                   {ok, Usec} -> Usec;

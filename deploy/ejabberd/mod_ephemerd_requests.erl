@@ -1,4 +1,4 @@
-%%% ephemerd's companion module for ejabberd: it answers the component. docs/protocol.md says what may be asked.
+%%% ephemerd's companion module for ejabberd: it answers the component's requests (docs/protocol.md).
 %%%
 %%% This program is free software; you can redistribute it and/or modify it under the terms of the GNU General Public
 %%% License as published by the Free Software Foundation; either version 2 of the License, or (at your option) any later
@@ -6,39 +6,37 @@
 %%% distribute the result. It is distributed in the hope that it will be useful, but WITHOUT ANY WARRANTY; see the GNU
 %%% General Public License for more details. SPDX-License-Identifier: GPL-2.0-or-later
 
-%%% For each virtual host one process answers one request after the other: lists are paced, and the component's connection
-%%% is never held up.
+%%% One process per virtual host answers one request at a time: lists are paced, and the component's connection is
+%%% never blocked.
 
 -module(mod_ephemerd_requests).
 -behaviour(gen_server).
 
--export([start_link/1, ask/2, refuse/2, row_attrs/4]).
+-export([start_link/1, ask/2, refuse/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
 -include("logger.hrl").
 -include("xmpp.hrl").
 
 -define(NS, <<"urn:ephemerd:companion:0">>).
--define(VERSION, <<"1">>).
+-define(VERSION, <<"2">>).
+-define(OLDEST_VERSION, <<"1">>).
 -define(MODULE_VERSION, <<"0.1.0">>).
 -define(MAX_WAITING, 50).
 -define(MAX_ITEMS, 500).
 -define(MAX_ID, 256).
--define(MAX_LOOKED_AT, 2000).
--define(ROWS_AT_ONCE, 200).
 -define(MIN_BYTES, 1024).
 -define(MAX_BYTES, 262144).
 -define(BETWEEN_LISTS_MS, 50).
-%% Pages of owners come from one reading, for so long.
+%% How long one reading of the owners serves further pages.
 -define(OWNERS_KEPT_MS, 60000).
 
 -record(state, {host :: binary(), listed = none :: none | integer(), owners = none}).
--record(page, {rows = [], count = 0, bytes = 0, looked_at = 0, last = none, full = false}).
 
 start_link(Host) ->
     gen_server:start_link({local, gen_mod:get_module_proc(Host, ?MODULE)}, ?MODULE, [Host], []).
 
-%% Hands a request of the component over; the answer is sent later.
+%% Hands over a request from the component; the answer is sent later.
 -spec ask(binary(), iq()) -> iq() | ignore.
 ask(Host, IQ) ->
     Process = whereis(gen_mod:get_module_proc(Host, ?MODULE)),
@@ -49,18 +47,10 @@ ask(Host, IQ) ->
         _ -> refuse(IQ, xmpp:err_resource_constraint())
     end.
 
-%% An error that quotes nothing of what was asked.
+%% An error that quotes nothing from the request.
 -spec refuse(iq(), stanza_error()) -> iq().
 refuse(IQ, Error) ->
     xmpp:make_error(IQ#iq{sub_els = []}, Error).
-
-%% The attributes of a row that are only sometimes there.
-row_attrs(Store, {User, Domain}, El, IsReduced) ->
-    CopyOf = case Store of
-                 <<"queue">> -> mod_ephemerd_xml:stanza_id(El, jid:encode({User, Domain, <<>>}));
-                 _ -> none
-             end,
-    [{<<"copy-of">>, CopyOf} || CopyOf /= none] ++ [{<<"reduced">>, <<"true">>} || IsReduced].
 
 %%% The process
 
@@ -100,12 +90,14 @@ code_change(_OldVersion, State, _Extra) ->
 
 answer(#iq{type = Type, to = #jid{lserver = Domain}, sub_els = [#xmlel{name = Name} = El]}, State) ->
     case {Type, Name} of
-        {get, <<"companion">>} -> {ok, companion(Domain, State), State};
+        {get, <<"companion">>} -> {ok, companion(Domain, attr(<<"version">>, El), State), State};
         _ ->
             same_version(El),
             case {Type, Name} of
                 {get, <<"owners">>} -> paced(fun() -> owners(Domain, El, State) end, State);
+                {get, <<"remembered">>} -> {ok, remembered(Domain, State), State};
                 {get, <<"list">>} -> paced(fun() -> {list(Domain, El, State), State} end, State);
+                {get, <<"recall">>} -> {ok, recall(Domain, El, State), State};
                 {set, <<"erase">>} -> {ok, change(Domain, El, erase, <<"erased">>, State), State};
                 {set, <<"blank">>} -> {ok, change(Domain, El, {blank, until(El)}, <<"blanked">>, State), State};
                 {set, <<"scrub">>} -> {ok, scrub(Domain, El, State), State};
@@ -115,21 +107,30 @@ answer(#iq{type = Type, to = #jid{lserver = Domain}, sub_els = [#xmlel{name = Na
 
 same_version(El) ->
     case attr(<<"version">>, El) of
-        ?VERSION -> ok;
+        Spoken when Spoken == ?VERSION; Spoken == ?OLDEST_VERSION -> ok;
         <<>> -> bad_request();
         Theirs when byte_size(Theirs) =< 9 ->
             not_implemented(<<"The module speaks version ", ?VERSION/binary, ", it was asked in version ", Theirs/binary>>);
         _ -> bad_request()
     end.
 
-companion(Domain, #state{host = Host}) ->
+companion(Domain, Asked, #state{host = Host}) ->
+    %% An older daemon would count our newer notices as lost.
+    Version = hd([?OLDEST_VERSION || Asked == ?OLDEST_VERSION] ++ [?VERSION]),
+    Sessions = [mod_ephemerd_sessions:understood(Host, Version == ?VERSION) || Domain == Host],
     {Boot, Number} = mod_ephemerd:boot_and_number(Host, Domain),
     Server = <<"ejabberd ", (iolist_to_binary(ejabberd_option:version()))/binary>>,
-    Attrs = [{<<"version">>, ?VERSION}, {<<"module">>, ?MODULE_VERSION}, {<<"server">>, Server}, {<<"boot">>, Boot},
+    Attrs = [{<<"version">>, Version}, {<<"module">>, ?MODULE_VERSION}, {<<"server">>, Server}, {<<"boot">>, Boot},
              {<<"number">>, integer_to_binary(Number)},
-             {<<"now">>, mod_ephemerd_xml:stamp(erlang:system_time(microsecond))}],
+             {<<"now">>, mod_ephemerd_xml:stamp(erlang:system_time(microsecond))} | lists:append(Sessions)],
     Can = [#xmlel{name = <<"can">>, attrs = [{<<"what">>, What}]} || What <- abilities(Host, Domain)],
     element(<<"companion">>, Attrs, Can).
+
+recall(Host, El, #state{host = Host}) ->
+    {Last, IsAll} = mod_ephemerd_sessions:recall(Host, attr(<<"after">>, El), number(<<"max">>, El, 1, ?MAX_ITEMS)),
+    mod_ephemerd:boot_and_number(Host, Host),
+    element(<<"recall">>, [{<<"last">>, Last} || Last /= none] ++ [{<<"complete">>, <<"true">>} || IsAll], []);
+recall(_, _, _) -> not_implemented(<<>>).
 
 abilities(Host, Domain) ->
     Archive = case mod_ephemerd_archive:is_known(Host) of
@@ -137,8 +138,8 @@ abilities(Host, Domain) ->
                   false -> []
               end,
     case Domain of
-        Host -> Archive ++ [<<"queue">> || mod_ephemerd_queue:is_known(Host)];
-        _ -> Archive ++ [<<"scrub">>]
+        Host -> [<<"sessions">> || Archive /= []] ++ Archive ++ [<<"queue">> || mod_ephemerd_queue:is_known(Host)];
+        _ -> Archive ++ [<<"scrub">>, <<"remember">>]
     end.
 
 change(Domain, El, Change, Name, #state{host = Host} = State) ->
@@ -154,7 +155,8 @@ change_in(_, <<"queue">>, _, erase, _) -> not_implemented(<<>>);
 change_in(Host, <<"queue">>, Owner, {blank, Until}, Items) -> mod_ephemerd_queue:blank(Host, Owner, Until, Items);
 change_in(Host, _, Owner, Change, Items) -> mod_ephemerd_archive:change(Host, Owner, Change, Items).
 
-%% What the archive forgot, the history must not tell: else it is to be asked for again.
+%% What was erased from the archive must not be replayed from the history; if that fails, the request must be
+%% repeated.
 scrub_too(<<"room">>, Room, Items, Outcomes) ->
     Went = [Id || {{Id, _}, Outcome} <- lists:zip(Items, Outcomes), Outcome == done orelse Outcome == gone],
     case Went /= [] andalso mod_ephemerd_room:scrub(Room, Went) of
@@ -167,14 +169,19 @@ scrub(Domain, El, #state{host = Host}) ->
     Domain /= Host orelse item_not_found(),
     {Room, Jid} = owner(Domain, El),
     Ids = items(El, fun(Item) -> id(Item) end),
-    case mod_ephemerd_room:scrub(Room, Ids) of
+    case mod_ephemerd_memory:scrub(Host, Room, Ids) of
         {ok, Count} -> element(<<"scrubbed">>, [{<<"owner">>, Jid}, {<<"count">>, integer_to_binary(Count)}], []);
         _ -> throw({refuse, failed()})
     end.
 
+remembered(Domain, #state{host = Host}) ->
+    Domain /= Host orelse not_implemented(<<>>),
+    Count = mod_ephemerd_memory:tell_again(Host, Domain),
+    element(<<"remembered">>, [{<<"count">>, integer_to_binary(Count)}], []).
+
 %%% Lists
 
-%% One at a time, and not one right after the other.
+%% One at a time, with a pause in between.
 paced(List, #state{listed = Listed} = State) ->
     case Listed /= none andalso now_ms() - Listed < ?BETWEEN_LISTS_MS of
         true -> {error, xmpp:err_resource_constraint(), State};
@@ -227,73 +234,18 @@ list(Domain, El, #state{host = Host} = State) ->
     MaxBytes = number(<<"max-bytes">>, El, ?MIN_BYTES, ?MAX_BYTES),
     After = attr(<<"after">>, El),
     byte_size(After) =< ?MAX_ID orelse bad_request(),
-    Take = fun(Row, Page) -> take(Row, Page, Store, Owner, Max, MaxBytes) end,
-    Page = case Store of
-               <<"queue">> -> list_queue(Host, Owner, Since, After, Take);
-               _ -> list_archive(Host, Owner, max(Since, after_usec(After) + 1), Take, #page{})
-           end,
-    Attrs = [{<<"owner">>, Jid}, {<<"store">>, Store}]
-        ++ [{<<"last">>, Page#page.last} || Page#page.last /= none]
-        ++ [{<<"complete">>, <<"true">>} || not Page#page.full],
-    element(<<"list">>, Attrs, lists:reverse(Page#page.rows)).
-
-after_usec(<<>>) -> -1;
-after_usec(Id) -> try binary_to_integer(Id) catch _:_ -> -1 end.
-
-list_archive(Host, Owner, From, Take, Page) ->
-    case mod_ephemerd_archive:rows(Host, Owner, From, rows_at_once(Host)) of
+    case mod_ephemerd_page:read(Host, Store, Owner, {Since, After}, {Max, MaxBytes}) of
         error -> throw({refuse, failed()});
-        {ok, Rows, Next} ->
-            case lists:foldl(Take, Page, Rows) of
-                #page{full = false} = More when Next /= none -> list_archive(Host, Owner, Next, Take, More);
-                Last -> Last
-            end
-    end.
-
-%% In Mnesia each look reads the owner's whole archive.
-rows_at_once(Host) ->
-    case gen_mod:db_mod(Host, mod_mam) of
-        mod_mam_mnesia -> ?MAX_LOOKED_AT + 2;
-        _ -> ?ROWS_AT_ONCE
-    end.
-
-list_queue(Host, Owner, Since, After, Take) ->
-    case mod_ephemerd_queue:rows(Host, Owner) of
-        error -> throw({refuse, failed()});
-        {ok, Rows} ->
-            Rest = case lists:splitwith(fun({Id, _, _}) -> Id /= After end, Rows) of
-                       {_, [_ | Later]} -> Later;
-                       {All, []} -> All
-                   end,
-            lists:foldl(Take, #page{}, [Row || {_, Usec, _} = Row <- Rest, Usec >= Since])
-    end.
-
-%% Adds a row to the page, or finds the page full.
-take(_, #page{full = true} = Page, _, _, _, _) -> Page;
-take(_, #page{looked_at = ?MAX_LOOKED_AT} = Page, _, _, _, _) -> Page#page{full = true};
-take({Id, _, unreadable}, #page{looked_at = LookedAt} = Page, _, _, _, _) ->
-    Page#page{looked_at = LookedAt + 1, last = Id};
-take({Id, Usec, El}, #page{looked_at = LookedAt} = Page, Store, Owner, Max, MaxBytes) ->
-    case mod_ephemerd_xml:is_marked(El) of
-        false -> Page#page{looked_at = LookedAt + 1, last = Id};
-        true -> take_marked({Id, Usec, El}, Page, Store, Owner, Max, MaxBytes)
-    end.
-
-take_marked({Id, Usec, El}, #page{rows = Rows, count = Count, bytes = Bytes} = Page, Store, Owner, Max, MaxBytes) ->
-    {Shown, IsReduced} = mod_ephemerd_xml:reduce(El),
-    Size = byte_size(mod_ephemerd_xml:text(Shown)),
-    case Count == Max orelse (Count > 0 andalso Bytes + Size > MaxBytes) of
-        true -> Page#page{full = true};
-        false ->
-            Attrs = [{<<"id">>, Id}, {<<"stamp">>, mod_ephemerd_xml:stamp(Usec)} | row_attrs(Store, Owner, El, IsReduced)],
-            Row = #xmlel{name = <<"row">>, attrs = Attrs, children = [Shown]},
-            Page#page{rows = [Row | Rows], count = Count + 1, bytes = Bytes + Size,
-                      looked_at = Page#page.looked_at + 1, last = Id}
+        {Rows, Last, IsAll} ->
+            Attrs = [{<<"owner">>, Jid}, {<<"store">>, Store}]
+                ++ [{<<"last">>, Last} || Last /= none]
+                ++ [{<<"complete">>, <<"true">>} || IsAll],
+            element(<<"list">>, Attrs, Rows)
     end.
 
 %%% Attributes, and what is wrong with them
 
-%% Which stores a host has depends on what it is.
+%% Which stores a host has depends on what kind of host it is.
 store(Domain, El, #state{host = Host}) ->
     Store = attr(<<"store">>, El),
     IsKnown = mod_ephemerd_archive:is_known(Host),

@@ -7,7 +7,8 @@
 %%% General Public License for more details. SPDX-License-Identifier: GPL-2.0-or-later
 
 -module(mod_ephemerd_room).
--export([scrub/2, scrub_state/3]).
+-export([scrub/2, messages/1, clear_subject/3]).
+-export([scrub_state/3, messages_of/2, clear_state/3]).
 
 -include("logger.hrl").
 -include("xmpp.hrl").
@@ -15,23 +16,54 @@
 
 -define(WITHIN_MS, 5000).
 
-%% Takes messages with these archive ids out of the history; says how many went. A room that is not loaded has none. `busy`
-%% may be tried again, `unable` is a room whose inside is not what this module was built for.
+%% Removes messages with these archive ids from the history; returns how many. A room that is not loaded has none.
+%% `busy` may be retried; `unable` is a room whose internals this module was not built for.
 -spec scrub({binary(), binary()}, [binary()]) -> {ok, non_neg_integer()} | busy | unable.
+scrub(_, []) -> {ok, 0};
 scrub({Room, Domain}, Ids) ->
+    Wanted = maps:from_keys(Ids, []),
     case mod_muc:find_online_room(Room, Domain) of
-        {ok, Pid} -> scrub_room(Pid, Ids);
+        {ok, Pid} -> in_room(Pid, fun(State, Caller) -> ?MODULE:scrub_state(State, Wanted, Caller) end);
         error -> {ok, 0}
     end.
 
-%% The room does it itself between two stanzas, so that nothing that comes meanwhile is lost. Where the function fails,
-%% `sys` catches that, and the room goes on with the state that it had.
-scrub_room(Pid, Ids) ->
+%% What a room remembers; empty if it does not answer.
+-spec messages({binary(), binary()}) -> [message()].
+messages({Room, Domain}) ->
+    case mod_muc:find_online_room(Room, Domain) of
+        {ok, Pid} ->
+            case in_room(Pid, fun(State, Caller) -> ?MODULE:messages_of(State, Caller) end) of
+                {ok, Messages} when is_list(Messages) -> Messages;
+                _ -> []
+            end;
+        error -> []
+    end.
+
+%% Removes the subject if `Names` says that it is the right one; returns how many. Wakes a hibernating room.
+-spec clear_subject(binary(), {binary(), binary()}, fun((list()) -> boolean())) -> {ok, 0 | 1} | busy | unable.
+clear_subject(Host, {Room, Domain}, Names) ->
+    case mod_muc:unhibernate_room(Host, Domain, Room) of
+        {ok, Pid} ->
+            Cleared = in_room(Pid, fun(State, Caller) -> ?MODULE:clear_state(State, Names, Caller) end),
+            Cleared == {ok, 1} andalso store(Pid),
+            Cleared;
+        _ -> {ok, 0}
+    end.
+
+%% A persistent room saves itself when its configuration is set.
+store(Pid) ->
+    case mod_muc_room:get_config(Pid) of
+        {ok, #config{persistent = true} = Config} -> mod_muc_room:set_config(Pid, Config);
+        _ -> ok
+    end.
+
+%% The room does it itself between two stanzas, so that nothing that arrives meanwhile is lost. If the function
+%% fails, `sys` catches that, and the room continues with its previous state.
+in_room(Pid, Work) ->
     Ref = make_ref(),
-    Self = self(),
-    Wanted = maps:from_keys(Ids, []),
-    try sys:replace_state(Pid, fun(State) -> ?MODULE:scrub_state(State, Wanted, {Self, Ref}) end, ?WITHIN_MS) of
-        _ -> receive {Ref, Count} -> {ok, Count} after 0 -> unable() end
+    Caller = {self(), Ref},
+    try sys:replace_state(Pid, fun(State) -> Work(State, Caller) end, ?WITHIN_MS) of
+        _ -> receive {Ref, Result} -> {ok, Result} after 0 -> unable() end
     catch
         exit:{noproc, _} -> {ok, 0};
         exit:{normal, _} -> {ok, 0};
@@ -43,7 +75,7 @@ unable() ->
     ?ERROR_MSG("A room's recent history cannot be changed: was the module built for this ejabberd?", []),
     unable.
 
-%% Runs in the room's process, on what `p1_fsm` gives to `sys`.
+%% Runs in the room's process, on the state that `p1_fsm` gives to `sys`.
 scrub_state([Name, StateName, #state{history = #lqueue{queue = Queue} = History} = Data, mod_muc_room | More] = State,
             Wanted, {Caller, Ref}) ->
     Elements = p1_queue:to_list(Queue),
@@ -58,6 +90,31 @@ scrub_state([Name, StateName, #state{history = #lqueue{queue = Queue} = History}
     Caller ! {Ref, Count},
     New;
 scrub_state(State, _, _) -> State.
+
+messages_of([_, _, #state{history = #lqueue{queue = Queue}}, mod_muc_room | _] = State, {Caller, Ref}) ->
+    Caller ! {Ref, [Message || {_, #message{} = Message, _, _, _} <- p1_queue:to_list(Queue)]},
+    State;
+messages_of(State, _) -> State.
+
+clear_state([Name, StateName, #state{subject = [_ | _] = Subject} = Data, mod_muc_room | More] = State, Names, {Caller, Ref}) ->
+    case Names(Subject) of
+        true ->
+            Empty = #state{},
+            New = Data#state{subject = Empty#state.subject, subject_author = Empty#state.subject_author},
+            tell_occupants(New),
+            Caller ! {Ref, 1},
+            [Name, StateName, New, mod_muc_room | More];
+        false ->
+            Caller ! {Ref, 0},
+            State
+    end;
+clear_state(State, _, {Caller, Ref}) ->
+    Caller ! {Ref, 0},
+    State.
+
+tell_occupants(#state{jid = Room, users = Users}) ->
+    Message = #message{type = groupchat, from = Room, subject = [#text{}]},
+    maps:foreach(fun(_, #user{jid = To}) -> ejabberd_router:route(xmpp:set_to(Message, To)) end, Users).
 
 is_wanted({_Nick, #message{} = Message, _, _, _}, Wanted) ->
     case xmpp:get_meta(Message, stanza_id, none) of

@@ -7,7 +7,7 @@
 %%% General Public License for more details. SPDX-License-Identifier: GPL-2.0-or-later
 
 -module(mod_ephemerd_xml).
--export([may_be_marked/1, is_marked/1, standing/2, placeholder/3, reduce/1, text/1]).
+-export([may_be_marked/1, is_marked/1, standing/2, placeholder/3, reduce/1, without_words/1, text/1]).
 -export([stamp/1, usec/1, stanza_id/2, delay_usec/2]).
 
 -include("xmpp.hrl").
@@ -20,17 +20,17 @@
 -define(NS_DELAYS, <<"urn:xmpp:delay">>).
 -define(MUCSUB_MESSAGES, <<"urn:xmpp:mucsub:nodes:messages">>).
 
-%% Longer or deeper stanzas are told of in a reduced form (docs/protocol.md, 2.1).
+%% Longer or deeper stanzas are sent in a reduced form (docs/protocol.md, 2.1).
 -define(MAX_TEXT, 131072).
 -define(MAX_LEVELS, 32).
-%% Where even that is too long, so many timers are told, the shortest ones.
+%% If even that is too long, only this many timers are sent, the shortest ones.
 -define(MAX_TIMERS, 16).
 -define(MAX_TIMER_TEXT, 64).
 -define(MAX_SECONDS, 4294967295).
-%% Attributes of the start tag that are longer are left out.
+%% Longer attributes of the start tag are left out.
 -define(MAX_ATTRIBUTE, 4096).
 
-%% A cheap look at a message of ordinary traffic, before anything is encoded: `false` is certain.
+%% A cheap check of ordinary messages, before anything is encoded: `false` is certain.
 -spec may_be_marked(message()) -> boolean().
 may_be_marked(#message{sub_els = Els}) ->
     lists:any(fun may_mark/1, Els).
@@ -46,7 +46,7 @@ is_telling(?NS_EPHEMERD) -> true;
 is_telling(?NS_PUBSUB_EVENTS) -> true;
 is_telling(_) -> false.
 
-%% Whether a direct child of the message, or of the message in a MUC/Sub event, says something about retention.
+%% Whether a direct child of the message, or of the message in a MUC/Sub event, concerns retention.
 -spec is_marked(xmlel()) -> boolean().
 is_marked(#xmlel{attrs = Attrs} = El) ->
     lists:any(fun(Child) -> is_mark(name(Child, [Attrs])) end, children(El)) orelse
@@ -63,7 +63,7 @@ is_mark({?NS_STORAGE_HINTS, <<"no-store">>}) -> true;
 is_mark({?NS_STORAGE_HINTS, <<"no-storage">>}) -> true;
 is_mark(_) -> false.
 
-%% The message in a MUC/Sub event, and the attributes in whose scope its children stand.
+%% The message in a MUC/Sub event, and the attributes that are in scope for its children.
 wrapped(#xmlel{attrs = Attrs} = El) ->
     Path = [{?NS_PUBSUB_EVENTS, <<"event">>}, {?NS_PUBSUB_EVENTS, <<"items">>}, {?NS_PUBSUB_EVENTS, <<"item">>}],
     walk(Path, El, [Attrs]).
@@ -93,7 +93,8 @@ find(Name, El, Scope) ->
 children(#xmlel{children = Children}) ->
     [Child || #xmlel{} = Child <- Children].
 
-%% Namespace and local name, whatever the prefix. `Scope` are the attributes of what is around it, the innermost first.
+%% Namespace and local name, whatever the prefix. `Scope` has the attributes of the enclosing elements, innermost
+%% first.
 name(#xmlel{name = Name, attrs = Attrs}, Scope) ->
     case binary:split(Name, <<":">>) of
         [Local] -> {declared(<<"xmlns">>, [Attrs | Scope], <<"jabber:client">>), Local};
@@ -107,7 +108,7 @@ declared(Key, [Attrs | Scope], Default) ->
         false -> declared(Key, Scope, Default)
     end.
 
-%% What a row is to us: `plain` is left alone.
+%% What kind of row this is; `plain` is left alone.
 -spec standing(xmlel(), archive | queue) -> plain | marked | placeholder.
 standing(El, Store) ->
     case is_marked(El) of
@@ -120,7 +121,7 @@ standing(El, Store) ->
             end
     end.
 
-%% The stanza that stands for an erased one. In a queue it keeps what the server's own bookkeeping needs.
+%% The stanza that replaces an erased one. In a queue it keeps what the server's own bookkeeping needs.
 -spec placeholder(xmlel(), binary(), archive | queue) -> xmlel().
 placeholder(#xmlel{name = Name, attrs = Attrs} = El, Until, Store) ->
     {Keep, Kept} =
@@ -131,7 +132,7 @@ placeholder(#xmlel{name = Name, attrs = Attrs} = El, Until, Store) ->
     Expired = #xmlel{name = <<"expired">>, attrs = [{<<"xmlns">>, ?NS_EPHEMERD}, {<<"until">>, Until}]},
     #xmlel{name = Name, attrs = only(Keep, Attrs), children = [Expired | Kept]}.
 
-%% Texts inside are left out: anybody may have written them.
+%% Text inside is dropped: anybody may have written it.
 bookkeeping(#xmlel{attrs = Scope} = El) ->
     lists:filtermap(
         fun(Child) ->
@@ -150,7 +151,7 @@ bare(Name, Ns, Attrs) ->
 only(Names, Attrs) ->
     [Attr || {Name, _} = Attr <- Attrs, lists:member(Name, Names)].
 
-%% As it is forwarded: whole, or reduced where its text is too long.
+%% The stanza as it is forwarded: whole, or reduced if its text is too long.
 -spec reduce(xmlel()) -> {xmlel(), Reduced :: boolean()}.
 reduce(El) ->
     case not is_deeper(El, ?MAX_LEVELS) andalso is_declared(El, [<<"xml">>]) andalso fits(El) of
@@ -163,12 +164,16 @@ reduce(El) ->
             end
     end.
 
+%% Everything that concerns retention, and no text.
+-spec without_words(xmlel()) -> xmlel().
+without_words(El) -> rooted(reduced(El)).
+
 fits(El) -> byte_size(text(El)) =< ?MAX_TEXT.
 
 is_deeper(El, Levels) ->
     lists:any(fun(Child) -> Levels =< 1 orelse is_deeper(Child, Levels - 1) end, children(El)).
 
-%% Whether each prefix is declared in the stanza itself: a client may have declared it for his stream.
+%% Whether each prefix is declared in the stanza itself; a client may have declared it for the stream.
 is_declared(#xmlel{name = Name, attrs = Attrs} = El, Known) ->
     Prefixes = [Prefix || {<<"xmlns:", Prefix/binary>>, _} <- Attrs] ++ Known,
     Used = [Prefix || Written <- [Name | [Attr || {Attr, _} <- Attrs]], [Prefix, _] <- [binary:split(Written, <<":">>)],
@@ -179,7 +184,7 @@ is_declared(#xmlel{name = Name, attrs = Attrs} = El, Known) ->
 rooted(#xmlel{attrs = Attrs} = El) ->
     El#xmlel{attrs = lists:keystore(<<"xmlns">>, 1, Attrs, {<<"xmlns">>, <<"jabber:client">>})}.
 
-%% Without the words, but with all that speaks of retention.
+%% Without its text, but with everything that concerns retention.
 reduced(#xmlel{attrs = Attrs} = El) ->
     Own = what_it_says(children(El), [Attrs]),
     Children = case wrapped(El) of
@@ -196,7 +201,7 @@ event(Inner, Scope) ->
 
 start(#xmlel{attrs = Attrs}) ->
     Kept = only([<<"xmlns">>, <<"from">>, <<"to">>, <<"type">>, <<"id">>], Attrs),
-    % Without its prefix: what declared that is cut off.
+    % Without its prefix, whose declaration is cut off.
     #xmlel{name = <<"message">>, attrs = [Attr || {_, Value} = Attr <- Kept, byte_size(Value) =< ?MAX_ATTRIBUTE]}.
 
 what_it_says(Children, Scope) ->
@@ -205,21 +210,15 @@ what_it_says(Children, Scope) ->
 said({Ns, Local} = Name, Child) ->
     Speaks = is_mark(Name) orelse Name == {?NS_STORAGE_HINTS, <<"store">>} orelse
         Name == {?NS_STANZA_IDS, <<"stanza-id">>},
-    case Name of
-        % Our placeholders are empty; what is not is none.
-        {?NS_EPHEMERD, _} when Speaks, Child#xmlel.children /= [] ->
-            (bare(Local, Ns, only([<<"until">>], Child#xmlel.attrs)))#xmlel{children = [{xmlcdata, <<"…"/utf8>>}]};
-        _ when Speaks -> bare(Local, Ns, only([<<"timer">>, <<"until">>, <<"by">>, <<"id">>], Child#xmlel.attrs));
-        {_, <<"body">>} ->
-            Words = case fxml:get_tag_cdata(Child) of
-                        <<>> -> [];
-                        _ -> [{xmlcdata, <<"…"/utf8>>}]
-                    end,
-            (bare(Local, Ns, []))#xmlel{children = Words};
-        _ -> bare(Local, Ns, [])
-    end.
+    Kept = case Speaks of
+               true -> only([<<"timer">>, <<"until">>, <<"by">>, <<"id">>], Child#xmlel.attrs);
+               false -> []
+           end,
+    % An empty element carries no text, and our placeholders are empty.
+    Words = [{xmlcdata, <<"…"/utf8>>} || Child#xmlel.children /= []],
+    (bare(Local, Ns, Kept))#xmlel{children = Words}.
 
-%% The last resort, whatever a user sends: one of each hint, the shortest timers, and that there were words.
+%% The last resort, whatever a user sends: one of each hint, the shortest timers, and that there was content.
 barely(#xmlel{attrs = Attrs} = El) ->
     Inside = case wrapped(El) of
                  none -> [];
@@ -239,7 +238,7 @@ is_hint({?NS_STORAGE_HINTS, <<"store">>}) -> true;
 is_hint({?NS_STORAGE_HINTS, _} = Name) -> is_mark(Name);
 is_hint(_) -> false.
 
-%% The seconds of a timer, as the daemon reads them; none where it is no number, or written at length.
+%% A timer's seconds, as the daemon reads them; none if it is not a number, or too long.
 seconds(Timer) when byte_size(Timer) > ?MAX_TIMER_TEXT -> [];
 seconds(Timer) ->
     case re:run(Timer, "^\\s*\\+?([0-9]*)(?:\\.([0-9]*))?\\s*$", [{capture, all_but_first, binary}]) of
@@ -257,7 +256,7 @@ whole(Digits) -> binary_to_integer(Digits).
 -spec text(xmlel()) -> binary().
 text(El) -> fxml:element_to_binary(El).
 
-%% XEP-0082, from and to microseconds since 1970.
+%% XEP-0082, to and from microseconds since 1970.
 -spec stamp(integer()) -> binary().
 stamp(Usec) ->
     list_to_binary(calendar:system_time_to_rfc3339(Usec, [{unit, microsecond}, {offset, "Z"}])).

@@ -1,5 +1,5 @@
-//! Whatever bytes stand in an archive's row: reading never panics, what is blanked is a
-//! placeholder, and a verdict about it never comes before the row.
+//! Whatever bytes are in an archive's row: reading never panics, a blanked stanza is a placeholder, and a
+//! verdict is never earlier than its row.
 //!
 //! It runs on the stable toolchain:
 //!
@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let Ok(facts) = stanza::read(&text) else { return };
     for store in Store::ALL {
-        let placement = Placement { store, runs_from: until, undelivered: false };
+        let placement = Placement { store, runs_from: until, undelivered: false, read: false };
         let verdict = policy::decide(&facts, &placement, &Rules::default());
         assert!(verdict.is_none_or(|it| it.due_at >= until));
     }

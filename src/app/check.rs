@@ -1,4 +1,4 @@
-//! Everything that may be wrong before the first message goes: each module's own findings.
+//! Everything that can be wrong before the first message is erased, gathered from each module.
 
 use sqlx::{Connection as _, PgConnection};
 
@@ -6,14 +6,15 @@ use super::{archive_kind, module};
 use crate::{
     archive::{self, Probed},
     config::{ArchiveKind, Config},
-    database::{self, Result},
+    database::{self, DatabaseSettings, Result},
     ledger,
     model::{Clock as _, Finding, SystemClock},
-    work::leader,
+    work::base::leader,
 };
 
-/// What the database's side needs, on both servers.
+/// The documentation on what the database needs, for both servers.
 const DATABASE: &str = "docs/operating.md#the-database";
+const CONFIGURATION: &str = "docs/configuration.md#secrets";
 pub(super) const COMPONENT: &str = "docs/runbook.md#ephemerdcomponentaway";
 
 const fn install_page(kind: ArchiveKind) -> &'static str {
@@ -28,10 +29,11 @@ pub(super) fn see(findings: Vec<Finding>, page: &'static str) -> impl Iterator<I
     findings.into_iter().map(move |finding| finding.see(page))
 }
 
-/// Looks at everything. Erases and changes nothing.
+/// Checks everything. Erases and changes nothing.
 pub async fn check(config: &Config) -> Vec<Finding> {
     let mut findings = vec![Finding::good("The configuration can be used.")];
-    let settings = database::Settings::new(config.database.options());
+    findings.extend(see(config.remarks().to_vec(), CONFIGURATION));
+    let settings = DatabaseSettings::new(config.database.options());
     let probed = database::probe(&settings, || SystemClock.now()).await;
     findings.extend(see(probed.findings, DATABASE));
     let mut is_led = false;
@@ -47,7 +49,7 @@ pub async fn check(config: &Config) -> Vec<Finding> {
 
 async fn schemas(connection: &mut PgConnection, config: &Config) -> Vec<Finding> {
     let failed = |what: &str, error: &database::Error| {
-        Finding::problem(format!("{what} cannot be looked at: {error}."), error.remedy())
+        Finding::problem(format!("{what} cannot be examined: {error}."), error.remedy())
     };
     let ledger = match ledger::probe(connection).await {
         Ok(findings) => findings,
@@ -66,6 +68,9 @@ async fn archives(connection: &mut PgConnection, config: &Config) -> Result<Vec<
     let Probed { archive, mut findings } = archive::probe(connection, kind, hosts).await?;
     if let Some(archive) = archive {
         findings.extend(archive.probe_hosts(connection, hosts).await?);
+        if config.timers.start.looks_for_readers() {
+            findings.push(archive.probe_reading(connection, config.timers.read_evidence).await?);
+        }
     }
     Ok(findings)
 }

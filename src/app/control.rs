@@ -1,4 +1,4 @@
-//! What an operator says and asks through the database: pause, resume, backlog, status.
+//! Operator commands that go through the database: pause, resume, backlog, status.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     work::backlog,
 };
 
-/// Pauses erasing for all daemons; `None` is until it is resumed.
+/// Pauses erasing for all daemons; `None` means until resumed.
 pub async fn pause(config: &Config, length: Option<Duration>) -> Result<Pause, Error> {
     let mut connection = connect(config).await?;
     let paused = ledger::pause(&mut connection, length).await;
@@ -20,7 +20,7 @@ pub async fn pause(config: &Config, length: Option<Duration>) -> Result<Pause, E
     Ok(paused?)
 }
 
-/// Ends a pause for all daemons. Returns the pause that stood.
+/// Ends a pause for all daemons. Returns the pause that was in force.
 pub async fn resume(config: &Config) -> Result<Pause, Error> {
     let mut connection = connect(config).await?;
     let stood = ledger::resume(&mut connection).await;
@@ -28,7 +28,7 @@ pub async fn resume(config: &Config) -> Result<Pause, Error> {
     Ok(stood?)
 }
 
-/// What is going on.
+/// The current status.
 pub async fn status(config: &Config) -> Result<Status, Error> {
     let mut connection = connect(config).await?;
     let status = ops::status(&mut connection, &config.archive.hosts).await;
@@ -36,7 +36,7 @@ pub async fn status(config: &Config) -> Result<Status, Error> {
     Ok(status?)
 }
 
-/// What is held as backlog.
+/// The held backlog.
 pub async fn backlog(config: &Config) -> Result<Vec<Held>, Error> {
     let mut connection = connect(config).await?;
     let held = ledger::held(&mut connection).await;
@@ -45,14 +45,14 @@ pub async fn backlog(config: &Config) -> Result<Vec<Held>, Error> {
 }
 
 /// Lets the backlog go, now and later. Returns how many entries went from being held.
-pub async fn accept_backlog(config: &Config, told: impl FnMut(i64)) -> Result<i64, Error> {
+pub async fn accept_backlog(config: &Config, report: impl FnMut(i64)) -> Result<i64, Error> {
     let mut connection = connect(config).await?;
-    let released = backlog::accept(&mut connection, told).await;
+    let released = backlog::accept(&mut connection, report).await;
     close(connection).await;
     Ok(released?)
 }
 
-/// Politely; whether the server hears it makes no difference.
+/// A polite goodbye; it does not matter whether it arrives.
 async fn close(connection: PgConnection) {
     let _ = connection.close().await;
 }

@@ -1,75 +1,85 @@
-//! `ephemerd run`: builds the workers, joins them, and sees them through to their end.
+//! `ephemerd run`: builds the workers, connects them, and runs them to their end.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use sqlx::{Connection, PgPool};
 use tokio::{
     net::TcpListener,
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     task::JoinSet,
-    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    Error, archive_kind, bring_up_to_date, open_archive, pooled,
+    Error, archive_kind,
+    aside::{release_backlog, tell_readiness},
+    bring_up_to_date, open_archive, pooled,
     reload::Reloader,
-    settings::{self, Told, component},
+    settings::{self, Updates, component},
 };
 use crate::{
-    archive::{Archive, remote::Notice},
-    component::{self, Exchange, Link},
+    archive::{Archive, companion::Notice},
+    component::{self, ComponentSettings, Exchange, Link},
     config::Config,
-    database::{Named, Settings},
+    database::{DatabaseSettings, Named},
     http,
     lifecycle::{ExitReason, Hangups, Lifecycle, TaskError},
     metrics::Metrics,
     model::{Clock, Level, SystemClock},
     ops::Readiness,
+    task,
     telemetry::Telemetry,
     work::{
-        Changing, backlog,
-        erase::Eraser,
-        gauges::{self, Counted},
-        inspect::{Inspector, Standing},
-        leader::{self, Leader},
-        remote::{self, beside},
-        sweep::Sweeper,
-        wake::{self, Wake},
+        Changing,
+        base::{
+            leader::{self, Leader},
+            presence,
+            unheard::Unheard,
+            wake::{self, Wake},
+        },
+        erase::{
+            Pace, scrub,
+            tables::{Notified, TableEraser},
+        },
+        gauges::{self, Counted, GaugeSettings},
+        inspect::{
+            Inspection, Inspector, read_once,
+            sessions::{Listener, Outputs},
+        },
+        sweep::{Sweeper, Sweeping},
     },
 };
 
-/// The longest wait between two attempts to reach a database that is down.
+/// Maximum wait between attempts to reach a database that is down.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// How `run` was asked for.
+/// The options of `run`.
 pub struct RunOptions {
-    /// Bring the schema up to date first.
+    /// Migrate the schema first.
     pub migrate: bool,
-    /// The configuration file that was named: it is read anew at SIGHUP.
+    /// The configuration file that was named: read again on SIGHUP.
     pub file: Option<PathBuf>,
-    /// The log, which a new configuration may change.
+    /// The log, whose settings a reload may change.
     pub telemetry: Telemetry,
 }
 
-/// Runs until a signal or a failure. What is down only delays it; what is wrong ends it.
+/// Runs until a signal or a failure. What is down only causes a delay; what is wrong ends it.
 pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Error> {
     let mut lifecycle = Lifecycle::new().map_err(|error| Error::Signals(error.kind()))?;
     let hangups = Hangups::new().map_err(|error| Error::Signals(error.kind()))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Arc::new(Metrics::new());
     metrics.config_last_reload_successful.set(1);
-    let database = Settings::new(config.database.options());
+    let database = DatabaseSettings::new(config.database.options());
     let pool = database.pool();
     let starting = Readiness::starting(config.archive.max_lag, clock.now());
     let (readiness, readable) = watch::channel(starting);
     let (page, shown) = watch::channel(None);
 
+    for remark in config.remarks() {
+        warn!(help = remark.remedy, "{}", remark.what);
+    }
     let listener =
         TcpListener::bind(config.http.listen).await.map_err(|error| Error::Listen(error.kind()))?;
     info!(listen = %config.http.listen, "serving metrics and health");
@@ -90,7 +100,8 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
     let (exchange, link, notices) = component::exchange(hosts, Arc::clone(&metrics));
     let modules = Modules { link, notices, leading: leading.clone() };
     let connection = connect_while_leading(
-        (component(&config), exchange),
+        component(&config),
+        exchange,
         Arc::clone(&metrics),
         leading,
         lifecycle.soft(),
@@ -98,30 +109,33 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
     lifecycle.spawn("component", endless(connection));
 
     let RunOptions { migrate, file, telemetry } = options;
-    let (tell, told) = settings::channels(&config);
-    let reloader =
-        Reloader { file, telemetry, in_force: config.clone(), tell, metrics: Arc::clone(&metrics) };
+    let (senders, updates) = settings::channels(&config);
+    let reloader = Reloader {
+        file,
+        telemetry,
+        in_force: config.clone(),
+        updates: senders,
+        metrics: Arc::clone(&metrics),
+    };
     lifecycle.spawn("reload", endless(reloader.run(hangups, lifecycle.soft())));
 
     let stop = lifecycle.soft();
-    let workers = Workers { config, told, pool, metrics, clock, readiness, page, stop };
-    let fatal = Arc::new(Mutex::new(None));
-    let told = Arc::clone(&fatal);
+    let workers = Workers { config, updates, pool, metrics, clock, readiness, page, stop };
+    let (fatal, mut failed) = oneshot::channel();
     let hard = lifecycle.hard();
     lifecycle.spawn("workers", async move {
-        // Dropped at the hard stop: the database takes back what was not committed.
+        // Dropped at the hard stop: the database rolls back what was not committed.
         let outcome =
             hard.run_until_cancelled(workers.run(migrate, modules)).await.unwrap_or(Ok(()));
-        outcome.map_err(|error| {
-            let text = error.to_string();
-            *told.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
-            TaskError::from(text)
-        })
+        // The caller reports the error; ending is enough to stop the others.
+        if let Err(error) = outcome {
+            let _ = fatal.send(error);
+        }
+        Ok::<_, TaskError>(())
     });
 
     let reason = lifecycle.run_until_stopped().await;
-    let fatal = fatal.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-    fatal.map_or(Ok(reason), Err)
+    failed.try_recv().map_or(Ok(reason), Err)
 }
 
 async fn endless(task: impl Future<Output = ()>) -> Result<(), TaskError> {
@@ -129,9 +143,10 @@ async fn endless(task: impl Future<Output = ()>) -> Result<(), TaskError> {
     Ok(())
 }
 
-/// Keeps the component connected for as long as this daemon leads, again and again until stopped.
+/// Keeps the component connected while this daemon leads, until stopped.
 async fn connect_while_leading(
-    (settings, exchange): (component::Settings, Exchange),
+    settings: ComponentSettings,
+    exchange: Exchange,
     metrics: Arc<Metrics>,
     mut leading: watch::Receiver<bool>,
     stop: CancellationToken,
@@ -159,9 +174,9 @@ async fn connect_while_leading(
 
 /// Everything that needs the database.
 pub(super) struct Workers {
-    /// As it was at the start: what is taken from here needs a restart to change.
+    /// As it was at the start: values taken from here need a restart to change.
     config: Config,
-    pub(super) told: Told,
+    pub(super) updates: Updates,
     pub(super) pool: PgPool,
     pub(super) metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
@@ -170,19 +185,30 @@ pub(super) struct Workers {
     pub(super) stop: CancellationToken,
 }
 
-/// The way to the companion modules.
+/// Begins a worker, which returns its name when it ends.
+pub(super) fn begin(
+    tasks: &mut JoinSet<&'static str>,
+    name: &'static str,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    tasks.spawn(task::named(name, async move {
+        work.await;
+        name
+    }));
+}
+
+/// What connects us to the companion modules.
 pub(super) struct Modules {
     pub(super) link: Link,
     pub(super) notices: mpsc::Receiver<Notice>,
     pub(super) leading: watch::Receiver<bool>,
 }
 
-/// What the workers tell of themselves: how inspection stands, whether a sweep is going on, and whether it holds
-/// back what is older than the first start.
-pub(super) struct Telling {
-    pub(super) standing: watch::Sender<Standing>,
-    pub(super) sweeping: watch::Sender<bool>,
-    pub(super) holding: watch::Sender<bool>,
+/// What the workers report of themselves: the state of inspection, of the sweep, and whatever blocks erasing.
+pub(super) struct Reports {
+    pub(super) state: watch::Sender<Inspection>,
+    pub(super) sweeping: Sweeping,
+    pub(super) blocked: watch::Sender<Option<String>>,
 }
 
 impl Workers {
@@ -191,79 +217,101 @@ impl Workers {
             return Ok(());
         };
         let bell = Arc::new(Wake::default());
-        let (standing, stands) = watch::channel(Standing { caught_up: None, reachable: true });
-        let (sweeping, sweeps) = watch::channel(false);
+        let (state, states) = watch::channel(Inspection { caught_up: None, reachable: true });
+        let (under_way, sweeps) = watch::channel(false);
         // Nothing is released before nothing is held any more.
-        let (holding, holds) = watch::channel(self.told.sweep.borrow().hold_backlog);
-        let telling = Telling { standing, sweeping, holding };
-        let counted = gauges::Settings {
+        let (holding, holds) = watch::channel(self.updates.sweep.borrow().hold_backlog);
+        let (blocked, blocks) = watch::channel(None);
+        let reports = Reports { state, sweeping: Sweeping { under_way, holding }, blocked };
+        let counted = GaugeSettings {
             hosts: self.config.archive.hosts.clone(),
             tables: match &archive {
                 Some(archive) => archive.tables().iter().map(|it| it.name().to_owned()).collect(),
-                None => vec![remote::SWEEP.to_owned()],
+                None => vec![presence::SWEEP.to_owned()],
             },
         };
         let stop = || self.stop.clone();
         let mut tasks = JoinSet::new();
         match archive {
-            Some(archive) => self.spawn_for_tables(&mut tasks, archive, modules, &bell, telling),
-            None => self.spawn_for_modules(&mut tasks, modules, &bell, telling),
+            Some(archive) => self.spawn_for_tables(&mut tasks, archive, modules, &bell, reports),
+            None => self.spawn_for_modules(&mut tasks, modules, &bell, reports),
         }
-        tasks.spawn(wake::listen(self.pool.clone(), bell, Arc::clone(&self.metrics), stop()));
-        let told = (Arc::clone(&self.metrics), self.page);
-        let clock = Arc::clone(&self.clock);
-        tasks.spawn(gauges::run(self.pool.clone(), counted, clock, told, stop()));
+        begin(
+            &mut tasks,
+            "wake",
+            wake::listen(self.pool.clone(), bell, Arc::clone(&self.metrics), stop()),
+        );
+        let (clock, metrics) = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
+        let gauges = gauges::run(self.pool.clone(), counted, clock, metrics, self.page, stop());
+        begin(&mut tasks, "gauges", gauges);
         let metrics = Arc::clone(&self.metrics);
-        tasks.spawn(release_backlog(self.pool.clone(), metrics, holds, stop()));
-        tasks.spawn(tell_readiness(self.readiness, self.clock, stands, sweeps, stop()));
-        // Whichever ends first ends all: none may be missing unnoticed.
+        begin(&mut tasks, "backlog", release_backlog(self.pool.clone(), metrics, holds, stop()));
+        begin(
+            &mut tasks,
+            "readiness",
+            tell_readiness(self.readiness, self.clock, states, sweeps, blocks, stop()),
+        );
+        // Whichever worker ends first ends all: none may be missing unnoticed.
         while let Some(ended) = tasks.join_next().await {
-            if ended.is_err() || !self.stop.is_cancelled() {
-                return Err(Error::WorkerEnded);
+            match ended {
+                Ok(_) if self.stop.is_cancelled() => {}
+                Ok(name) => return Err(Error::WorkerEnded(name)),
+                Err(_) => return Err(Error::WorkerPanicked),
             }
         }
         Ok(())
     }
 
-    /// The workers for archives in the server's tables; the module, where there is one, only helps.
+    /// The workers for archives in the server's tables; a companion module is optional.
     fn spawn_for_tables(
         &self,
-        tasks: &mut JoinSet<()>,
+        tasks: &mut JoinSet<&'static str>,
         archive: Archive,
         modules: Modules,
         bell: &Arc<Wake>,
-        Telling { standing, sweeping, holding }: Telling,
+        Reports { state, sweeping, blocked }: Reports,
     ) {
-        let (scrubs, to_scrub) = mpsc::channel(beside::MOST_SCRUBS);
+        let (scrubs, to_scrub) = mpsc::channel(scrub::MOST_SCRUBS);
         let tail = Arc::new(Notify::new());
         let stop = || self.stop.clone();
-        tasks.spawn(beside::wake_the_tail(modules.notices, Arc::clone(&tail), stop()));
-        tasks.spawn(beside::scrub(modules.link, to_scrub, stop()));
-        let (inspect, sweep) =
-            (Changing::new(self.told.inspect.clone()), Changing::new(self.told.sweep.clone()));
+        let remembered = self.spawn_remembered(tasks, modules.link.clone());
+        begin(tasks, "scrub", scrub::scrub(modules.link.clone(), to_scrub, stop()));
+        let (inspect, sweep) = (
+            Changing::new(self.updates.inspect.clone()),
+            Changing::new(self.updates.sweep.clone()),
+        );
         // The sweep goes by other rules once the tail does: what that recorded before, it then corrects.
         let (judging, judged) = watch::channel(inspect.rules.clone());
-        let eraser = Eraser::new(
+        let unheard = Unheard::new(&self.config.archive.hosts, Arc::clone(bell));
+        let listener = Listener::new(
             self.pool.clone(),
+            modules.link,
             archive.clone(),
-            Changing::new(self.told.erase.clone()),
+            judged.clone(),
+            self.config.archive.hosts.clone(),
             Arc::clone(&self.metrics),
-            (Arc::clone(bell), scrubs),
+            Outputs { tail: Arc::clone(&tail), remembered, unheard: unheard.clone() },
         );
+        begin(tasks, "notices", listener.run(modules.notices, stop()));
+        let (pace, notified) = (self.erase_pace(bell), Notified { scrubs, blocked });
+        let eraser = TableEraser::new(self.pool.clone(), archive.clone(), unheard, pace, notified);
+        let states = state.subscribe();
         let inspector = Inspector::new(
             self.pool.clone(),
             archive.clone(),
             inspect,
             Arc::clone(&self.metrics),
-            (standing, judging),
+            state,
+            judging,
         );
-        tasks.spawn(gauges::watch_hosts(
+        let hosts = gauges::watch_hosts(
             self.pool.clone(),
             archive.clone(),
             self.config.archive.hosts.clone(),
             Arc::clone(&self.metrics),
             stop(),
-        ));
+        );
+        begin(tasks, "hosts", hosts);
         let sweeper = Sweeper::new(
             self.pool.clone(),
             archive,
@@ -271,28 +319,42 @@ impl Workers {
             Changing::new(judged),
             Arc::clone(&self.metrics),
         );
-        tasks.spawn(inspector.run(tail, stop()));
-        tasks.spawn(eraser.run(stop()));
-        tasks.spawn(sweeper.run((sweeping, holding), stop()));
+        begin(tasks, "inspect", inspector.run(tail, stop()));
+        let stopped = stop();
+        begin(tasks, "erase", async move {
+            stopped.run_until_cancelled(read_once(states)).await;
+            eraser.run(stopped).await;
+        });
+        begin(tasks, "sweep", sweeper.run(sweeping, stop()));
     }
 
-    /// Waits until the database is there and as it must be. `None` when stopped meanwhile; no archive where
-    /// none lies there.
+    pub(super) fn erase_pace(&self, bell: &Arc<Wake>) -> Pace {
+        let settings = Changing::new(self.updates.erase.clone());
+        Pace::new(settings, Arc::clone(&self.metrics), Arc::clone(bell))
+    }
+
+    /// Waits until the database is reachable and as required. `None` if stopped meanwhile; the archive is
+    /// `None` if it is not in the database.
     async fn wait_for_database(&self, migrate: bool) -> Result<Option<Option<Archive>>, Error> {
         let mut wait = Duration::from_millis(250);
-        let mut told = false;
+        let mut logged = false;
         loop {
             let attempt = prepare(self.pool.clone(), &self.config, migrate);
             let error = match self.stop.run_until_cancelled(attempt).await {
                 None => return Ok(None),
-                Some(Ok(archive)) => return Ok(Some(archive)),
+                Some(Ok(archive)) => {
+                    if logged {
+                        info!("the database is ready");
+                    }
+                    return Ok(Some(archive));
+                }
                 Some(Err(Error::Database(error))) => error,
                 Some(Err(error)) => return Err(error),
             };
             self.metrics.database_errors.inc();
-            if !told {
-                warn!(%error, "the database is not there yet, trying again");
-                told = true;
+            if !logged {
+                warn!(%error, "the database is not ready yet, will retry");
+                logged = true;
             }
             self.stop.run_until_cancelled(tokio::time::sleep(wait)).await;
             wait = (wait * 2).min(LONGEST_WAIT);
@@ -300,77 +362,7 @@ impl Workers {
     }
 }
 
-async fn release(pool: &PgPool) -> crate::database::Result<i64> {
-    let mut connection = pool.acquire().await.named("release_connect")?;
-    backlog::release(&mut connection, |_| {}).await
-}
-
-async fn until(flag: &mut watch::Receiver<bool>, is: bool) {
-    if flag.wait_for(|flag| *flag == is).await.is_err() {
-        std::future::pending().await
-    }
-}
-
-/// What was held back is no longer to be held: whenever the configuration comes to say so.
-async fn release_backlog(
-    pool: PgPool,
-    metrics: Arc<Metrics>,
-    mut holds: watch::Receiver<bool>,
-    stop: CancellationToken,
-) {
-    let mut told = false;
-    loop {
-        if stop.run_until_cancelled(until(&mut holds, false)).await.is_none() {
-            return;
-        }
-        match stop.run_until_cancelled(release(&pool)).await {
-            None => return,
-            Some(Ok(count)) => {
-                if count > 0 {
-                    info!(count, "the backlog is no longer held: erase.backlog is \"erase\"");
-                }
-                told = false;
-                stop.run_until_cancelled(until(&mut holds, true)).await;
-            }
-            Some(Err(error)) => {
-                metrics.database_errors.inc();
-                if !std::mem::replace(&mut told, true) {
-                    warn!(%error, "the backlog cannot be released, trying again");
-                }
-                stop.run_until_cancelled(tokio::time::sleep(LONGEST_WAIT)).await;
-            }
-        }
-    }
-}
-
-/// Tells HTTP how the workers stand, after each look at the archive.
-async fn tell_readiness(
-    readiness: watch::Sender<Readiness>,
-    clock: Arc<dyn Clock>,
-    mut stands: watch::Receiver<Standing>,
-    sweeps: watch::Receiver<bool>,
-    stop: CancellationToken,
-) {
-    loop {
-        tokio::select! {
-            changed = stands.changed() => if changed.is_err() { return stop.cancelled().await },
-            () = stop.cancelled() => return,
-        }
-        let standing = *stands.borrow_and_update();
-        let now = Instant::now();
-        let sweeping = *sweeps.borrow();
-        readiness.send_modify(|readiness| {
-            readiness.database = standing.reachable;
-            readiness.schema = true;
-            readiness.lag_seconds =
-                standing.caught_up.map(|at| now.duration_since(at).as_secs_f64());
-            readiness.sweeping = sweeping;
-            readiness.as_of = clock.now();
-        });
-    }
-}
-
-/// The database as it must be, and the archive in it where one lies there; or why not.
+/// The database as required, with the archive if it is in there; or what is wrong.
 async fn prepare(pool: PgPool, config: &Config, migrate: bool) -> Result<Option<Archive>, Error> {
     // Detached: migrating changes the session's settings.
     let mut connection = pool.acquire().await.named("connect").map_err(pooled)?.detach();

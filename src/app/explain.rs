@@ -1,4 +1,4 @@
-//! What becomes of one message, and why.
+//! What happens to one message, and why.
 
 use chrono::SubsecRound as _;
 use sqlx::Connection as _;
@@ -7,13 +7,15 @@ use super::{Error, archive_kind, connect, erase_mode, open_archive};
 use crate::{
     config::{ArchiveKind, Config},
     model::{Clock as _, Mode, Stamp, Store, SystemClock, Timestamp},
-    ops::{self, Explainer, Explanation, Found, Given},
+    ops::{self, Explainer, Explanation, FoundMessage, Given},
 };
 
-/// Explains a stanza that is given, without any database; archived now, unless a time is given.
+/// Explains a given stanza without a database, archived now unless a time is given.
 pub fn explain_given(
     config: &Config,
-    (xml, store, host): (&str, Store, Option<&str>),
+    xml: &str,
+    store: Store,
+    host: Option<&str>,
     archived_at: Option<Timestamp>,
 ) -> Explanation {
     let now = SystemClock.now();
@@ -26,16 +28,16 @@ pub fn explain_given(
     explainer(config).explain(Given { xml, store, host, stamp }, now)
 }
 
-/// Explains what the archive and the ledger hold under an id.
+/// Explains what the archive and the ledger have under an id.
 pub async fn explain_live(
     config: &Config,
     owner: (&str, &str),
     archive_id: &str,
-) -> Result<Found, Error> {
+) -> Result<FoundMessage, Error> {
     let mut connection = connect(config).await?;
     let found = async {
         if archive_kind(config).is_none() {
-            // Only the ledger's side of it.
+            // Only the ledger is visible from here.
             return Ok(ops::find_entries(&mut connection, owner, archive_id).await?);
         }
         let (archive, _) = open_archive(&mut connection, config).await?;
@@ -51,7 +53,7 @@ fn explainer(config: &Config) -> Explainer {
         rules: config.rules(),
         hosts: config.archive.hosts.clone(),
         keeps_placeholders: erase_mode(config) == Mode::Placeholder,
-        // ejabberd empties its queue by itself, at login.
+        // ejabberd empties its queue itself, at login.
         deletes_from_queue: config.archive.kind == ArchiveKind::Prosody,
         placeholder_for: config.erase.placeholder_for,
     }

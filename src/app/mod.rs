@@ -1,5 +1,6 @@
-//! The only place that builds everything and joins it.
+//! The only place that builds everything and puts it together.
 
+mod aside;
 mod check;
 mod control;
 mod daemon;
@@ -23,24 +24,24 @@ pub use sweep::{Swept, sweep};
 use crate::{
     archive::{self, Archive},
     config::{ArchiveKind, Config, EraseMode},
-    database::{self, Named, Session},
-    ledger::{self, Schema},
+    database::{self, DatabaseSettings, Named, Session},
+    ledger::{self, SchemaState},
     model::{Finding, Level, Mode},
 };
 
-/// What a command failed with, and what to do.
+/// Why a command failed, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database cannot be reached, or refused.
+    /// The database cannot be reached, or rejected something.
     #[error("the database failed: {0}\nhelp: {help}", help = .0.remedy())]
     Database(#[from] database::Error),
-    /// A pooler stands between us and the database.
+    /// A pooler is in front of the database.
     #[error(
         "a connection pooler stands between ephemerd and PostgreSQL, and our session's settings and locks do not survive it\n\
          help: let database.url lead to PostgreSQL itself: ephemerd opens seven connections at the most"
     )]
     Pooled,
-    /// Our schema is not there, and we may not make it.
+    /// Our schema is missing, and we may not create it.
     #[error(
         "schema ephemerd is missing, or our role may not write there\n\
          help: run deploy/grants.sql in this database as a superuser, then `ephemerd migrate`"
@@ -52,27 +53,35 @@ pub enum Error {
     /// The server's tables are not as we need them.
     #[error("the archive cannot be used: {0}\nhelp: {1}")]
     Archive(String, String),
-    /// No one but the companion module reaches the archive.
+    /// Only the companion module can reach the archive.
     #[error(
-        "the archive lies in the XMPP server's own storage, which only its companion module reaches\nhelp: {0}"
+        "the archive is in the XMPP server's own storage, which only its companion module can reach\nhelp: {0}"
     )]
     OutOfReach(&'static str),
-    /// The HTTP port is taken, or not ours.
-    #[error("http.listen: cannot listen: {0}\nhelp: another daemon may run; choose another port")]
+    /// The HTTP port is in use, or we may not listen on it.
+    #[error(
+        "http.listen: cannot listen: {0}\nhelp: another daemon may be running; choose another port"
+    )]
     Listen(std::io::ErrorKind),
-    /// A worker ended while it should have gone on.
-    #[error("a worker ended by itself\nhelp: this is a defect: please report it with the log")]
-    WorkerEnded,
-    /// The process could not listen to signals.
-    #[error("cannot listen to signals: {0}")]
+    /// A worker ended when it should have kept running.
+    #[error("the worker {0} ended by itself\nhelp: this is a bug; please report it with the log")]
+    WorkerEnded(&'static str),
+    /// A worker panicked; the log has its name and place.
+    #[error(
+        "a worker panicked\nhelp: this is a bug; please report it with the log, which names the worker"
+    )]
+    WorkerPanicked,
+    /// The process could not listen for signals.
+    #[error("cannot listen for signals: {0}")]
     Signals(std::io::ErrorKind),
 }
 
 impl Error {
-    /// Trying again is useless until somebody acts.
+    /// Retrying is pointless until somebody acts.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Database(_) | Self::Listen(_) | Self::Signals(_) | Self::WorkerEnded => false,
+            Self::Database(_) | Self::Listen(_) | Self::Signals(_) => false,
+            Self::WorkerEnded(_) | Self::WorkerPanicked => false,
             Self::Pooled | Self::NotGranted | Self::Schema(_) | Self::Archive(..) => true,
             Self::OutOfReach(_) => true,
         }
@@ -80,7 +89,7 @@ impl Error {
 }
 
 impl Error {
-    /// The page of the documentation that has more of it.
+    /// The documentation page with more details.
     pub const fn page(&self) -> &'static str {
         match self {
             Self::Database(_) => "docs/runbook.md#ephemerddatabaseerrors",
@@ -90,13 +99,15 @@ impl Error {
             Self::Archive(..) => "docs/supported.md",
             Self::Listen(_) => "docs/configuration.md",
             Self::OutOfReach(_) => "docs/operating.md#sweeps",
-            Self::WorkerEnded | Self::Signals(_) => "docs/runbook.md#ephemerddown",
+            Self::WorkerEnded(_) | Self::WorkerPanicked | Self::Signals(_) => {
+                "docs/runbook.md#ephemerddown"
+            }
         }
     }
 }
 
 const MISSING: Error = Error::Schema(
-    "schema ephemerd holds no tables yet\nhelp: run `ephemerd migrate`, or `ephemerd check` to see what else is missing",
+    "schema ephemerd has no tables yet\nhelp: run `ephemerd migrate`, or `ephemerd check` to see what else is missing",
 );
 const NEWER: Error = Error::Schema(
     "schema ephemerd is newer than this program\nhelp: install the newer version of ephemerd again",
@@ -105,19 +116,19 @@ const BEHIND: Error = Error::Schema(
     "schema ephemerd is older than this program\nhelp: run `ephemerd migrate`, or `ephemerd run` without --no-migrate",
 );
 
-/// Brings our schema up to date; `ephemerd migrate`. Returns whether anything was to do.
+/// `ephemerd migrate`: migrates our schema. Returns whether anything had to be done.
 pub async fn migrate(config: &Config) -> Result<bool, Error> {
-    let settings = database::Settings::new(config.database.options());
+    let settings = DatabaseSettings::new(config.database.options());
     let mut connection = settings.connect().await.map_err(pooled)?;
     let migrated = bring_up_to_date(&mut connection, true).await;
     let _ = connection.close().await;
     migrated
 }
 
-/// A session of our own for an operator's command: it may wait longer for a lock than the workers may,
-/// since it touches no archive rows.
+/// A session for an operator's command. It may wait longer for a lock than the workers may, since it touches
+/// no archive rows.
 async fn session(config: &Config) -> Result<PgConnection, Error> {
-    let settings = database::Settings::new(config.database.options());
+    let settings = DatabaseSettings::new(config.database.options());
     let mut connection = settings.connect().await.map_err(pooled)?;
     is_ours(&mut connection).await?;
     sqlx::query("-- command_patience\nSET lock_timeout = '10s'")
@@ -127,14 +138,14 @@ async fn session(config: &Config) -> Result<PgConnection, Error> {
     Ok(connection)
 }
 
-/// The same, with our schema as this program needs it.
+/// The same, once our schema is as this program needs it.
 async fn connect(config: &Config) -> Result<PgConnection, Error> {
     let mut connection = session(config).await?;
     match ledger::schema(&mut connection).await.map_err(not_granted)? {
-        Schema::Current => Ok(connection),
-        Schema::Missing => Err(MISSING),
-        Schema::Behind => Err(BEHIND),
-        Schema::Newer => Err(NEWER),
+        SchemaState::Current => Ok(connection),
+        SchemaState::Missing => Err(MISSING),
+        SchemaState::Behind => Err(BEHIND),
+        SchemaState::Newer => Err(NEWER),
     }
 }
 
@@ -146,12 +157,13 @@ async fn is_ours(connection: &mut PgConnection) -> Result<(), Error> {
     }
 }
 
-/// The archive as this program needs it, and what else was found, or the first problem with it.
+/// Opens the archive if it is as this program needs it; also returns the findings. Otherwise fails with the
+/// first problem.
 async fn open_archive(
     connection: &mut PgConnection,
     config: &Config,
 ) -> Result<(Archive, Vec<Finding>), Error> {
-    let kind = archive_kind(config).ok_or(Error::OutOfReach("ask the daemon that runs"))?;
+    let kind = archive_kind(config).ok_or(Error::OutOfReach("ask the running daemon"))?;
     let probed = archive::probe(connection, kind, &config.archive.hosts).await?;
     let problem = probed.findings.iter().find(|finding| finding.level == Level::Problem);
     match (probed.archive, problem) {
@@ -161,7 +173,7 @@ async fn open_archive(
     }
 }
 
-/// The server's tables that are read; none where only its companion module reaches the archive.
+/// The server's tables, or `None` if only the companion module reaches the archive.
 fn archive_kind(config: &Config) -> Option<archive::Kind> {
     match config.archive.kind {
         ArchiveKind::Prosody => Some(archive::Kind::Prosody),
@@ -170,14 +182,14 @@ fn archive_kind(config: &Config) -> Option<archive::Kind> {
     }
 }
 
-/// The schema as this program needs it, or why not. Returns whether it had to be changed.
+/// Migrates the schema, or says why not. Returns whether anything had to be done.
 async fn bring_up_to_date(connection: &mut PgConnection, may_migrate: bool) -> Result<bool, Error> {
     is_ours(connection).await?;
     match ledger::schema(connection).await.map_err(not_granted)? {
-        Schema::Current => Ok(false),
-        Schema::Newer => Err(NEWER),
-        Schema::Missing | Schema::Behind if !may_migrate => Err(BEHIND),
-        Schema::Missing | Schema::Behind => {
+        SchemaState::Current => Ok(false),
+        SchemaState::Newer => Err(NEWER),
+        SchemaState::Missing | SchemaState::Behind if !may_migrate => Err(BEHIND),
+        SchemaState::Missing | SchemaState::Behind => {
             ledger::migrate(connection).await.map_err(not_granted)?;
             info!("schema ephemerd is up to date");
             Ok(true)
@@ -185,7 +197,7 @@ async fn bring_up_to_date(connection: &mut PgConnection, may_migrate: bool) -> R
     }
 }
 
-/// Tells a pooler that refuses our session's settings (08P01) from a database that is away.
+/// Distinguishes a pooler that rejects our session's settings (08P01) from a database that is away.
 fn pooled(error: database::Error) -> Error {
     match error.sqlstate() {
         Some("08P01") => Error::Pooled,
@@ -193,7 +205,7 @@ fn pooled(error: database::Error) -> Error {
     }
 }
 
-/// Tells missing grants (42501, 3F000 no such schema) from a database that is away.
+/// Distinguishes missing grants (42501, 3F000 no such schema) from a database that is away.
 fn not_granted(error: database::Error) -> Error {
     match error.sqlstate() {
         Some("42501" | "3F000") => Error::NotGranted,
@@ -201,15 +213,15 @@ fn not_granted(error: database::Error) -> Error {
     }
 }
 
-/// What becomes of archived rows.
+/// What happens to archived rows.
 fn erase_mode(config: &Config) -> Mode {
     match (config.erase.mode, config.archive.kind) {
         (EraseMode::Delete, _) => Mode::Delete,
-        // Prosody refuses a cursor whose row is gone: the row must stay for a while.
+        // Prosody rejects a paging cursor whose row is gone: the row must stay for a while.
         (EraseMode::Placeholder, _) | (EraseMode::Auto, ArchiveKind::Prosody) => Mode::Placeholder,
-        // It may be either server: a placeholder breaks nothing on any.
+        // It may be either server, and a placeholder breaks nothing on any.
         (EraseMode::Auto, ArchiveKind::Component) => Mode::Placeholder,
-        // ejabberd compares ids: nothing breaks.
+        // ejabberd compares ids, so nothing breaks.
         (EraseMode::Auto, ArchiveKind::Ejabberd) => Mode::Delete,
     }
 }

@@ -1,81 +1,101 @@
-//! Where only the companion module reaches the archives (`archive.kind = "component"`): its workers, its
-//! `check`, and its sweep.
+//! Archives that only the companion module can reach (`archive.kind = "component"`): workers, `check`, sweep.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     check::{COMPONENT, see},
-    daemon::{Modules, Telling, Workers},
+    daemon::{Modules, Reports, Workers, begin},
     settings::component,
 };
 use crate::{
-    archive::remote::{Companion, Requests as _, Unanswered, VERSION},
+    archive::companion::{
+        Companion, OLD_MODULE, OLDEST_VERSION, Requests as _, Shown, Unanswered, VERSION,
+    },
     component::{self, Link},
     config::{ArchiveKind, Config},
     metrics::Metrics,
     model::{Finding, Level},
     work::{
         Changing,
-        remote::{Present, Queue, erase::Eraser, feed::Feed, walk::Walker},
-        wake::Wake,
+        base::{presence::Present, wake::Wake},
+        erase::{
+            companion::CompanionEraser,
+            remembered::{self, Remembered},
+        },
+        inspect::feed::{Feed, Links},
+        sweep::owners::Walker,
     },
 };
 
-/// `check` waits so long for the component's connection, and for each module's answer; for one that is only
-/// welcome not so long.
+/// How long `check` waits for the component's connection and for each module's answer; less for a module that
+/// is optional.
 const PATIENCE: Duration = Duration::from_secs(10);
 const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Workers {
-    /// The workers for archives that only the modules reach.
+    /// The workers for archives that only the modules can reach.
     pub(super) fn spawn_for_modules(
         &self,
-        tasks: &mut JoinSet<()>,
+        tasks: &mut JoinSet<&'static str>,
         modules: Modules,
         bell: &Arc<Wake>,
-        Telling { standing, sweeping, holding }: Telling,
+        Reports { state, sweeping, .. }: Reports,
     ) {
         let Modules { link, notices, leading } = modules;
         let (present, walk) = (Present::default(), Arc::new(Notify::new()));
-        let queue = Queue::default();
-        let settings = Changing::new(self.told.remote.clone());
+        let remembered = self.spawn_remembered(tasks, link.clone());
+        let settings = Changing::new(self.updates.companion.clone());
         let (judging, judged) = watch::channel(settings.clone_now());
         let feed = Feed::new(
             self.pool.clone(),
             link.clone(),
-            (settings, judging),
+            settings,
             Arc::clone(&self.metrics),
-            (present.clone(), Arc::clone(&walk), queue.clone()),
-            (standing, leading),
+            Links {
+                judging,
+                present: present.clone(),
+                remembered,
+                walk: Arc::clone(&walk),
+                state,
+                leading,
+            },
         );
         let walker = Walker::new(
             self.pool.clone(),
             link.clone(),
             Changing::new(judged),
             Arc::clone(&self.metrics),
-            (present.clone(), queue),
+            present.clone(),
         );
-        let eraser = Eraser::new(
-            self.pool.clone(),
-            link,
-            Changing::new(self.told.erase.clone()),
-            Arc::clone(&self.metrics),
-            (Arc::clone(bell), present),
-        );
-        tasks.spawn(feed.run(notices, self.stop.clone()));
-        tasks.spawn(walker.run(walk, (sweeping, holding), self.stop.clone()));
-        tasks.spawn(eraser.run(self.stop.clone()));
+        let pace = self.erase_pace(bell);
+        let eraser = CompanionEraser::new(self.pool.clone(), link, pace, present);
+        begin(tasks, "feed", feed.run(notices, self.stop.clone()));
+        begin(tasks, "walk", walker.run(walk, sweeping, self.stop.clone()));
+        begin(tasks, "erase", eraser.run(self.stop.clone()));
+    }
+
+    /// The worker for what only rooms remember, and where to announce it.
+    pub(super) fn spawn_remembered(
+        &self,
+        tasks: &mut JoinSet<&'static str>,
+        link: Link,
+    ) -> mpsc::Sender<Shown> {
+        let (remembered, announced) = mpsc::channel(remembered::MOST_WAITING);
+        let (settings, erasing) = (self.updates.companion.clone(), self.updates.erase.clone());
+        let worker = Remembered::new(self.pool.clone(), link, settings, erasing);
+        begin(tasks, "remembered", worker.run(announced, self.stop.clone()));
+        remembered
     }
 }
 
-/// One handshake; and where it succeeds, who answers on each host. Where a daemon leads, the modules are left to
-/// it: ejabberd lets several connect under one name, and gives to each a part of what is for all.
+/// One handshake and, if it succeeds, who answers on each host. If a daemon leads, the modules are left to
+/// it: ejabberd accepts several connections under one name, and splits the stanzas between them.
 pub(super) async fn check(config: &Config, is_led: bool) -> Vec<Finding> {
     let settings = component(config);
     let mut findings: Vec<Finding> = see(component::probe(&settings).await, COMPONENT).collect();
@@ -102,12 +122,12 @@ pub(super) async fn check(config: &Config, is_led: bool) -> Vec<Finding> {
 fn not_asked(is_led: bool) -> Finding {
     if is_led {
         Finding::good(
-            "companion modules: a daemon runs and works with them; its ephemerd_companions counts those that answer",
+            "companion modules: left to the running daemon; its ephemerd_companions counts those that answer",
         )
     } else {
         Finding::warning(
-            "companion modules: they were not asked, for only the component may ask them",
-            "see to the component first",
+            "companion modules: not asked, because only the component may ask them",
+            "fix the component first",
         )
     }
 }
@@ -117,7 +137,7 @@ async fn ask_all(link: &Link, hosts: &[String], needed: bool) -> Vec<Finding> {
     let connecting = connection.wait_for(Option::is_some);
     if !matches!(tokio::time::timeout(PATIENCE, connecting).await, Ok(Ok(_))) {
         return vec![Finding::warning(
-            "companion modules: they were not asked, for the connection did not stand again",
+            "companion modules: not asked: the connection was not re-established",
             "check again",
         )];
     }
@@ -130,11 +150,11 @@ async fn ask_all(link: &Link, hosts: &[String], needed: bool) -> Vec<Finding> {
     findings
 }
 
-/// Hosts are the operator's own: they may be named.
+/// Host names come from the operator, so they may be printed.
 fn finding(host: &str, asked: Result<Companion, Unanswered>, needed: bool) -> Option<Finding> {
     let companion = match asked {
         Ok(companion) => companion,
-        // With archives in SQL a module is welcome, and not missed.
+        // With archives in SQL, a module is optional.
         Err(_) if !needed => return None,
         Err(why) => {
             return Some(Finding::problem(
@@ -143,28 +163,39 @@ fn finding(host: &str, asked: Result<Companion, Unanswered>, needed: bool) -> Op
             ));
         }
     };
-    let Companion { version, module, server, can, .. } = companion;
+    let Companion { version, module, server, can, drops_unacknowledged, halted, .. } = companion;
     let who = format!("companion module on {host}: version {module}, {server}");
     let lacking: Vec<&str> = [("erase", can.erase), ("blank", can.blank), ("list", can.list)]
         .into_iter()
         .filter_map(|(name, can)| (!can).then_some(name))
         .collect();
     let other_module = module != env!("CARGO_PKG_VERSION");
-    Some(if version != VERSION {
-        Finding::problem(
-            format!(
-                "{who}: it speaks version {version} of the protocol, and this program {VERSION}"
-            ),
-            "install daemon and module of the same version",
+    let speaks = || {
+        format!("{who}: it speaks version {version} of the protocol, this program speaks {VERSION}")
+    };
+    Some(if !(OLDEST_VERSION..=VERSION).contains(&version) {
+        Finding::problem(speaks(), "install daemon and module of the same version")
+    } else if version < VERSION {
+        Finding::warning(speaks(), OLD_MODULE)
+    } else if drops_unacknowledged {
+        Finding::warning(
+            format!("{who}: resend_on_timeout of mod_stream_mgmt is false there"),
+            "set it to if_offline: what a session never acknowledged then goes into the offline queue, \
+             and not only into the archive (docs/install-ejabberd.md)",
         )
     } else if needed && !lacking.is_empty() {
         Finding::problem(
             format!("{who}: it lacks what is needed: {}", lacking.join(", ")),
-            "install daemon and module of the same version, and look into the XMPP server's log",
+            "install daemon and module of the same version, and look at the XMPP server's log",
+        )
+    } else if halted {
+        Finding::problem(
+            format!("{who}: a write failed, and it erases nothing more"),
+            "restart the XMPP server, and make sure that nothing else writes to its SQLite file",
         )
     } else if other_module {
         Finding::warning(
-            format!("{who}, where this program is of version {}", env!("CARGO_PKG_VERSION")),
+            format!("{who}; this program is version {}", env!("CARGO_PKG_VERSION")),
             "install daemon and module of the same version",
         )
     } else {

@@ -5,30 +5,35 @@ use sqlx::Connection as _;
 use super::{Error, archive_kind, connect, open_archive, session};
 use crate::{
     config::Config,
-    ledger::{self, Outlooks},
+    ledger::{self, Outlooks, Readings},
     ops::{self, Scan, ScanProgress},
 };
 
-/// What goes when, as the ledger has it.
-pub async fn preview(config: &Config) -> Result<Outlooks, Error> {
+/// What goes when, according to the ledger, and how many timers wait for a reader.
+pub async fn preview(config: &Config) -> Result<(Outlooks, Readings), Error> {
     let mut connection = connect(config).await?;
-    let outlook = ledger::outlook(&mut connection, &config.archive.hosts).await;
+    let hosts = &config.archive.hosts;
+    let counted = async {
+        let outlook = ledger::outlook(&mut connection, hosts).await?;
+        Ok((outlook, ledger::readings(&mut connection, hosts).await?))
+    };
+    let counted = counted.await;
     let _ = connection.close().await;
-    Ok(outlook?)
+    counted
 }
 
 /// What would go when, read from the archive without our schema.
-pub async fn scan(config: &Config, told: impl FnMut(ScanProgress)) -> Result<Scan, Error> {
+pub async fn scan(config: &Config, report: impl FnMut(ScanProgress)) -> Result<Scan, Error> {
     if archive_kind(config).is_none() {
         return Err(Error::OutOfReach(
-            "let a daemon run, sweep with `ephemerd sweep`, and ask for `ephemerd preview` without --scan",
+            "start a daemon, run `ephemerd sweep`, then `ephemerd preview` without --scan",
         ));
     }
     let mut connection = session(config).await?;
     let scan = async {
         let (archive, _) = open_archive(&mut connection, config).await?;
         let rules = config.rules();
-        Ok(ops::scan(&mut connection, &archive, &config.archive.hosts, &rules, told).await?)
+        Ok(ops::scan(&mut connection, &archive, &config.archive.hosts, &rules, report).await?)
     };
     let scan = scan.await;
     let _ = connection.close().await;

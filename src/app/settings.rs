@@ -1,62 +1,63 @@
-//! What the configuration says to each worker, and how the workers hear when it changes.
+//! Each worker's settings, and the channels that carry changes to them.
 
 use tokio::sync::watch;
 
-use super::{erase_mode, sweep::sweep_settings};
+use super::erase_mode;
 use crate::{
-    component,
+    component::{self, ComponentSettings},
     config::{BacklogRule, Config},
-    work::{erase, inspect, remote, sweep},
+    work::{
+        base::{presence::CompanionSettings, replace},
+        erase::EraseSettings,
+        inspect::InspectSettings,
+        sweep::SweepSettings,
+    },
 };
 
-/// What the workers listen to.
-pub(super) struct Told {
-    pub(super) inspect: watch::Receiver<inspect::Settings>,
-    pub(super) erase: watch::Receiver<erase::Settings>,
-    pub(super) sweep: watch::Receiver<sweep::Settings>,
-    pub(super) remote: watch::Receiver<remote::Settings>,
+/// Where the workers get their settings.
+pub(super) struct Updates {
+    pub(super) inspect: watch::Receiver<InspectSettings>,
+    pub(super) erase: watch::Receiver<EraseSettings>,
+    pub(super) sweep: watch::Receiver<SweepSettings>,
+    pub(super) companion: watch::Receiver<CompanionSettings>,
 }
 
-/// Where they are told.
-pub(super) struct Tell {
-    inspect: watch::Sender<inspect::Settings>,
-    erase: watch::Sender<erase::Settings>,
-    sweep: watch::Sender<sweep::Settings>,
-    remote: watch::Sender<remote::Settings>,
+/// Where new settings are sent.
+pub(super) struct UpdateSenders {
+    inspect: watch::Sender<InspectSettings>,
+    erase: watch::Sender<EraseSettings>,
+    sweep: watch::Sender<SweepSettings>,
+    companion: watch::Sender<CompanionSettings>,
 }
 
 /// Both ends; the workers begin with `config`.
-pub(super) fn channels(config: &Config) -> (Tell, Told) {
-    let (inspect, inspect_told) = watch::channel(inspect_settings(config));
-    let (erase, erase_told) = watch::channel(erase_settings(config));
-    let (sweep, sweep_told) = watch::channel(sweep_settings(config));
-    let (remote, remote_told) = watch::channel(remote_settings(config));
-    let told =
-        Told { inspect: inspect_told, erase: erase_told, sweep: sweep_told, remote: remote_told };
-    (Tell { inspect, erase, sweep, remote }, told)
+pub(super) fn channels(config: &Config) -> (UpdateSenders, Updates) {
+    let (inspect, inspect_updates) = watch::channel(inspect_settings(config));
+    let (erase, erase_updates) = watch::channel(erase_settings(config));
+    let (sweep, sweep_updates) = watch::channel(sweep_settings(config));
+    let (companion, companion_updates) = watch::channel(companion_settings(config));
+    let updates = Updates {
+        inspect: inspect_updates,
+        erase: erase_updates,
+        sweep: sweep_updates,
+        companion: companion_updates,
+    };
+    (UpdateSenders { inspect, erase, sweep, companion }, updates)
 }
 
-impl Tell {
-    /// Tells each worker for which something is new.
-    pub(super) fn all(&self, config: &Config) {
-        tell(&self.inspect, inspect_settings(config));
-        tell(&self.erase, erase_settings(config));
-        tell(&self.sweep, sweep_settings(config));
-        tell(&self.remote, remote_settings(config));
+impl UpdateSenders {
+    /// Sends each worker its settings if they have changed.
+    pub(super) fn send(&self, config: &Config) {
+        replace(&self.inspect, inspect_settings(config));
+        replace(&self.erase, erase_settings(config));
+        replace(&self.sweep, sweep_settings(config));
+        replace(&self.companion, companion_settings(config));
     }
 }
 
-fn tell<T: PartialEq>(to: &watch::Sender<T>, settings: T) {
-    to.send_if_modified(|told| {
-        let is_new = *told != settings;
-        *told = settings;
-        is_new
-    });
-}
-
 /// What the configuration says to the component.
-pub(super) fn component(config: &Config) -> component::Settings {
-    component::Settings {
+pub(super) fn component(config: &Config) -> ComponentSettings {
+    ComponentSettings {
         jid: config.component.jid.clone(),
         server: config.component.server.clone(),
         secret: config.component.secret.clone(),
@@ -64,9 +65,9 @@ pub(super) fn component(config: &Config) -> component::Settings {
     }
 }
 
-fn erase_settings(config: &Config) -> erase::Settings {
+fn erase_settings(config: &Config) -> EraseSettings {
     let erase = &config.erase;
-    erase::Settings {
+    EraseSettings {
         hosts: config.archive.hosts.clone(),
         mode: erase_mode(config),
         placeholder_for: erase.placeholder_for,
@@ -76,8 +77,17 @@ fn erase_settings(config: &Config) -> erase::Settings {
     }
 }
 
-fn remote_settings(config: &Config) -> remote::Settings {
-    remote::Settings {
+pub(super) fn sweep_settings(config: &Config) -> SweepSettings {
+    SweepSettings {
+        hosts: config.archive.hosts.clone(),
+        every: config.sweep.every,
+        rows_per_second: config.sweep.rows_per_second.unwrap_or(0),
+        hold_backlog: config.erase.backlog == BacklogRule::Hold,
+    }
+}
+
+fn companion_settings(config: &Config) -> CompanionSettings {
+    CompanionSettings {
         hosts: config.archive.hosts.clone(),
         rules: config.rules(),
         every: config.sweep.every,
@@ -85,8 +95,8 @@ fn remote_settings(config: &Config) -> remote::Settings {
     }
 }
 
-fn inspect_settings(config: &Config) -> inspect::Settings {
-    inspect::Settings {
+fn inspect_settings(config: &Config) -> InspectSettings {
+    InspectSettings {
         hosts: config.archive.hosts.clone(),
         poll: config.archive.poll,
         rules: config.rules(),

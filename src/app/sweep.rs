@@ -1,4 +1,4 @@
-//! `ephemerd sweep`: asks for a sweep and does it, together with whatever daemons run.
+//! `ephemerd sweep`: requests a sweep and performs it, together with any running daemons.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,85 +6,85 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, archive_kind, connect, open_archive};
+use super::{Error, archive_kind, connect, open_archive, pooled, settings::sweep_settings};
 use crate::{
-    config::{BacklogRule, Config},
-    database,
-    ledger::{self, Found, Sweep},
+    config::Config,
+    database::{self, DatabaseSettings},
+    ledger::{self, Sweep, SweepCounts},
     metrics::Metrics,
-    work::{
-        Changing, remote,
-        sweep::{self, Sweeper},
-    },
+    work::{Changing, base::presence, sweep::Sweeper},
 };
 
-/// So often we look how far another daemon has come that is at it.
+/// How often to check another daemon's progress.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Steps that may fail one after another, with [`LOOK_EVERY`] between them: rows may be locked.
+/// Maximum consecutive failed steps, with [`LOOK_EVERY`] between them: rows may be locked.
 const MOST_FAILURES: u32 = 25;
 
-/// A daemon that runs and is connected takes a sweep up within this time.
+/// A running, connected daemon picks up a sweep within this time.
 const TAKEN_UP_WITHIN: Duration = Duration::from_secs(30);
 const NOBODY_SWEEPS: Error = Error::OutOfReach(
     "let a daemon run (`ephemerd run`), with its component connected and the modules answering: it does the sweep \
      that is asked for now, and `ephemerd status` shows how far it is",
 );
 
-/// How a sweep that was asked for ended.
+/// How a requested sweep ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Swept {
-    /// It came to its end; else we were stopped, and the next sweep or a daemon goes on with it.
+    /// It finished; otherwise we were stopped, and a daemon or the next sweep continues it.
     pub completed: bool,
-    /// It went on with one that had come so far, from 0 to 1.
+    /// It continued a sweep that had reached this share, from 0 to 1.
     pub resumed_at: Option<f64>,
-    /// How far it has come, from 0 to 1.
+    /// Its progress, from 0 to 1.
     pub share: f64,
     /// What it did, whoever took part.
-    pub found: Found,
+    pub found: SweepCounts,
 }
 
-/// Sweeps until the end, or until stopped. `told` hears how far it has come.
+/// Sweeps until the end, or until stopped. `report` hears how far it has come.
 pub async fn sweep(
     config: &Config,
     stop: CancellationToken,
-    told: impl FnMut(f64, Found),
+    report: impl FnMut(f64, SweepCounts),
 ) -> Result<Swept, Error> {
     let mut connection = connect(config).await?;
     if archive_kind(config).is_none() {
-        let swept = follow(&mut connection, &stop, told).await;
+        let swept = follow(&mut connection, &stop, report).await;
         let _ = connection.close().await;
         return swept;
     }
     let opened = open_archive(&mut connection, config).await;
     let _ = connection.close().await;
     let (archive, _) = opened?;
-    let pool = database::Settings::new(config.database.options()).pool();
+    let settings = DatabaseSettings::new(config.database.options());
+    // It finds the host that can be written to, which the pool then uses.
+    let _ = settings.connect().await.map_err(pooled)?.close().await;
+    let pool = settings.pool();
     let settings = Changing::fixed(sweep_settings(config));
     let rules = Changing::fixed(config.rules());
     let metrics = Arc::new(Metrics::new());
     let sweeper = Sweeper::new(pool.clone(), archive, settings, rules, metrics);
-    let swept = steps(&sweeper, &stop, told).await;
+    let swept = steps(&sweeper, &stop, report).await;
     pool.close().await;
     Ok(swept?)
 }
 
-/// Only the daemon that leads reaches the modules: it is asked by way of the ledger, and its sweep watched. One
-/// that is under way is watched as it is.
+/// Only the leader reaches the modules: request a sweep through the ledger and watch it. A sweep already in
+/// progress is watched as it is.
 async fn follow(
     connection: &mut PgConnection,
     stop: &CancellationToken,
-    mut told: impl FnMut(f64, Found),
+    mut report: impl FnMut(f64, SweepCounts),
 ) -> Result<Swept, Error> {
     let goes_on = |it: &Sweep| it.started_at.is_some() && !it.requested;
-    let resumed = ledger::sweep(connection, remote::SWEEP).await?.filter(goes_on);
+    let resumed = ledger::sweep(connection, presence::SWEEP).await?.filter(goes_on);
     if resumed.is_none() {
-        ledger::request_sweep(connection, remote::SWEEP).await?;
+        ledger::request_sweep(connection, presence::SWEEP).await?;
     }
     let resumed_at = resumed.map(|it| it.share());
     let asked_at = Instant::now();
     loop {
-        let Some(sweep) = ledger::sweep(connection, remote::SWEEP).await? else {
+        let Some(sweep) = ledger::sweep(connection, presence::SWEEP).await? else {
             return Err(NOBODY_SWEEPS);
         };
         let share = share(std::slice::from_ref(&sweep));
@@ -95,7 +95,7 @@ async fn follow(
         if sweep.requested && asked_at.elapsed() > TAKEN_UP_WITHIN {
             return Err(NOBODY_SWEEPS);
         }
-        told(share, sweep.found);
+        report(share, sweep.found);
         if stop.is_cancelled() {
             return Ok(swept(false));
         }
@@ -106,7 +106,7 @@ async fn follow(
 async fn steps(
     sweeper: &Sweeper,
     stop: &CancellationToken,
-    mut told: impl FnMut(f64, Found),
+    mut report: impl FnMut(f64, SweepCounts),
 ) -> database::Result<Swept> {
     let resumed_at = sweeper.request_or_resume().await?.map(|sweeps| share(&sweeps));
     let mut failures = 0;
@@ -123,14 +123,14 @@ async fn steps(
                 LOOK_EVERY
             }
         };
-        let sweeps = sweeper.standing().await?;
-        let found = sweeps.iter().fold(Found::default(), |sum, sweep| sum.plus(sweep.found));
+        let sweeps = sweeper.sweeps().await?;
+        let found = sweeps.iter().fold(SweepCounts::default(), |sum, sweep| sum.plus(sweep.found));
         let share = share(&sweeps);
         let swept = |completed| Swept { completed, resumed_at, share, found };
         if !sweeps.iter().any(is_open) {
             return Ok(swept(true));
         }
-        told(share, found);
+        report(share, found);
         if stop.is_cancelled() {
             return Ok(swept(false));
         }
@@ -138,12 +138,12 @@ async fn steps(
     }
 }
 
-/// It is asked for or under way.
+/// Requested or in progress.
 fn is_open(sweep: &Sweep) -> bool {
     sweep.requested || sweep.started_at.is_some()
 }
 
-/// How far they have come together, each table counting alike.
+/// Their combined progress, each table counting the same.
 fn share(sweeps: &[Sweep]) -> f64 {
     let of = |sweep: &Sweep| match sweep.started_at {
         _ if sweep.requested => 0.0,
@@ -151,14 +151,4 @@ fn share(sweeps: &[Sweep]) -> f64 {
         None => 1.0,
     };
     sweeps.iter().map(of).sum::<f64>() / sweeps.len().max(1) as f64
-}
-
-/// What the configuration says to the sweeper.
-pub(super) fn sweep_settings(config: &Config) -> sweep::Settings {
-    sweep::Settings {
-        hosts: config.archive.hosts.clone(),
-        every: config.sweep.every,
-        rows_per_second: config.sweep.rows_per_second.unwrap_or(0),
-        hold_backlog: config.erase.backlog == BacklogRule::Hold,
-    }
 }

@@ -3,13 +3,13 @@ use std::collections::HashSet;
 use sqlx::PgConnection;
 
 use super::{
-    Erased, Horizon, Row, RowKey,
+    Erasure, Horizon, Row, Touched,
     ejabberd::{self, Schema},
     hosts, prosody,
 };
 use crate::{
     database::Result,
-    model::{Finding, Level, Store},
+    model::{Finding, Level, RowKey, Store},
 };
 
 /// The server's way of keeping archives.
@@ -21,16 +21,16 @@ pub enum Kind {
     Ejabberd,
 }
 
-/// What a look at the live schema found.
+/// What probing the live schema found.
 #[derive(Debug)]
 pub struct Probed {
-    /// The archive, where it is as we need it.
+    /// The archive, if its schema is usable.
     pub archive: Option<Archive>,
     /// What to tell the operator.
     pub findings: Vec<Finding>,
 }
 
-/// Looks at the live schema and at what our role may do there. `hosts` are those whose rows we may touch.
+/// Checks the live schema and our privileges on it. `hosts` are those whose rows we may erase.
 pub async fn probe(connection: &mut PgConnection, kind: Kind, hosts: &[String]) -> Result<Probed> {
     match kind {
         Kind::Prosody => {
@@ -40,13 +40,14 @@ pub async fn probe(connection: &mut PgConnection, kind: Kind, hosts: &[String]) 
             Ok(Probed { archive, findings })
         }
         Kind::Ejabberd => {
-            let ejabberd::Found { schema, findings } = ejabberd::probe(connection, hosts).await?;
+            let ejabberd::ProbedSchema { schema, findings } =
+                ejabberd::probe(connection, hosts).await?;
             Ok(Probed { archive: schema.map(Archive::Ejabberd), findings })
         }
     }
 }
 
-/// The archives of one server, in the shape that was found.
+/// One server's archives, in the schema that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Archive {
     /// Prosody's.
@@ -55,7 +56,7 @@ pub enum Archive {
     Ejabberd(Schema),
 }
 
-/// A table that is inspected and swept by itself, in the order of its row numbers.
+/// A table that is inspected and swept on its own, in order of its row numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Table {
     /// Prosody's archives and offline queues.
@@ -66,19 +67,19 @@ pub enum Table {
     EjabberdSpool(Schema),
 }
 
-/// How a table's row numbers and its commits go together.
+/// How a table's row numbers relate to commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// Numbers are drawn from a sequence, and rows commit in any order.
+    /// Numbers come from a sequence, and rows commit in any order.
     Sequence,
-    /// Numbers are stamps in microseconds, and rows commit in any order.
+    /// Numbers are timestamps in microseconds, and rows commit in any order.
     Stamps,
-    /// A few rows that are soon gone, read whole each time.
-    Whole,
+    /// A few rows that are soon gone, read in full each time.
+    Unordered,
 }
 
 impl Table {
-    /// The name of its cursor and its sweep.
+    /// The name of its cursor and sweep.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Prosody => "prosodyarchive",
@@ -87,7 +88,7 @@ impl Table {
         }
     }
 
-    /// The stores whose rows lie there.
+    /// The stores that this table holds.
     pub const fn stores(&self) -> &'static [Store] {
         match self {
             Self::Prosody => &Store::ALL,
@@ -96,16 +97,16 @@ impl Table {
         }
     }
 
-    /// How its row numbers are given.
+    /// How its row numbers are assigned.
     pub const fn order(&self) -> Order {
         match self {
             Self::Prosody => Order::Sequence,
             Self::EjabberdArchive(_) => Order::Stamps,
-            Self::EjabberdSpool(_) => Order::Whole,
+            Self::EjabberdSpool(_) => Order::Unordered,
         }
     }
 
-    /// How far it has come, in one snapshot.
+    /// The table's current horizon, from one snapshot.
     pub async fn horizon(&self, connection: &mut PgConnection) -> Result<Horizon> {
         match self {
             Self::Prosody => prosody::horizon(connection).await,
@@ -114,8 +115,8 @@ impl Table {
         }
     }
 
-    /// The number that ends the next `rows` rows after `after`, none beyond `upto`, and how many rows
-    /// these are; `None` at the end.
+    /// The number at which a span of the next `rows` rows after `after` ends, not beyond `upto`, and how many
+    /// rows it has; `None` at the end.
     pub async fn span_end(
         &self,
         connection: &mut PgConnection,
@@ -127,13 +128,13 @@ impl Table {
             Self::EjabberdArchive(schema) => {
                 ejabberd::span_end(connection, schema, (after, upto), rows).await
             }
-            // All the rest is one span: without an index, a part costs as much as the whole.
+            // One span for all the rest: without an index, part of the table costs as much as all of it.
             Self::EjabberdSpool(_) => Ok((after < upto).then_some((upto, 0))),
         }
     }
 
-    /// The rows of these hosts after `after` and up to `upto` that may be marked, in order: at most `rows`
-    /// and, but for the first, at most `bytes` bytes of stanzas; rows of one number come together.
+    /// These hosts' rows after `after` and up to `upto` that may be marked, in order: at most `rows`, and at
+    /// most `bytes` bytes of stanzas (but at least one row). Rows with the same number come together.
     pub async fn candidates(
         &self,
         connection: &mut PgConnection,
@@ -153,8 +154,18 @@ impl Table {
     }
 }
 
+/// Calls the function of this name in the server's own module.
+macro_rules! of_server {
+    ($archive:ident, $name:ident($connection:ident, $($rest:expr),+)) => {
+        match $archive {
+            Self::Prosody => prosody::$name($connection, $($rest),+).await,
+            Self::Ejabberd(schema) => ejabberd::$name($connection, schema, $($rest),+).await,
+        }
+    };
+}
+
 impl Archive {
-    /// Its tables. Those with offline queues come first, so that nobody's copy is overlooked.
+    /// Its tables. Those with offline queues come first, so that no copy is missed.
     pub fn tables(&self) -> Vec<Table> {
         match self {
             Self::Prosody => vec![Table::Prosody],
@@ -164,70 +175,61 @@ impl Archive {
         }
     }
 
-    /// Placeholders in this store are deleted when their time comes.
+    /// The table that holds this store's rows.
+    pub fn table_of(&self, store: Store) -> Option<&'static str> {
+        self.tables().iter().find(|it| it.stores().contains(&store)).map(Table::name)
+    }
+
+    /// Whether placeholders in this store are deleted when they fall due.
     pub const fn deletes_from(&self, store: Store) -> bool {
         match self {
             Self::Prosody => true,
-            // ejabberd hangs a whole backlog on one row of its queue, and empties it at login.
+            // ejabberd attaches a whole backlog to one row of its queue, and empties it at login.
             Self::Ejabberd(_) => !matches!(store, Store::Queue),
         }
     }
 
-    /// The rows of users' archives with these (host, owner, archive id).
+    /// The rows with these (host, owner, archive id) in users' archives.
     pub async fn archive_rows(
         &self,
         connection: &mut PgConnection,
         ids: &[(&str, &str, &str)],
     ) -> Result<Vec<Row>> {
-        match self {
-            Self::Prosody => prosody::archive_rows(connection, ids).await,
-            Self::Ejabberd(schema) => ejabberd::archive_rows(connection, schema, ids).await,
-        }
+        of_server!(self, archive_rows(connection, ids))
     }
 
-    /// The rows that this owner (host and local part) has under this id: of a user's or a room's archive,
-    /// and on Prosody of the user's offline queue.
+    /// This owner's rows (host and local part) with this id: in a user's or room's archive and, on Prosody,
+    /// in the user's offline queue.
     pub async fn find(
         &self,
         connection: &mut PgConnection,
         owner: (&str, &str),
         archive_id: &str,
     ) -> Result<Vec<Row>> {
-        match self {
-            Self::Prosody => prosody::find(connection, owner, archive_id).await,
-            Self::Ejabberd(schema) => ejabberd::find(connection, schema, owner, archive_id).await,
-        }
+        of_server!(self, find(connection, owner, archive_id))
     }
 
-    /// Rows of this owner's queue whose text names an archive id: its copies are among them, and their
-    /// last stanza-id tells which they are. At most a hundred, the oldest first.
+    /// Rows in this owner's queue whose text contains an archive id. Its copies are among them; their last
+    /// stanza-id identifies them. At most a hundred, oldest first.
     pub async fn queued_under(
         &self,
         connection: &mut PgConnection,
         owner: (&str, &str),
         archive_id: &str,
     ) -> Result<Vec<Row>> {
-        match self {
-            Self::Prosody => prosody::queued_under(connection, owner, archive_id).await,
-            Self::Ejabberd(schema) => {
-                ejabberd::queued_under(connection, schema, owner, archive_id).await
-            }
-        }
+        of_server!(self, queued_under(connection, owner, archive_id))
     }
 
-    /// Which of these rows still stand, by position.
+    /// Which of these rows still exist, by position.
     pub async fn still_there(
         &self,
         connection: &mut PgConnection,
         keys: &[&RowKey],
     ) -> Result<Vec<usize>> {
-        match self {
-            Self::Prosody => prosody::still_there(connection, keys).await,
-            Self::Ejabberd(schema) => ejabberd::still_there(connection, schema, keys).await,
-        }
+        of_server!(self, still_there(connection, keys))
     }
 
-    /// Which of these rows hold words, no placeholder of ours, by position: what a restore brought back.
+    /// Which of these rows have text and are not placeholders, by position: they came back with a restore.
     pub async fn with_words(
         &self,
         connection: &mut PgConnection,
@@ -235,69 +237,79 @@ impl Archive {
     ) -> Result<Vec<usize>> {
         match self {
             Self::Prosody => prosody::with_words(connection, keys).await,
-            // Other words have another digest, and so an entry of their own.
+            // Different text has a different digest, and therefore its own entry.
             Self::Ejabberd(_) => Ok(Vec::new()),
         }
     }
 
-    /// Deletes the rows that are exactly these and that no other session holds.
-    pub async fn delete(&self, connection: &mut PgConnection, keys: &[&RowKey]) -> Result<Erased> {
-        let done = match self {
-            Self::Prosody => prosody::delete(connection, keys).await?,
-            Self::Ejabberd(schema) => ejabberd::delete(connection, schema, keys).await?,
-        };
-        self.outcome(connection, keys, done, Vec::new()).await
+    /// Deletes exactly these rows, except those that another session has locked. Returns what happened to
+    /// each, in order of the keys.
+    pub async fn delete(
+        &self,
+        connection: &mut PgConnection,
+        keys: &[&RowKey],
+    ) -> Result<Vec<Erasure>> {
+        let mut touched = self.delete_once(connection, keys).await?;
+        let (kept, kept_keys) = touched.kept(keys);
+        if !kept.is_empty() {
+            // Another session may have changed them between our snapshot and our lock: a second attempt
+            // tells.
+            let again = self.delete_once(connection, &kept_keys).await?;
+            touched.replace(&kept, again);
+        }
+        self.tell_apart(connection, keys, touched).await
     }
 
-    /// Replaces the words of the rows that are exactly these and that no other session holds by what
-    /// `replace` makes of the stanza's start.
+    async fn delete_once(
+        &self,
+        connection: &mut PgConnection,
+        keys: &[&RowKey],
+    ) -> Result<Touched> {
+        of_server!(self, delete(connection, keys))
+    }
+
+    /// Replaces the text of exactly these rows, except those that another session has locked, by what
+    /// `replace` makes of the start of the stanza.
     pub async fn blank(
         &self,
         connection: &mut PgConnection,
         keys: &[&RowKey],
         replace: impl Fn(&str) -> String,
-    ) -> Result<Erased> {
-        let placeholders = match self {
+    ) -> Result<Vec<Erasure>> {
+        let touched = match self {
             Self::Prosody => prosody::blank(connection, keys, false, replace).await?,
             Self::Ejabberd(schema) => ejabberd::blank(connection, schema, keys, replace).await?,
         };
-        let done = placeholders.iter().map(|it| it.0).collect();
-        self.outcome(connection, keys, done, placeholders).await
+        self.tell_apart(connection, keys, touched).await
     }
 
-    /// The same for rows of offline queues, whose stanzas are given to `replace` whole.
+    /// The same for offline queues, where `replace` gets whole stanzas.
     pub async fn blank_queued(
         &self,
         connection: &mut PgConnection,
         keys: &[&RowKey],
         replace: impl Fn(&str) -> String,
-    ) -> Result<Erased> {
-        let (done, placeholders) = match self {
-            Self::Prosody => {
-                let blanked = prosody::blank(connection, keys, true, replace).await?;
-                (blanked.iter().map(|it| it.0).collect(), blanked)
-            }
+    ) -> Result<Vec<Erasure>> {
+        let touched = match self {
+            Self::Prosody => prosody::blank(connection, keys, true, replace).await?,
             Self::Ejabberd(schema) => {
-                (ejabberd::blank_queued(connection, schema, keys, replace).await?, Vec::new())
+                ejabberd::blank_queued(connection, schema, keys, replace).await?
             }
         };
-        self.outcome(connection, keys, done, placeholders).await
+        self.tell_apart(connection, keys, touched).await
     }
 
-    /// Hosts of the archive that are not listed, with their count of rows: for `check` and a gauge.
+    /// Hosts in the archive that are not listed, with their row counts: for `check` and a gauge.
     pub async fn unlisted_hosts(
         &self,
         connection: &mut PgConnection,
         hosts: &[String],
     ) -> Result<Vec<(String, i64)>> {
-        match self {
-            Self::Prosody => prosody::unlisted_hosts(connection, hosts).await,
-            Self::Ejabberd(schema) => ejabberd::unlisted_hosts(connection, schema, hosts).await,
-        }
+        of_server!(self, unlisted_hosts(connection, hosts))
     }
 
-    /// Compares the hosts that are listed with those that the archive has. Hosts are the operator's own:
-    /// they may be named.
+    /// Compares the listed hosts with those in the archive. Host names come from the operator, so they may be
+    /// printed.
     pub async fn probe_hosts(
         &self,
         connection: &mut PgConnection,
@@ -306,32 +318,32 @@ impl Archive {
         let unlisted = self.unlisted_hosts(connection, hosts).await?;
         let absent = match self {
             Self::Prosody => prosody::absent_hosts(connection, hosts).await?,
-            // A host of rooms is named in no column there.
+            // No column there names the hosts of rooms.
             Self::Ejabberd(_) => Vec::new(),
         };
         Ok(hosts::findings(&unlisted, &absent))
     }
 
-    /// Tells the rows that were not taken apart: those that stand are locked, the others gone.
-    async fn outcome(
+    /// Distinguishes the rows that were not erased: those that still exist are locked or were kept, the
+    /// others are gone.
+    async fn tell_apart(
         &self,
         connection: &mut PgConnection,
         keys: &[&RowKey],
-        done: Vec<usize>,
-        placeholders: Vec<(usize, Vec<u8>)>,
-    ) -> Result<Erased> {
-        let taken: HashSet<usize> = done.iter().copied().collect();
+        Touched(mut touched): Touched,
+    ) -> Result<Vec<Erasure>> {
+        let is_left = |at: &usize| matches!(touched.get(at), None | Some(Erasure::Unchanged));
         let (left, left_keys): (Vec<usize>, Vec<&RowKey>) =
-            keys.iter().enumerate().filter(|(at, _)| !taken.contains(at)).unzip();
-        if left.is_empty() {
-            return Ok(Erased { done, placeholders, ..Erased::default() });
+            keys.iter().enumerate().filter(|(at, _)| is_left(at)).unzip();
+        if !left.is_empty() {
+            let standing: HashSet<usize> =
+                self.still_there(connection, &left_keys).await?.into_iter().collect();
+            for (at, position) in left.into_iter().enumerate() {
+                if !standing.contains(&at) {
+                    touched.insert(position, Erasure::AlreadyGone);
+                }
+            }
         }
-        let standing: HashSet<usize> =
-            self.still_there(connection, &left_keys).await?.into_iter().collect();
-        let (mut gone, mut locked) = (Vec::new(), Vec::new());
-        for (at, position) in left.into_iter().enumerate() {
-            if standing.contains(&at) { locked.push(position) } else { gone.push(position) }
-        }
-        Ok(Erased { done, placeholders, gone, locked })
+        Ok((0..keys.len()).map(|at| touched.remove(&at).unwrap_or(Erasure::Locked)).collect())
     }
 }

@@ -1,10 +1,10 @@
 use crate::model::Finding;
 
-/// So many hosts are named; of more, the count.
+/// At most this many hosts are named; the rest are counted.
 const NAMED: usize = 20;
 
-/// What to tell of hosts that the archive has and the operator did not list, with their counts of rows,
-/// and of those that are listed and absent.
+/// Findings about hosts that are in the archive but not listed, with their row counts, and about those that
+/// are listed but absent.
 pub(super) fn findings(unlisted: &[(String, i64)], absent: &[String]) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     for (host, rows) in unlisted.iter().take(NAMED) {
@@ -15,7 +15,7 @@ pub(super) fn findings(unlisted: &[(String, i64)], absent: &[String]) -> Vec<Fin
     }
     if let Some(more) = unlisted.len().checked_sub(NAMED).filter(|more| *more > 0) {
         findings.push(Finding::warning(
-            format!("archive.hosts does not list {more} more hosts of which the archive has rows."),
+            format!("archive.hosts does not list {more} more hosts that the archive has rows of."),
             "add those to archive.hosts whose messages may be erased",
         ));
     }

@@ -1,114 +1,150 @@
-//! The XMPP server's own tables: read, erase by keys, probe the live schema.
+//! The XMPP server's own tables: read them, erase by key, probe the live schema.
 //!
-//! What differs between servers stands here and nowhere else. Nothing here knows the ledger.
+//! Everything that differs between servers is here and nowhere else. Nothing here knows the ledger.
 
 mod any;
+pub mod companion;
 pub mod ejabberd;
 mod hosts;
+pub mod marks;
 pub mod prosody;
-pub mod remote;
+mod reading;
 
 pub use any::{Archive, Kind, Order, Probed, Table, probe};
+pub use reading::{Sought, Trace};
 
-use crate::model::{Stamp, Store, Timestamp};
+use std::collections::BTreeMap;
+
+use crate::model::{RowKey, Stamp, Timestamp};
 
 /// The largest stanza that is read, in bytes. A larger one counts as unreadable.
 pub const MAX_STANZA_BYTES: i32 = 4 * 1024 * 1024;
 
-/// How many copies of one message are looked for in a queue: one is there, unless somebody forges.
+/// Maximum number of copies of one message read from a queue: there is one, unless somebody forges.
 const MAX_COPIES: i64 = 100;
 
-/// The identity of an archived row: an erasing statement asserts all of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RowKey {
-    /// Where it lies.
-    pub store: Store,
-    /// The virtual host, or the rooms' domain.
-    pub host: String,
-    /// The user's or the room's local part.
-    pub owner: String,
-    /// The id that MAM shows (XEP-0313), or the queue's own.
-    pub archive_id: String,
-    /// The table's own number: Prosody's `sort_id`; ejabberd's `timestamp`, and `seq` of its `spool`.
-    pub row_number: i64,
-    /// The server's own stamp.
-    pub stamped_at: Timestamp,
-    /// A digest of the row's words where the server's ids are not unique, else empty.
-    pub digest: Vec<u8>,
-}
-
-impl RowKey {
-    /// What the ledger knows the row by: store, host, owner, archive id, digest.
-    pub fn name(&self) -> (Store, &str, &str, &str, &[u8]) {
-        (self.store, &self.host, &self.owner, &self.archive_id, &self.digest)
-    }
-}
-
-/// An archived row that the database's text search found.
+/// An archived row found by the database's text search.
 #[derive(Debug, Clone)]
 pub struct Row {
     /// Its identity.
     pub key: RowKey,
-    /// The stamp again, with how exact it is.
+    /// Its timestamp again, with its precision.
     pub stamp: Stamp,
-    /// The stanza as stored; `None` where it is larger than [`MAX_STANZA_BYTES`].
+    /// The stanza as stored; `None` if it is larger than [`MAX_STANZA_BYTES`].
     pub xml: Option<String>,
 }
 
-/// What became of rows that had to go. Positions are those of the keys given.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Erased {
-    /// Gone, or their words gone.
-    pub done: Vec<usize>,
-    /// Of those, the rows that stand on as placeholders and have to be deleted later, with the digest
-    /// that they have now.
-    pub placeholders: Vec<(usize, Vec<u8>)>,
-    /// Somebody else had already taken them.
-    pub gone: Vec<usize>,
-    /// Another session holds them.
-    pub locked: Vec<usize>,
+/// What happened to a row that was to be erased.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Erasure {
+    /// The statement returned it as deleted, or with our text in place of its own.
+    Done,
+    /// The text was replaced and the row stays as a placeholder to be deleted later, with this digest.
+    Placeholder(Vec<u8>),
+    /// It had already been removed by someone else.
+    AlreadyGone,
+    /// Someone else rewrote it: it is neither marked nor one of our placeholders, and was left alone.
+    TakenOver,
+    /// Another session has it locked.
+    Locked,
+    /// The statement succeeded, but a trigger kept the row as it was.
+    Unchanged,
 }
 
-/// A table at one moment: how far transactions have come, and how far rows. Only where row numbers are
-/// drawn from a sequence ([`Order::Sequence`]) are transactions and sequence asked for; else they are 0.
+/// What a statement did with the rows that it locked, by the position of their keys.
+#[derive(Debug, Default)]
+struct Touched(BTreeMap<usize, Erasure>);
+
+impl Touched {
+    /// Records the result for the key at this ordinality. If several rows share a key, most likely identical
+    /// twins, a row that a trigger kept decides; one that was left alone never does.
+    fn note(&mut self, ordinality: i64, erasure: Erasure) {
+        let Some(position) = position(ordinality) else { return };
+        let known = self.0.entry(position).or_insert(Erasure::TakenOver);
+        if *known == Erasure::TakenOver || erasure == Erasure::Unchanged {
+            *known = erasure;
+        }
+    }
+
+    /// The rows that a trigger seems to have kept, and their keys.
+    fn kept<'a>(&self, keys: &[&'a RowKey]) -> (Vec<usize>, Vec<&'a RowKey>) {
+        let is_kept = |at: &usize| self.0.get(at) == Some(&Erasure::Unchanged);
+        keys.iter().copied().enumerate().filter(|(at, _)| is_kept(at)).unzip()
+    }
+
+    /// Replaces the results for rows that were tried again; a row that was not touched this time has no
+    /// result.
+    fn replace(&mut self, rows: &[usize], Self(mut again): Self) {
+        for (at, row) in rows.iter().enumerate() {
+            match again.remove(&at) {
+                Some(erasure) => self.0.insert(*row, erasure),
+                None => self.0.remove(row),
+            };
+        }
+    }
+}
+
+/// One snapshot of a table's transactions and rows. The transactions and the sequence are only read if row
+/// numbers come from a sequence ([`Order::Sequence`]); otherwise they are 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Horizon {
-    /// All transactions below have ended (`pg_snapshot_xmin`).
+    /// All transactions below this have ended (`pg_snapshot_xmin`).
     pub xmin: i64,
-    /// No transaction from here on was visible (`pg_snapshot_xmax`).
+    /// No transaction from this one on was visible (`pg_snapshot_xmax`).
     pub xmax: i64,
     /// The newest row's number, 0 in an empty table.
     pub newest: i64,
-    /// The last number that the sequence gave.
+    /// The last number taken from the sequence.
     pub sequence: i64,
     /// The database's clock.
     pub now: Timestamp,
-    /// Where PostgreSQL keeps the table (`pg_relation_filenode`): another after a restore, TRUNCATE or VACUUM FULL.
+    /// Identifies the files of the table, its partitions and its children: it changes with a restore,
+    /// TRUNCATE or VACUUM FULL, and when a partition is added or removed.
     pub filenode: i64,
 }
 
 impl Horizon {
-    /// The table has not come as far as a row that was read before: it was restored from a backup.
+    /// The newest row is before one that was already read: the table was restored from a backup.
     pub fn is_before(&self, frontier: i64) -> bool {
         self.newest.max(self.sequence) < frontier
     }
 }
 
-/// How many rows [`Archive::archive_rows`] is asked for at once: each may be [`MAX_STANZA_BYTES`] long.
+/// Maximum number of rows per call of [`Archive::archive_rows`]: each may be [`MAX_STANZA_BYTES`] long.
 pub const ARCHIVE_ROWS_AT_ONCE: usize = 8;
 
-/// Rows are read to be blanked, so many bytes at a time.
+/// Rows to be blanked are read in parts of this many bytes.
 const BYTES_AT_ONCE: i64 = 16 * 1024 * 1024;
 
-/// How many characters of a stanza's start are read to make its placeholder: its start tag.
+/// How many characters are read from the start of a stanza to build its placeholder from the start tag.
 const HEAD_CHARACTERS: i32 = 4096;
 
-/// From SQL's ordinality, which counts from 1, to a position.
+/// A table's [`Horizon::filenode`]: the filenode of a plain table, or a hash over those of all tables below
+/// it.
+macro_rules! filenode {
+    ($table:literal) => {
+        concat!(
+            "(WITH RECURSIVE part(oid) AS (
+                  SELECT to_regclass('", $table, "')::oid
+                  UNION
+                  SELECT i.inhrelid FROM pg_inherits AS i JOIN part ON i.inhparent = part.oid)
+              SELECT coalesce(CASE count(*)
+                         WHEN 1 THEN min(pg_relation_filenode(oid)::bigint)
+                         ELSE hashtextextended(
+                             string_agg(oid::text || ':' || pg_relation_filenode(oid)::text, ',' ORDER BY oid), 0)
+                     END, 0)
+                FROM part)"
+        )
+    };
+}
+use filenode;
+
+/// Converts SQL's ordinality, which counts from 1, to a position.
 fn position(ordinality: i64) -> Option<usize> {
     usize::try_from(ordinality).ok()?.checked_sub(1)
 }
 
-/// Splits rows so that each part holds few enough bytes, but always at least one row.
+/// Splits rows into parts of at most this many bytes, but at least one row each.
 fn parts_by_bytes<T>(rows: &[T], bytes: impl Fn(&T) -> i32) -> impl Iterator<Item = &[T]> {
     let mut held = 0;
     rows.chunk_by(move |row, next| {

@@ -26,8 +26,8 @@ Examples:
 
 /// Show or accept what was archived before the first start
 ///
-/// What is older than the first start is recorded and held, whatever its timer says, until you accept
-/// it here or set erase.backlog = "erase".
+/// Messages archived before the first start are recorded and held, whatever their timers say, until you
+/// accept them here or set erase.backlog = "erase".
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -44,12 +44,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Let everything that is held go when its time is over: most of it goes at once
+    /// Release everything that is held: each message goes when it is due, most of them at once
     ///
-    /// Asks nothing, and cannot be taken back. Nothing is held back by later sweeps either.
+    /// Asks for no confirmation, and cannot be undone. Later sweeps hold nothing either.
     #[command(after_help = ACCEPT_EXAMPLES)]
     Accept {
-        /// For programs: {"released": …}
+        /// Print JSON: {"released": …}
         #[arg(long)]
         json: bool,
     },
@@ -78,9 +78,9 @@ pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Fai
 fn accepted(released: i64) -> String {
     let what = match released {
         0 => "Nothing was held.".to_owned(),
-        count => format!("{} no longer held: each goes when its time is over.", is_or_are(count)),
+        count => format!("{} no longer held: each goes when it is due.", is_or_are(count)),
     };
-    format!("{what} Later sweeps hold nothing back.\n")
+    format!("{what} Later sweeps hold nothing.\n")
 }
 
 fn is_or_are(count: i64) -> String {
@@ -105,7 +105,7 @@ fn for_people(held: &[Held]) -> String {
     let table = show::table(&header, 2..4, rows.collect());
     let total = held.iter().map(|it| it.entries).sum();
     format!(
-        "{table}\n{} held until `ephemerd backlog accept`; what is due then goes at once.\n",
+        "{table}\n{} held until `ephemerd backlog accept`; what is due by then goes at once.\n",
         is_or_are(total)
     )
 }

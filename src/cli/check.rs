@@ -14,14 +14,14 @@ Examples:
   ephemerd check
   ephemerd check --json | jq '.findings[] | select(.level != \"good\")'";
 
-/// Say what is wrong before it matters, and what to do about it
+/// Report what is wrong before it matters, and what to do about it
 ///
-/// Looks at the configuration, the database, our role, both schemas, the clocks, the hosts and the
-/// component. Changes nothing. The exit code is 1 if anything will not work.
+/// Looks at the configuration, the database, ephemerd's role, both schemas, the clocks, the hosts and
+/// the component. Changes nothing. The exit code is 1 if anything will not work.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// For programs: {"findings": [{"level": …, "what": …, "remedy": …, "page": …}]}
+    /// Print JSON: {"findings": [{"level": …, "what": …, "remedy": …, "page": …}]}
     #[arg(long)]
     json: bool,
 }

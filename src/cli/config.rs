@@ -1,3 +1,4 @@
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use super::{Failure, print};
@@ -13,7 +14,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// For programs: {"section": {"key": {"value": …, "origin": …}}}
+    /// Print JSON: {"section": {"key": {"value": …, "origin": …}}}
     #[arg(long)]
     json: bool,
 }
@@ -21,5 +22,9 @@ pub(super) struct Args {
 pub(super) fn execute(args: &Args, config: &Config) -> Result<ExitCode, Failure> {
     let text = if args.json { format!("{:#}\n", config.to_json()) } else { config.render() };
     print(&text)?;
+    for remark in config.remarks() {
+        // If stderr is closed, nobody is listening.
+        let _ = writeln!(io::stderr(), "warning: {}\nhelp: {}", remark.what, remark.remedy);
+    }
     Ok(ExitCode::SUCCESS)
 }

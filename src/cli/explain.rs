@@ -19,10 +19,10 @@ Examples:
   ephemerd explain --owner alice@example.org --id 5EF3xPqzUmUqQ3sT6V1f0a
   ephemerd explain --owner den@conference.example.org --id 42 --json";
 
-/// Say when a message goes and why, or why it stays
+/// Show when a message goes and why, or why it stays
 ///
 /// A stanza from a file or stdin is judged by the configuration as if archived now; no database is
-/// needed. With --owner and --id the archive's own row is read, and what the ledger has of it.
+/// needed. With --owner and --id it reads the row in the archive and its entry in the ledger.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -32,21 +32,21 @@ pub(super) struct Args {
     /// Whose archive it is: a user, or a room
     #[arg(long, value_name = "JID", value_parser = owner)]
     owner: Option<Owner>,
-    /// The archive's id of the message, as MAM shows it
+    /// The message's archive id, as MAM shows it
     #[arg(long, value_name = "ID", requires = "owner")]
     id: Option<String>,
-    /// Where it lies; with --id only rows there are shown
+    /// The store that it is in; with --id only rows in that store are shown
     #[arg(long, value_name = "STORE", value_parser = store)]
     store: Option<Store>,
     /// When it was archived, such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "id")]
     archived_at: Option<Timestamp>,
-    /// For programs
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// A bare address, in its two parts.
+/// A bare address, split in two.
 #[derive(Debug, Clone)]
 struct Owner {
     local: String,
@@ -58,24 +58,24 @@ fn owner(text: &str) -> Result<Owner, &'static str> {
         Some((local, host)) if !local.is_empty() && !host.is_empty() && !text.contains('/') => {
             Ok(Owner { local: local.to_owned(), host: host.to_owned() })
         }
-        _ => Err("it is no bare address; write alice@example.org"),
+        _ => Err("it is not a bare address; write alice@example.org"),
     }
 }
 
 fn store(text: &str) -> Result<Store, &'static str> {
-    text.parse().map_err(|_| "it is none of archive, room, queue")
+    text.parse().map_err(|_| "it is not one of archive, room, queue")
 }
 
 fn time(text: &str) -> Result<Timestamp, &'static str> {
-    text.parse().map_err(|_| "it is no time; write 2026-01-31T12:00:00Z")
+    text.parse().map_err(|_| "it is not a time; write 2026-01-31T12:00:00Z")
 }
 
 pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Failure> {
     let (Some(owner), Some(id)) = (&args.owner, &args.id) else {
         let xml = read(&args)?;
         let host = args.owner.as_ref().map(|owner| owner.host.as_str());
-        let given = (xml.trim(), args.store.unwrap_or(Store::Archive), host);
-        let explanation = app::explain_given(config, given, args.archived_at);
+        let (xml, store) = (xml.trim(), args.store.unwrap_or(Store::Archive));
+        let explanation = app::explain_given(config, xml, store, host, args.archived_at);
         print(&if args.json {
             show::json(&render::json(&explanation))
         } else {
@@ -86,14 +86,14 @@ pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Fai
     let mut found = app::explain_live(config, (&owner.host, &owner.local), id).await?;
     if let Some(store) = args.store {
         found.live.retain(|it| it.explanation.store == store);
-        found.orphans.retain(|it| it.store == store);
+        found.orphans.retain(|it| it.row.store == store);
     }
     if found.live.is_empty() && found.orphans.is_empty() {
         let nobody_has = match found.archive_was_read {
             true => "neither the archive nor the ledger has a message of this owner under this id",
             false => {
-                "the ledger has no message of this owner under this id, and the archive is out of reach: \
-                 only the companion module reads it"
+                "the ledger has no message of this owner under this id, and the archive cannot be reached: \
+                 only the companion module can read it"
             }
         };
         return Err(Failure::Other(format!(
@@ -109,7 +109,7 @@ pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Fai
     Ok(ExitCode::SUCCESS)
 }
 
-/// The stanza from the file or stdin; of a longer one than is ever read, only so much as tells that.
+/// The stanza from the file or stdin; if it is too long to be parsed, only enough of it to know that.
 fn read(args: &Args) -> Result<String, Failure> {
     let named = args.file.as_deref().filter(|file| file.as_os_str() != "-");
     let name = named.map_or_else(|| "stdin".to_owned(), |file| file.display().to_string());

@@ -10,9 +10,9 @@ Examples:
   ephemerd migrate
   ephemerd --config ./ephemerd.toml migrate";
 
-/// Make or update our own tables, in the schema ephemerd
+/// Create or update ephemerd's own tables, in the schema ephemerd
 ///
-/// The XMPP server's tables are never changed. Doing it again does no harm.
+/// The XMPP server's tables are never changed. Running it again does no harm.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {}

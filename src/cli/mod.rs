@@ -1,4 +1,4 @@
-//! The command line: a file a command. It parses and renders, and decides nothing.
+//! The command line, one file per command. It parses and renders, and decides nothing.
 
 mod backlog;
 mod check;
@@ -22,9 +22,9 @@ use clap::{Parser, Subcommand};
 use crate::app;
 use crate::config::{Config, ConfigError};
 
-/// It failed; another try may succeed.
+/// It failed; a retry may succeed.
 const FAILED: u8 = 1;
-/// Configuration or schema: trying again is useless until somebody acts.
+/// The configuration or schema is at fault: retrying is pointless until somebody fixes it.
 const REFUSED: u8 = 3;
 
 const AFTER_HELP: &str = "\
@@ -34,13 +34,13 @@ installed it: README.md first, runbook.md when something is wrong.
 Exit codes:
   0  done
   1  failed
-  2  used wrongly
-  3  configuration or schema: trying again is useless
+  2  wrong usage
+  3  configuration or schema at fault: retrying is useless
 
 Examples:
   ephemerd config          # what is in force, and where it came from
   ephemerd check           # what is wrong, and what to do
-  ephemerd migrate         # make or update our own tables
+  ephemerd migrate         # create or update our own tables
   ephemerd sweep           # go through the whole archive once
   ephemerd preview         # what goes when
   ephemerd run             # inspect and erase until stopped
@@ -79,7 +79,7 @@ enum Command {
     Status(status::Args),
 }
 
-/// Why a command did not do what it was asked for.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -99,7 +99,7 @@ impl Failure {
         }
     }
 
-    /// The page of the documentation that has more of it.
+    /// The documentation page with more details.
     const fn page(&self) -> &'static str {
         match self {
             Self::Config(_) => "docs/configuration.md",
@@ -110,12 +110,12 @@ impl Failure {
 }
 
 impl Cli {
-    /// Does what was asked for. Faults go to stderr as `error: …`, `help: …`, `see: …`.
+    /// Runs the command. Errors go to stderr as `error: …`, `help: …`, `see: …`.
     pub async fn execute(self) -> ExitCode {
         match self.dispatch().await {
             Ok(code) => code,
             Err(failure) => {
-                // Nobody is left to hear of a closed stderr.
+                // If stderr is closed, nobody is listening.
                 let _ = writeln!(io::stderr(), "error: {failure}\nsee: {}", failure.page());
                 ExitCode::from(failure.code())
             }
@@ -140,7 +140,8 @@ impl Cli {
     }
 }
 
-/// Prints to stdout; a reader that left, as `head` does, is no failure. Colours go to terminals only.
+/// Prints to stdout. A reader that closes the pipe, such as `head`, is not an error. Colours go to terminals
+/// only.
 fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = anstream::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

@@ -22,16 +22,16 @@ const LONGEST: Duration = Duration::from_secs(36_525 * 86_400);
 
 /// Stop erasing, for all daemons of this database
 ///
-/// The pause is kept in the database: it outlives restarts and needs no daemon. Inspection goes on, so
-/// that nothing is missed; what falls due meanwhile goes when the pause ends. A transaction that has
+/// The pause is kept in the database: it survives restarts and needs no daemon. Inspection continues, so
+/// nothing is missed; what falls due meanwhile goes when the pause ends. A transaction that has already
 /// begun is finished.
 #[derive(Debug, clap::Args)]
 #[command(after_help = PAUSE_EXAMPLES)]
 pub(super) struct PauseArgs {
-    /// End the pause by itself after so long, such as 30m, 2h or 3d
+    /// End the pause after this long, such as 30m, 2h or 3d
     #[arg(long = "for", value_name = "DURATION", value_parser = length)]
     length: Option<Duration>,
-    /// For programs: {"paused": true, "until": …}
+    /// Print JSON: {"paused": true, "until": …}
     #[arg(long)]
     json: bool,
 }
@@ -42,7 +42,7 @@ pub(super) struct PauseArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = RESUME_EXAMPLES)]
 pub(super) struct ResumeArgs {
-    /// For programs: {"paused": false, "was_paused": …}
+    /// Print JSON: {"paused": false, "was_paused": …}
     #[arg(long)]
     json: bool,
 }
@@ -50,7 +50,7 @@ pub(super) struct ResumeArgs {
 fn length(text: &str) -> Result<Duration, String> {
     match parse_duration(text) {
         Err(error) => Err(format!("it {error}; write 30m, 2h or 3d")),
-        Ok(Duration::ZERO) => Err("a pause of no length pauses nothing".to_owned()),
+        Ok(Duration::ZERO) => Err("a pause of zero length has no effect".to_owned()),
         Ok(length) if length > LONGEST => {
             Err("it is longer than 100 years; without --for a pause has no end".to_owned())
         }
@@ -62,13 +62,15 @@ pub(super) async fn pause(args: PauseArgs, config: &Config) -> Result<ExitCode, 
     let pause = app::pause(config, args.length).await?;
     let ends = match pause {
         Pause::Until(_) => "`ephemerd resume` ends the pause earlier.",
-        Pause::None | Pause::UntilResumed => "Nothing else ends the pause, no restart either.",
+        Pause::None | Pause::UntilResumed => {
+            "Only `ephemerd resume` ends the pause; a restart does not."
+        }
     };
     print(&if args.json {
         show::json(&show::json_pause(pause))
     } else {
         format!(
-            "Erasing is {}, for all daemons of this database. Inspection goes on.\n{ends}\n",
+            "Erasing is {}, for all daemons of this database. Inspection continues.\n{ends}\n",
             show::pause(pause)
         )
     })?;
@@ -81,7 +83,7 @@ pub(super) async fn resume(args: ResumeArgs, config: &Config) -> Result<ExitCode
     print(&if args.json {
         show::json(&serde_json::json!({"paused": false, "was_paused": was_paused}))
     } else if was_paused {
-        format!("Erasing goes on, in all daemons. It was {}.\n", show::pause(stood))
+        format!("Erasing has resumed, in all daemons. It was {}.\n", show::pause(stood))
     } else {
         "Erasing was not paused; nothing to resume.\n".to_owned()
     })?;

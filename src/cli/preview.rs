@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Failure, print, progress::Progress, show};
 use crate::app;
 use crate::config::{BacklogRule, Config};
-use crate::ledger::{Outlook, Outlooks};
+use crate::ledger::{Outlook, Outlooks, Readings};
 use crate::ops::Scan;
 
 const EXAMPLES: &str = "\
@@ -16,33 +16,34 @@ Examples:
 
 /// Show what goes when, by store and reason
 ///
-/// Counted from the ledger, which knows of a message once it is inspected or swept. What is overdue and
-/// what is held as backlog is in no span; each span counts from now and holds the shorter ones. A pause
-/// makes no difference here.
+/// Counted from the ledger, which has a message once it was inspected or swept. Overdue messages, and those
+/// held as backlog, are in no span; each span counts from now and includes the shorter ones. A pause has no
+/// effect here.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Read the whole archive instead, and judge by the configuration; our tables are not needed
+    /// Read the whole archive instead, and judge by the configuration; ephemerd's tables are not needed
     #[arg(long)]
     scan: bool,
-    /// For programs
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Failure> {
-    let (outlooks, scan) = if args.scan {
+    let (outlooks, readings, scan) = if args.scan {
         let mut progress = Progress::new("read");
         let scan = app::scan(config, |at| progress.share(at.share, at.rows)).await?;
         progress.finish();
-        (scan.outlooks.clone(), Some(scan))
+        (scan.outlooks.clone(), Readings::default(), Some(scan))
     } else {
-        (app::preview(config).await?, None)
+        let (outlooks, readings) = app::preview(config).await?;
+        (outlooks, readings, None)
     };
     print(&if args.json {
-        show::json(&for_programs(&outlooks, scan.as_ref()))
+        show::json(&for_programs(&outlooks, readings, scan.as_ref()))
     } else {
-        for_people(&outlooks, scan.as_ref(), config)
+        for_people(&outlooks, scan.as_ref(), config) + &of_readers(readings)
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -83,15 +84,27 @@ fn for_people(outlooks: &Outlooks, scan: Option<&Scan>, config: &Config) -> Stri
             );
         }
         if config.erase.backlog == BacklogRule::Hold {
-            text +=
-                " What is archived before the first start is held until `ephemerd backlog accept`.";
+            text += " Messages archived before the first start are held until `ephemerd backlog accept`.";
         }
         text.push('\n');
     }
     text
 }
 
-fn for_programs(outlooks: &Outlooks, scan: Option<&Scan>) -> Value {
+/// Timers that start at reading; nothing where there are none.
+fn of_readers(readings: Readings) -> String {
+    if readings == Readings::default() {
+        return String::new();
+    }
+    let Readings { waiting, started, capped } = readings;
+    let (waiting, started, capped) =
+        (show::count(waiting), show::count(started), show::count(capped));
+    format!(
+        "\nTimers that start at reading: {waiting} waiting, {started} started, {capped} without a sign of it.\n"
+    )
+}
+
+fn for_programs(outlooks: &Outlooks, readings: Readings, scan: Option<&Scan>) -> Value {
     let rows = outlooks.iter().map(|((store, reason), it)| {
         json!({
             "store": store.as_str(),
@@ -108,6 +121,11 @@ fn for_programs(outlooks: &Outlooks, scan: Option<&Scan>) -> Value {
     });
     json!({
         "by_store_and_reason": rows.collect::<Vec<_>>(),
+        "at_reading": scan.is_none().then(|| json!({
+            "waiting": readings.waiting,
+            "started": readings.started,
+            "capped": readings.capped,
+        })),
         "scan": scan.map(|it| json!({"rows": it.rows, "unreadable": it.unreadable})),
     })
 }

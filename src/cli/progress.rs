@@ -1,5 +1,5 @@
-//! How far a long command has come: a bar on a terminal, now and then a plain line elsewhere. On stderr,
-//! so that stdout holds the result alone.
+//! Progress of a long command: a bar on a terminal, otherwise an occasional line. On stderr, so that stdout
+//! has only the result.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
@@ -9,26 +9,26 @@ use tokio::time::Instant;
 
 use super::show;
 
-/// The time from one plain line to the next.
+/// Interval between plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// The bar counts in these parts of the whole.
+/// The bar's resolution.
 const PARTS: u64 = 1_000;
 
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
     what: &'static str,
     started: Instant,
-    told: Instant,
+    printed: Instant,
 }
 
 impl Progress {
-    /// Of a known whole. `what` is done to rows: `swept`, `read`.
+    /// For a known total. `what` is the verb: `swept`, `read`.
     pub(super) fn new(what: &'static str) -> Self {
         Self::with("{bar:30} {percent:>3} % {wide_msg}", what, Some(PARTS))
     }
 
-    /// Of a whole that nobody has counted.
+    /// For an unknown total.
     pub(super) fn unbounded(what: &'static str) -> Self {
         Self::with("{spinner} {wide_msg}", what, None)
     }
@@ -40,10 +40,10 @@ impl Progress {
             bar.with_style(style)
         });
         let now = Instant::now();
-        Self { bar, what, started: now, told: now }
+        Self { bar, what, started: now, printed: now }
     }
 
-    /// So many rows are done, this share of the whole, by `rate` rows a second.
+    /// Shows the number of rows done, their share of the whole, and `rate` rows a second.
     pub(super) fn share(&mut self, share: f64, rows: i64) {
         let rate = rows as f64 / self.started.elapsed().as_secs_f64().max(0.001);
         let text = format!(
@@ -61,7 +61,7 @@ impl Progress {
         }
     }
 
-    /// So many rows are done.
+    /// Shows the number of rows done.
     pub(super) fn count(&mut self, rows: i64) {
         let text = format!("{} rows {}", show::count(rows), self.what);
         match &self.bar {
@@ -74,13 +74,13 @@ impl Progress {
     }
 
     fn line(&mut self, text: &str) {
-        if self.told.elapsed() >= LINE_EVERY {
-            self.told = Instant::now();
+        if self.printed.elapsed() >= LINE_EVERY {
+            self.printed = Instant::now();
             let _ = writeln!(io::stderr(), "{text}");
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(super) fn finish(self) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use super::Failure;
 use crate::app;
-use crate::config::Config;
+use crate::config::{Config, LogFormat};
 use crate::telemetry::Telemetry;
 
 const EXAMPLES: &str = "\
@@ -15,7 +15,7 @@ Examples:
 /// Inspect archived messages and erase what is due, until stopped
 ///
 /// Stops at SIGTERM or SIGINT; a second one stops at once. A database or XMPP server that is down only
-/// delays it. SIGHUP reads the configuration anew and takes up what can change in place.
+/// delays it. On SIGHUP it reads the configuration again and applies what can change in place.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -32,6 +32,16 @@ pub(super) async fn execute(
     let telemetry =
         Telemetry::init(&config.log).map_err(|error| Failure::Other(error.to_string()))?;
     let options = app::RunOptions { migrate: !args.no_migrate, file, telemetry };
-    let reason = app::run(config, options).await?;
-    Ok(reason.exit_code())
+    let format = config.log.format;
+    match app::run(config, options).await {
+        Ok(reason) => Ok(reason.exit_code()),
+        // Programs that read the log as JSON get this error as JSON too.
+        Err(error) if format == LogFormat::Json => {
+            let text = error.to_string();
+            let (what, help) = text.split_once("\nhelp: ").unwrap_or((&text, ""));
+            tracing::error!(%help, see = error.page(), "{what}");
+            Ok(ExitCode::from(Failure::from(error).code()))
+        }
+        Err(error) => Err(error.into()),
+    }
 }

@@ -1,4 +1,4 @@
-//! How figures, times and tables look, for people and for programs.
+//! How figures, times and tables are printed, for people and for programs.
 
 use std::ops::Range;
 
@@ -14,10 +14,10 @@ pub(super) fn json_time(at: Timestamp) -> Value {
     at.to_rfc3339_opts(SecondsFormat::AutoSi, true).into()
 }
 
-/// A pause for people, as what erasing is.
+/// The state of erasing, for people.
 pub(super) fn pause(pause: Pause) -> String {
     match pause {
-        Pause::None => "going on".to_owned(),
+        Pause::None => "active".to_owned(),
         Pause::Until(until) => format!("paused until {}", time(until)),
         Pause::UntilResumed => "paused until `ephemerd resume`".to_owned(),
     }
@@ -32,7 +32,7 @@ pub(super) fn json_pause(pause: Pause) -> Value {
     serde_json::json!({"paused": pause != Pause::None, "until": until})
 }
 
-/// A table whose columns `numbers` are numbers, without rules around it.
+/// A table without rules, whose columns `numbers` are right-aligned.
 pub(super) fn table(header: &[&str], numbers: Range<usize>, rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().copied()).add_rows(rows);
@@ -45,7 +45,7 @@ pub(super) fn table(header: &[&str], numbers: Range<usize>, rows: Vec<Vec<String
     trimmed(&table)
 }
 
-/// Lines of a name, a number and what it means.
+/// Lines with a name, a number and its meaning.
 pub(super) fn list(lines: &[Vec<String>]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).add_rows(lines.to_vec());
@@ -62,7 +62,7 @@ fn trimmed(table: &Table) -> String {
     table.to_string().lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// JSON for programs, with its line end.
+/// JSON for programs, with a trailing newline.
 pub(super) fn json(value: &Value) -> String {
     format!("{value:#}\n")
 }

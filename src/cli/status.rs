@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Failure, print, show};
 use crate::app;
 use crate::config::Config;
-use crate::ledger::{Found, Pause, Standing, Sweep};
+use crate::ledger::{CursorState, Pause, Sweep, SweepCounts};
 use crate::ops::Status;
 
 const EXAMPLES: &str = "\
@@ -20,7 +20,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// For programs
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -57,7 +57,7 @@ fn for_people(status: &Status, dry_run: bool) -> String {
         let _ = writeln!(text, "{name:<13} {value}");
     };
     line("schema", &format!("version {}, as this program needs it", status.schema));
-    // A daemon with this configuration erases nothing either way.
+    // A daemon with this configuration erases nothing in either case.
     let erasing = match status.pause {
         Pause::None if dry_run => "nothing: erase.dry_run is on in this configuration".to_owned(),
         pause => show::pause(pause),
@@ -68,7 +68,7 @@ fn for_people(status: &Status, dry_run: bool) -> String {
     line("overdue", &overdue);
     line("backlog", &backlog);
     if status.cursors.is_empty() {
-        line("inspection", "not begun; `ephemerd run` begins it");
+        line("inspection", "not started; `ephemerd run` starts it");
     }
     for cursor in &status.cursors {
         line("inspection", &inspection(cursor, status));
@@ -83,8 +83,8 @@ fn counted(number: i64, one: &str, many: &str, what: &str) -> String {
     format!("{} {} {what}", show::count(number), if number == 1 { one } else { many })
 }
 
-fn inspection(cursor: &Standing, status: &Status) -> String {
-    let Standing { archive, position, frontier, moved_at } = cursor;
+fn inspection(cursor: &CursorState, status: &Status) -> String {
+    let CursorState { archive, position, frontier, moved_at } = cursor;
     format!(
         "{archive}: up to row {position}, watching up to row {frontier}; moved {}",
         show::ago(*moved_at, status.now)
@@ -93,11 +93,11 @@ fn inspection(cursor: &Standing, status: &Status) -> String {
 
 fn swept(sweep: &Sweep, status: &Status) -> String {
     let last = match sweep.completed_at {
-        None => "none has come to its end".to_owned(),
-        Some(at) => format!("the last came to its end {}", show::ago(at, status.now)),
+        None => "none has finished".to_owned(),
+        Some(at) => format!("the last finished {}", show::ago(at, status.now)),
     };
     match sweep.started_at {
-        _ if sweep.requested => format!("asked for; {last}"),
+        _ if sweep.requested => format!("requested; {last}"),
         None => last,
         Some(at) => format!(
             "at {:.0} %, row {} of {}, begun {}; {last}",
@@ -144,7 +144,7 @@ fn for_programs(status: &Status) -> Value {
 }
 
 /// What a sweep did, for programs.
-pub(super) fn json_found(found: Found) -> Value {
+pub(super) fn json_found(found: SweepCounts) -> Value {
     json!({
         "rows": found.rows,
         "added": found.added,

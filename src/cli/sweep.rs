@@ -12,17 +12,17 @@ const EXAMPLES: &str = "\
 Examples:
   ephemerd sweep
   ephemerd sweep --json
-  EPHEMERD__SWEEP__ROWS_PER_SECOND=0 ephemerd sweep   # as fast as it goes";
+  EPHEMERD__SWEEP__ROWS_PER_SECOND=0 ephemerd sweep   # at full speed";
 
 /// Go through the whole archive once, and bring the ledger in line with it
 ///
-/// Records what is missing, corrects what the configuration now judges otherwise, and drops what is
-/// gone. Erases nothing. Shares the work with daemons that run; one that was interrupted is gone on
-/// with, by a daemon or by the next `ephemerd sweep`, unless hosts, timers or hints differ by then.
+/// Records what is missing, recalculates what the configuration now judges differently, and drops what is
+/// gone. Erases nothing. Shares the work with running daemons. An interrupted sweep is continued by a
+/// daemon or by the next `ephemerd sweep`, unless hosts, timers or hints have changed by then.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// For programs
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -38,11 +38,11 @@ pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Fai
     Ok(if swept.completed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }
 
-/// The step that has begun is finished: a sweep is consistent between any two.
+/// The current step is finished: a sweep is consistent between any two steps.
 fn stop_at_signals(stop: &CancellationToken) -> Result<(), Failure> {
     for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
         let mut signals = signal(kind)
-            .map_err(|error| Failure::Other(format!("cannot listen to signals: {error}")))?;
+            .map_err(|error| Failure::Other(format!("cannot listen for signals: {error}")))?;
         let stop = stop.clone();
         tokio::spawn(async move {
             signals.recv().await;
@@ -55,23 +55,23 @@ fn stop_at_signals(stop: &CancellationToken) -> Result<(), Failure> {
 fn for_people(swept: Swept) -> String {
     let found = swept.found;
     let resumed = match swept.resumed_at {
-        Some(share) => format!(", going on at {:.0} % of one that had begun", share * 100.0),
+        Some(share) => format!(", resumed at {:.0} %", share * 100.0),
         None => String::new(),
     };
     let end = if swept.completed {
-        format!("The sweep has come to its end{resumed}.")
+        format!("Sweep finished{resumed}.")
     } else {
         format!(
-            "The sweep was stopped at {:.0} %{resumed}; a daemon or the next `ephemerd sweep` goes on with it.",
+            "Sweep stopped at {:.0} %{resumed}; a daemon or the next `ephemerd sweep` continues it.",
             swept.share * 100.0
         )
     };
     let lines = [
-        ("rows", found.rows, "gone through"),
+        ("rows", found.rows, "read"),
         ("added", found.added, "expiries that were missing"),
-        ("changed", found.changed, "expiries that said something else"),
+        ("changed", found.changed, "expiries that were recalculated"),
         ("dropped", found.dropped, "expiries whose message is gone"),
-        ("adopted", found.adopted, "placeholders that the ledger did not know"),
+        ("adopted", found.adopted, "placeholders that were not in the ledger"),
         ("unreadable", found.unreadable, "messages that were left alone"),
     ];
     let lines = lines

@@ -1,41 +1,61 @@
-//! The companion protocol (docs/protocol.md): notices and answers are read, requests written.
+//! The companion protocol (docs/protocol.md): reads notices and answers, writes requests.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use quick_xml::escape::escape;
 use xmpp_parsers::ns;
 
 use super::outline::{COMPANION, Outline, Part};
-use crate::archive::remote::{
-    Abilities, Answer, Companion, MOST_ITEMS, Notice, Outcome, Page, Request, Shown, Told,
-    Unanswered, VERSION, is_id, local_part, time,
+use crate::archive::companion::{
+    Abilities, Answer, Companion, Event, MOST_ITEMS, Notice, Outcome, Page, Request, Shown,
+    Unanswered, is_id, local_part, time,
 };
 use crate::model::{Store, Timestamp};
 
-/// Bytes of stanzas that one answer holds at the most, but for its first row.
+/// Maximum bytes of stanzas in one answer, not counting its first row.
 const MOST_BYTES: u32 = 256 << 10;
-/// A boot id, a version and the like have so many bytes at the most.
+/// Maximum rest that a module may ask for.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+/// Maximum owners per answer: each takes a notice or two.
+const MOST_RECALLED: u32 = 100;
+/// Maximum length of a boot id, a version and the like, in bytes.
 const MOST_NAME: usize = 64;
 
-/// Reads a notice of the module of `host`; `None` where it breaks the protocol's rules.
+/// Reads a notice from the module of `host`; `None` if it violates the protocol.
 pub(super) fn notice(host: &str, outline: &Outline) -> Option<Notice> {
     let boot = outline.attribute("boot").filter(|it| is_name(it))?.to_owned();
     let number = outline.attribute("number")?.parse().ok().filter(|number| *number > 0)?;
     let owner = local_part(outline.attribute("owner")?, host)?;
-    let told = if outline.is("drained") {
-        Told::Drained(owner.to_owned())
+    let event = if outline.is("drained") {
+        Event::Drained(owner.to_owned())
+    } else if outline.is("undelivered") {
+        Event::Undelivered(owner.to_owned(), ids(outline)?)
+    } else if outline.is("delivered") {
+        Event::Delivered(owner.to_owned(), ids(outline)?)
     } else {
-        let store = outline.attribute("store")?.parse().ok()?;
+        let is_remembered = outline.is("remembered");
+        let store = match is_remembered {
+            true => Store::Room,
+            false => outline.attribute("store")?.parse().ok()?,
+        };
         let id = outline.attribute("id")?;
         let stamp = outline.attribute("stamp")?;
         let copy_of = outline.attribute("copy-of").map(str::to_owned);
         let xml = outline.parts.iter().find_map(|part| part.stanza.clone())?;
-        Told::Archived(Box::new(Shown::new((host, owner), store, (id, stamp), copy_of, xml)?))
+        let shown = Box::new(Shown::new((host, owner), store, (id, stamp), copy_of, xml)?);
+        if is_remembered { Event::Remembered(shown) } else { Event::Archived(shown) }
     };
-    Some(Notice { host: host.to_owned(), boot, number, told, held: None })
+    Some(Notice { host: host.to_owned(), boot, number, event, permit: None })
 }
 
-/// Reads the answer of the module of `host` to a request.
+/// The archive ids in a notice.
+fn ids(outline: &Outline) -> Option<Vec<String>> {
+    let id = |part: &Part| part.attribute("id").filter(|it| is_id(it)).map(str::to_owned);
+    let ids: Option<Vec<String>> = outline.parts("item").map(id).collect();
+    ids.filter(|ids| (1..=MOST_ITEMS).contains(&ids.len()))
+}
+
+/// Reads an answer from the module of `host`.
 pub(super) fn answer(
     host: &str,
     request: &Request,
@@ -81,9 +101,10 @@ fn read(host: &str, request: &Request, outline: Outline) -> Option<Answer> {
                 };
                 Some((part.attribute("id")?.to_owned(), outcome))
             };
-            outline
-                .is(name)
-                .then(|| Answer::Erased(outline.parts("item").filter_map(outcome).collect()))
+            let seconds = outline.attribute("rest").and_then(|it| it.parse().ok()).unwrap_or(0);
+            let rest = Duration::from_secs(seconds).min(LONGEST_REST);
+            let outcomes = outline.parts("item").filter_map(outcome).collect();
+            outline.is(name).then_some(Answer::Erased { outcomes, rest })
         }
         Request::Owners { .. } => {
             let local = |part: &Part| local_part(part.attribute("jid")?, host).map(str::to_owned);
@@ -99,13 +120,24 @@ fn read(host: &str, request: &Request, outline: Outline) -> Option<Answer> {
             let rows = outline.parts.into_iter().filter(|it| it.name == "row");
             let found: Option<Vec<Shown>> =
                 rows.map(|row| shown((host, owner), *store, row)).collect();
-            // Without the last there is no way on.
+            // Without the last row's id, the list cannot be continued.
             let found = found.filter(|_| is_list && (complete || last.is_some()))?;
             Some(Answer::Rows(Page { found, last, complete }))
+        }
+        Request::Recall { .. } => {
+            let last = outline.attribute("last").filter(|_| !complete(&outline));
+            let last = last.map(|jid| local_part(jid, host).map(str::to_owned));
+            let known = outline.is("recall") && (complete(&outline) || last.is_some());
+            known.then_some(())?;
+            Some(Answer::Recalled(last.map_or(Some(None), |last| last.map(Some))?))
         }
         Request::Scrub { .. } => {
             let count = outline.attribute("count")?.parse().ok()?;
             outline.is("scrubbed").then_some(Answer::Scrubbed(count))
+        }
+        Request::Remembered => {
+            let count = outline.attribute("count")?.parse().ok()?;
+            outline.is("remembered").then_some(Answer::Remembered(count))
         }
     }
 }
@@ -128,6 +160,8 @@ fn companion(outline: &Outline) -> Option<Companion> {
             "list" => can.list = true,
             "scrub" => can.scrub = true,
             "queue" => can.queue = true,
+            "sessions" => can.sessions = true,
+            "remember" => can.remember = true,
             _ => {}
         }
     }
@@ -140,6 +174,8 @@ fn companion(outline: &Outline) -> Option<Companion> {
         number: outline.attribute("number").and_then(|it| it.parse().ok()).unwrap_or(0),
         now: outline.attribute("now").and_then(time),
         can,
+        drops_unacknowledged: outline.attribute("resend-on-timeout") == Some("false"),
+        halted: matches!(outline.attribute("halted"), Some("true" | "1")),
     })
 }
 
@@ -151,22 +187,36 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= MOST_NAME && !text.chars().any(char::is_control)
 }
 
-/// Writes a request to the module of `host`.
-pub(super) fn request(jid: &str, host: &str, id: &str, request: &Request) -> String {
+/// Writes a request to the module of `host`, which speaks this version.
+pub(super) fn request(
+    jid: &str,
+    (host, version): (&str, u32),
+    id: &str,
+    request: &Request,
+) -> String {
     let kind = match request {
         Request::Erase { .. } | Request::Scrub { .. } => "set",
-        Request::Companion | Request::Owners { .. } | Request::List { .. } => "get",
+        Request::Companion
+        | Request::Owners { .. }
+        | Request::List { .. }
+        | Request::Recall { .. }
+        | Request::Remembered => "get",
     };
     let (jid, host) = (escape(jid), escape(host));
     let mut out = format!("<iq type='{kind}' id='{id}' from='{jid}' to='{host}'>");
     match request {
         Request::Companion => {
-            head(&mut out, "companion", &[("daemon", env!("CARGO_PKG_VERSION"))]);
+            head(&mut out, version, "companion", &[("daemon", env!("CARGO_PKG_VERSION"))]);
             out.push_str("/>");
         }
         Request::Erase { owner, store, items, until } => {
             let name = if until.is_some() { "blank" } else { "erase" };
-            head(&mut out, name, &[("owner", &bare(owner, &host)), ("store", store.as_str())]);
+            head(
+                &mut out,
+                version,
+                name,
+                &[("owner", &bare(owner, &host)), ("store", store.as_str())],
+            );
             if let Some(until) = until {
                 let _ = write!(out, " until='{}'", whole_second_after(*until));
             }
@@ -182,14 +232,19 @@ pub(super) fn request(jid: &str, host: &str, id: &str, request: &Request) -> Str
             let _ = write!(out, "</{name}>");
         }
         Request::Owners { store, after } => {
-            head(&mut out, "owners", &[("store", store.as_str())]);
+            head(&mut out, version, "owners", &[("store", store.as_str())]);
             if let Some(after) = after {
                 let _ = write!(out, " after='{}'", escape(&*bare(after, &host)));
             }
             let _ = write!(out, " max='{MOST_ITEMS}'/>");
         }
         Request::List { owner, store, since, after } => {
-            head(&mut out, "list", &[("owner", &bare(owner, &host)), ("store", store.as_str())]);
+            head(
+                &mut out,
+                version,
+                "list",
+                &[("owner", &bare(owner, &host)), ("store", store.as_str())],
+            );
             if let Some(since) = since {
                 let _ = write!(out, " since='{}'", since.format("%Y-%m-%dT%H:%M:%SZ"));
             }
@@ -198,20 +253,31 @@ pub(super) fn request(jid: &str, host: &str, id: &str, request: &Request) -> Str
             }
             let _ = write!(out, " max='{MOST_ITEMS}' max-bytes='{MOST_BYTES}'/>");
         }
+        Request::Recall { after } => {
+            head(&mut out, version, "recall", &[]);
+            if let Some(after) = after {
+                let _ = write!(out, " after='{}'", escape(&*bare(after, &host)));
+            }
+            let _ = write!(out, " max='{MOST_RECALLED}'/>");
+        }
         Request::Scrub { owner, ids } => {
-            head(&mut out, "scrub", &[("owner", &bare(owner, &host))]);
+            head(&mut out, version, "scrub", &[("owner", &bare(owner, &host))]);
             out.push('>');
             for id in ids {
                 let _ = write!(out, "<item id='{}'/>", escape(&**id));
             }
             out.push_str("</scrub>");
         }
+        Request::Remembered => {
+            head(&mut out, version, "remembered", &[]);
+            out.push_str("/>");
+        }
     }
     out + "</iq>"
 }
 
-fn head(out: &mut String, name: &str, attributes: &[(&str, &str)]) {
-    let _ = write!(out, "<{name} xmlns='{COMPANION}' version='{VERSION}'");
+fn head(out: &mut String, version: u32, name: &str, attributes: &[(&str, &str)]) {
+    let _ = write!(out, "<{name} xmlns='{COMPANION}' version='{version}'");
     for (name, value) in attributes {
         let _ = write!(out, " {name}='{}'", escape(*value));
     }

@@ -1,5 +1,4 @@
-//! What we tell others of ourselves: service discovery (XEP-0030), software version (XEP-0092),
-//! and that we are alive (XEP-0199).
+//! Answers about ourselves: service discovery (XEP-0030), software version (XEP-0092), ping (XEP-0199).
 
 use xmpp_parsers::disco::{DiscoInfoResult, DiscoItemsResult, Identity};
 use xmpp_parsers::{ns, stanza_error::DefinedCondition, version::VersionResult};
@@ -23,7 +22,7 @@ pub(super) enum Answer {
     Version(VersionResult),
 }
 
-/// Answers a request to our own address; `None` is the empty answer of a ping.
+/// Answers a request to our own address; `None` is the empty result of a ping.
 pub(super) fn answer(request: &Request) -> Result<Option<Answer>, DefinedCondition> {
     Ok(match request {
         Request::Ping(_) => None,

@@ -1,7 +1,6 @@
-//! Between the stream and the workers: notices go in, requests go out, answers find their way back.
+//! Between the stream and the workers: notices go in, requests go out, and answers find their way back.
 //!
-//! Everything is bounded: notices that wait, requests that wait, requests that are under way, and the time
-//! of each.
+//! Everything is bounded: waiting notices, waiting requests, requests in flight, and the time of each.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,20 +9,22 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::companion;
 use super::outline::Outline;
-use crate::archive::remote::{Answer, Notice, Request, Requests, Unanswered};
+use super::{companion, incoming};
+use crate::archive::companion::{
+    Answer, Event, Notice, OLDEST_VERSION, Request, Requests, Unanswered, VERSION,
+};
 use crate::metrics::Metrics;
 
-/// Notices that wait for the workers at the most, and their bytes.
+/// Maximum number of notices waiting for the workers, and of their bytes.
 const MOST_NOTICES: usize = 1_000;
 const MOST_NOTICE_BYTES: usize = 4 << 20;
-/// What a notice takes beside its stanza.
+/// What a notice costs beyond its stanza.
 const NOTICE_BYTES: usize = 1_024;
-/// Requests that wait to be sent, and that wait for their answers.
+/// Maximum requests waiting to be sent or in flight.
 const MOST_WAITING: usize = 16;
 const MOST_UNDER_WAY: usize = 16;
-/// For an answer, sending included.
+/// Timeout for an answer, including sending the request.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 type Reply = oneshot::Sender<Result<Answer, Unanswered>>;
@@ -34,27 +35,27 @@ struct Asked {
     reply: Reply,
 }
 
-/// The stream's side: it outlives sessions.
+/// The stream's side, which outlives sessions.
 #[derive(Clone)]
 pub struct Exchange(Arc<Inner>);
 
 struct Inner {
     hosts: Vec<String>,
     notices: mpsc::Sender<Notice>,
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     asked: Mutex<mpsc::Receiver<Asked>>,
     connection: watch::Sender<Option<u64>>,
     metrics: Arc<Metrics>,
 }
 
-/// The workers' side: the way to the modules.
+/// The workers' side: sends requests to the modules.
 #[derive(Clone)]
 pub struct Link {
     asked: mpsc::Sender<Asked>,
     connection: watch::Receiver<Option<u64>>,
 }
 
-/// Both sides, and the notices. Only those of modules on `hosts` are taken.
+/// Both sides, and the notices. Only notices from modules on `hosts` are accepted.
 pub fn exchange(
     hosts: Vec<String>,
     metrics: Arc<Metrics>,
@@ -62,33 +63,38 @@ pub fn exchange(
     let (notices, taken) = mpsc::channel(MOST_NOTICES);
     let (sender, asked) = mpsc::channel(MOST_WAITING);
     let (connection, connected) = watch::channel(None);
-    let room = Arc::new(Semaphore::new(MOST_NOTICE_BYTES));
+    let permits = Arc::new(Semaphore::new(MOST_NOTICE_BYTES));
     let asked = Mutex::new(asked);
-    let inner = Inner { hosts, notices, room, asked, connection, metrics };
+    let inner = Inner { hosts, notices, permits, asked, connection, metrics };
     (Exchange(Arc::new(inner)), Link { asked: sender, connection: connected }, taken)
 }
 
 impl Exchange {
-    /// A session begins. What was asked before it is answered: it was never sent.
+    /// Starts a session. Requests from before it fail, as they were never sent.
     pub(super) async fn session(&self) -> Session<'_> {
         let mut asked = self.0.asked.lock().await;
         while asked.try_recv().is_ok() {}
         static SESSIONS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let number = SESSIONS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.0.connection.send_replace(Some(number));
-        // Nobody can guess an id and answer in the module's place.
+        // Unguessable, so that nobody can answer in the module's place.
         let prefix = hex::encode(rand::random::<[u8; 8]>());
-        Session { exchange: self, asked, prefix, sent: 0, under_way: HashMap::new() }
+        let (under_way, versions) = (HashMap::new(), HashMap::new());
+        Session { exchange: self, asked, prefix, sent: 0, under_way, versions }
     }
 
-    /// Takes a notice, if it is one that may be believed: from a listed host itself, about an owner there, to us.
-    pub(super) fn take(&self, jid: &str, from: Option<&str>, to: Option<&str>, outline: &Outline) {
+    /// Accepts a notice if it can be trusted: a headline to us, from a listed host itself, about an owner
+    /// there. Above all not an error: a bounce quotes what somebody else wrote, and comes from the host that
+    /// returns it.
+    pub(super) fn take(&self, jid: &str, notice: &incoming::Notice) {
         let Inner { hosts, metrics, .. } = &*self.0;
+        let incoming::Notice { from, to, kind, outline } = notice;
+        let is_headline = kind.as_deref() == Some("headline");
         let domain = |owner: &str| owner.rsplit_once('@').map(|(_, domain)| domain.to_owned());
-        let host = from.filter(|from| hosts.iter().any(|host| host == from));
+        let host = from.as_deref().filter(|from| hosts.iter().any(|host| host == from));
         let owned = outline.attribute("owner").and_then(domain);
-        let Some(host) = host.filter(|host| owned.as_deref() == Some(host) && to == Some(jid))
-        else {
+        let is_ours = |host: &&str| owned.as_deref() == Some(host) && to.as_deref() == Some(jid);
+        let Some(host) = host.filter(is_ours).filter(|_| is_headline) else {
             metrics.notices_refused.inc();
             return;
         };
@@ -99,33 +105,38 @@ impl Exchange {
     }
 
     fn keep(&self, mut notice: Notice) -> Option<()> {
-        let bytes = match &notice.told {
-            crate::archive::remote::Told::Archived(shown) => {
+        let bytes = match &notice.event {
+            Event::Archived(shown) | Event::Remembered(shown) => {
                 shown.row.xml.as_ref().map_or(0, String::len)
             }
-            crate::archive::remote::Told::Drained(_) => 0,
+            Event::Drained(_) => 0,
+            Event::Undelivered(_, ids) | Event::Delivered(_, ids) => {
+                ids.iter().map(String::len).sum()
+            }
         };
         let bytes = u32::try_from(bytes + NOTICE_BYTES).ok()?;
-        notice.held = Some(Arc::clone(&self.0.room).try_acquire_many_owned(bytes).ok()?);
+        notice.permit = Some(Arc::clone(&self.0.permits).try_acquire_many_owned(bytes).ok()?);
         self.0.notices.try_send(notice).ok()
     }
 }
 
-/// One session of the stream. When it ends, everything that is under way is answered.
+/// One session of the stream. When it ends, all requests in flight fail.
 pub(super) struct Session<'a> {
     exchange: &'a Exchange,
     asked: MutexGuard<'a, mpsc::Receiver<Asked>>,
     prefix: String,
     sent: u64,
     under_way: HashMap<String, Asked>,
+    /// The protocol versions of the modules that have identified themselves, by host.
+    versions: HashMap<String, u32>,
 }
 
 impl Session<'_> {
-    /// The next request to send, once there is room for it. Nothing is lost when the caller stops waiting.
+    /// The next request to send, as soon as a permit is free. Cancel-safe.
     pub(super) async fn next_request(&mut self, jid: &str) -> String {
         self.under_way.retain(|_, asked| !asked.reply.is_closed());
         if self.under_way.len() >= MOST_UNDER_WAY {
-            // The workers give up long before that; then the next stanza or second brings us back here.
+            // The workers give up long before that; then the next stanza, or a second, brings us back here.
             tokio::time::sleep(Duration::from_secs(1)).await;
             return String::new();
         }
@@ -134,12 +145,15 @@ impl Session<'_> {
         };
         self.sent += 1;
         let id = format!("{}-{}", self.prefix, self.sent);
-        let text = companion::request(jid, &asked.host, &id, &asked.request);
+        // A module of any version answers when asked to identify itself.
+        let known = self.versions.get(&asked.host).filter(|_| asked.request != Request::Companion);
+        let to = (asked.host.as_str(), known.copied().unwrap_or(VERSION));
+        let text = companion::request(jid, to, &id, &asked.request);
         self.under_way.insert(id, asked);
         text
     }
 
-    /// Hands an answer to whoever asked: by its id and its sender, both exactly. Whether anybody did.
+    /// Passes an answer to its request, matched exactly by id and sender. Returns whether there was one.
     pub(super) fn answered(
         &mut self,
         from: Option<&str>,
@@ -151,7 +165,12 @@ impl Session<'_> {
             return false;
         }
         let Some(asked) = self.under_way.remove(id) else { return false };
-        let _ = asked.reply.send(companion::answer(&asked.host, &asked.request, outline));
+        let answer = companion::answer(&asked.host, &asked.request, outline);
+        if let Ok(Answer::Companion(companion)) = &answer {
+            let version = companion.version.clamp(OLDEST_VERSION, VERSION);
+            self.versions.insert(asked.host, version);
+        }
+        let _ = asked.reply.send(answer);
         true
     }
 

@@ -1,4 +1,4 @@
-//! Why a connection could not be made, or ended; and what to do about it.
+//! Why a connection failed or ended, and what to do about it.
 
 use std::io;
 
@@ -6,18 +6,18 @@ use xmpp_parsers::stream_error::DefinedCondition;
 
 use crate::model::Finding;
 
-/// Why a connection could not be made, or ended. Never names a JID or a secret.
+/// Why a connection failed or ended. Never names a JID or a secret.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(super) enum Failure {
     #[error("the XMPP server cannot be reached: {0}")]
-    Unreachable(io::ErrorKind),
+    Unreachable(String),
     #[error("the XMPP server did not answer in time")]
     TimedOut,
-    #[error("the XMPP server knows no component of our name")]
+    #[error("the XMPP server has no component with our name")]
     HostUnknown,
     #[error("the XMPP server refused our secret")]
     WrongSecret,
-    #[error("another connection holds our name")]
+    #[error("another connection uses our name")]
     Conflict,
     #[error("the XMPP server refused the stream: {0}")]
     Refused(DefinedCondition),
@@ -29,13 +29,13 @@ pub(super) enum Failure {
     Closed,
     #[error("the connection to the XMPP server broke: {0}")]
     Broken(io::ErrorKind),
-    #[error("the XMPP server fell silent")]
+    #[error("the XMPP server stopped answering")]
     Silent,
-    #[error("the XMPP server no longer reads what we send")]
+    #[error("the XMPP server has stopped reading what we send")]
     Stalled,
 }
 
-/// Why bytes are no XMPP stream.
+/// Why bytes are not an XMPP stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NotXml {
     #[error("it is not well-formed XML")]
@@ -59,22 +59,22 @@ impl Failure {
         }
     }
 
-    /// The operator must change something: nothing gets better by itself.
+    /// The operator must change something; retrying does not help.
     pub(super) fn needs_the_operator(&self) -> bool {
         matches!(self, Self::WrongSecret | Self::HostUnknown | Self::NotComponentPort)
     }
 
-    /// What the operator can do, in a sentence.
+    /// What the operator can do, in one sentence.
     pub(super) fn remedy(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => {
                 "check that component.server is right and that the XMPP server listens there for components"
             }
             Self::TimedOut => {
-                "check that component.server is the XMPP server's component port and that no firewall stands between"
+                "check that component.server is the XMPP server's component port and that no firewall is in between"
             }
             Self::HostUnknown => {
-                "name component.jid as an external component in the XMPP server's configuration, and let component.server be its port for components"
+                "name component.jid as an external component in the XMPP server's configuration, and set component.server to its port for components"
             }
             // ejabberd says the same of a name that it does not know.
             Self::WrongSecret => {
@@ -84,11 +84,11 @@ impl Failure {
                 "nothing, if that is the daemon running; otherwise stop whatever else connects under this name"
             }
             Self::NotComponentPort => {
-                "let component.server be the port for components (usually 5347), not the one for clients or servers"
+                "set component.server to the port for components (usually 5347), not the one for clients or servers"
             }
-            Self::Refused(_) | Self::NotXml(_) => "look into the XMPP server's log for the reason",
+            Self::Refused(_) | Self::NotXml(_) => "see the XMPP server's log for the reason",
             Self::Closed | Self::Broken(_) | Self::Silent | Self::Stalled => {
-                "look into the XMPP server's log; it may be restarting"
+                "see the XMPP server's log; it may be restarting"
             }
         }
     }

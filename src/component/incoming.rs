@@ -1,8 +1,7 @@
-//! What the server sent: bytes of one element → what it asks for.
+//! What the server sent: the bytes of one element → what it asks for.
 //!
-//! Each element gets a parser of its own, so that a broken one is lost alone and deep ones cost
-//! nothing. Payloads are read by xmpp-parsers' types; stanzas are not, because those build trees
-//! by recursion.
+//! Each element gets its own parser, so that a broken one affects nothing else and deep ones cost nothing.
+//! Payloads are read with xmpp-parsers' types; stanzas are not, because those build trees.
 
 use rxml::{AttrMap, Event, Namespace, Parse, Parser, WithOptions};
 use xmpp_parsers::disco::{DiscoInfoQuery, DiscoItemsQuery};
@@ -18,38 +17,40 @@ use super::outline::{self, COMPANION, Outline};
 pub(super) enum Incoming {
     /// The server accepts us.
     Handshake,
-    /// The server ends the stream, for this reason if it can be read.
+    /// The server closes the stream, for this reason if it can be read.
     StreamError(Option<DefinedCondition>),
     /// A request, or an answer to one.
     Iq(Iq),
-    /// A message, whatever is in it.
+    /// A message with any content.
     Message,
-    /// A message that is, or pretends to be, a notice of a companion module.
+    /// A message that is, or claims to be, a notice from a companion module.
     Notice(Notice),
-    /// A presence, whatever is in it.
+    /// A presence with any content.
     Presence,
-    /// Nothing that the component protocol knows, or nothing that can be read.
+    /// Unknown to the component protocol, or unreadable.
     Unknown,
 }
 
-/// The part of an `<iq/>` that matters (RFC 6120, 8.2.3).
+/// The relevant part of an `<iq/>` (RFC 6120, 8.2.3).
 #[derive(Debug)]
 pub(super) struct Iq {
     pub(super) from: Option<String>,
     pub(super) to: Option<String>,
     pub(super) id: Option<String>,
     pub(super) kind: Kind,
-    /// What is asked for, or why that cannot be told.
+    /// What is requested, or why that is unknown.
     pub(super) request: Result<Request, Fault>,
-    /// What an answer holds.
+    /// An answer's payload.
     pub(super) answer: Option<Outline>,
 }
 
-/// The part of a `<message/>` with a notice that matters.
+/// The relevant part of a `<message/>` with a notice.
 #[derive(Debug)]
 pub(super) struct Notice {
     pub(super) from: Option<String>,
     pub(super) to: Option<String>,
+    /// The message's type.
+    pub(super) kind: Option<String>,
     pub(super) outline: Outline,
 }
 
@@ -60,7 +61,7 @@ pub(super) enum Kind {
     Set,
     /// `result` or `error`.
     Answer,
-    /// None, or one that the RFC does not know.
+    /// Missing, or not known to the RFC.
     Invalid,
 }
 
@@ -78,12 +79,12 @@ pub(super) enum Request {
     Version(VersionQuery),
 }
 
-/// Why a request is none that we know.
+/// Why a request is not one that we know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// Not exactly one payload, or one that breaks its own rules, or no XML.
+    /// Not exactly one payload, an invalid one, or not XML.
     Malformed,
-    /// The payload's namespace is not ours.
+    /// The payload's namespace is not one of ours.
     Foreign,
     /// The payload's namespace is known, its name is not.
     Unimplemented,
@@ -110,7 +111,7 @@ pub(super) fn read(header: &[u8], element: &Element) -> Incoming {
     }
 }
 
-/// The attribute `id` of the stream's header, if that is a header at all.
+/// The stream header's `id` attribute, if it is a header at all.
 pub(super) fn read_stream_id(header: &[u8]) -> Option<String> {
     let mut events = Events::new(&[], header);
     events.find_map(|event| match event {
@@ -122,7 +123,7 @@ pub(super) fn read_stream_id(header: &[u8]) -> Option<String> {
     })
 }
 
-/// Beside the condition there may be a text and elements of the server's own: they do not matter.
+/// Besides the condition there may be a text and server-specific elements; they do not matter.
 fn read_condition(mut events: Events<'_>) -> Option<DefinedCondition> {
     events.find_map(|event| match event {
         Event::StartElement(_, name, attributes) => {
@@ -140,19 +141,22 @@ fn take(attributes: &mut AttrMap, name: &str) -> Option<String> {
     attributes.remove(Namespace::none(), name)
 }
 
-/// A message's children are read only where our namespace is named at all.
+/// A message's children are only read if our namespace occurs at all.
 fn read_message(mut attributes: AttrMap, events: Events<'_>, element: &Element) -> Incoming {
     let name = COMPANION.as_bytes();
     if element.is_cut || !element.bytes.windows(name.len()).any(|bytes| bytes == name) {
         return Incoming::Message;
     }
     let is_notice = |namespace: &str, name: &str| {
-        namespace == COMPANION && matches!(name, "archived" | "drained")
+        const NOTICES: [&str; 5] =
+            ["archived", "drained", "undelivered", "delivered", "remembered"];
+        namespace == COMPANION && NOTICES.contains(&name)
     };
     match outline::read(events, is_notice) {
         Some(outline) => Incoming::Notice(Notice {
             from: take(&mut attributes, "from"),
             to: take(&mut attributes, "to"),
+            kind: take(&mut attributes, "type"),
             outline,
         }),
         None => Incoming::Message,
@@ -189,7 +193,7 @@ impl Iq {
     }
 }
 
-/// Reads on to the end of the `<iq/>`, because a second payload makes the first worthless.
+/// Reads to the end of the `<iq/>`, because a second payload invalidates the first.
 fn read_payload(events: Events<'_>) -> Result<Request, Fault> {
     let mut request = Err(Fault::Malformed);
     let mut payload = None;
@@ -226,17 +230,17 @@ fn read_payload(events: Events<'_>) -> Result<Request, Fault> {
     Err(Fault::Malformed)
 }
 
-/// The parser's events of one element, until its end or its first fault.
+/// The parser's events for one element, until its end or its first error.
 struct Events<'a> {
     parser: Parser,
     rest: &'a [u8],
 }
 
 impl<'a> Events<'a> {
-    /// `header` puts the stream's namespaces into scope; its own events are not seen.
+    /// `header` puts the stream's namespaces into scope; its own events are skipped.
     fn new(header: &[u8], element: &'a [u8]) -> Self {
-        // The framer bounds the bytes; the parser's own bound would end long attributes, and it
-        // sets so much memory aside.
+        // The framer limits the bytes; the parser's own limit would reject long attributes, and it allocates
+        // that much in advance.
         let options = rxml::Options {
             max_token_length: header.len().max(element.len()),
             ..Default::default()

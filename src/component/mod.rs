@@ -1,10 +1,10 @@
-//! The component stream (XEP-0114): how the XMPP server sees us.
+//! The component stream (XEP-0114): our connection to the XMPP server.
 //!
-//! The server relays whatever anybody sends to our name, so everything here is bounded: sizes,
-//! depths, waits. The way of a stanza: `stream` receives bytes, `framer` cuts them,
-//! `incoming` reads an element, `session` decides who handles it, `outgoing` and `disco`
-//! answer. What companion modules tell and are asked (docs/protocol.md) goes through `exchange`, read and
-//! written by `outline` and `companion`. `docs/adr/0002-component-stream.md` tells why the stream is our own.
+//! The server relays anything that anybody sends to our address, so everything here is bounded: sizes,
+//! depths, waits. A stanza's path: `stream` receives bytes, `framer` cuts them, `incoming` reads an element,
+//! `session` decides who handles it, `outgoing` and `disco` answer. Notices from and requests to companion
+//! modules (docs/protocol.md) go through `exchange`, read and written by `outline` and `companion`.
+//! `docs/adr/0002-component-stream.md` says why we have our own stream.
 
 mod companion;
 mod disco;
@@ -34,38 +34,38 @@ use crate::model::Finding;
 use failure::Failure;
 use stream::Stream;
 
-/// At most, before a new attempt while another connection holds our name.
+/// Maximum wait before a retry while another connection uses our name.
 const CONFLICT_WAIT: Duration = Duration::from_secs(5);
 
-/// What the component must know.
+/// The component's settings.
 #[derive(Clone)]
-pub struct Settings {
+pub struct ComponentSettings {
     /// Our name on the server: a domain.
     pub jid: String,
     /// Where the server listens for components.
     pub server: ServerAddress,
-    /// What proves to the server that we are who we say.
+    /// Proves our identity to the server.
     pub secret: SecretString,
-    /// How long to wait for what. The default is for everyone but tests.
+    /// Timeouts and intervals. Only tests change the default.
     pub timing: Timing,
 }
 
-/// How long to wait for what.
+/// Timeouts and intervals.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// To connect and shake hands.
+    /// To connect and complete the handshake.
     pub open_within: Duration,
-    /// For the server to take what we write.
+    /// For the server to accept what we write.
     pub write_within: Duration,
-    /// In silence, before we ask whether the server is there.
+    /// Of silence, before we ping the server.
     pub ask_after: Duration,
-    /// For any sign of life once we asked.
+    /// For any sign of life after a ping.
     pub give_up_after: Duration,
     /// For the server to close its side of the stream.
     pub close_within: Duration,
-    /// At least, before the first new attempt.
+    /// Minimum wait before the first retry.
     pub retry_first: Duration,
-    /// At most, before any new attempt. A session that held so long was a good one.
+    /// Maximum wait before any retry. A session that lasted this long counts as a good one.
     pub retry_most: Duration,
 }
 
@@ -83,10 +83,10 @@ impl Default for Timing {
     }
 }
 
-/// Keeps the component connected until `stop`, whatever the server does meanwhile. Notices and requests
-/// travel by way of `exchange`.
+/// Keeps the component connected until `stop`, whatever the server does. Notices and requests go through
+/// `exchange`.
 pub async fn run(
-    settings: Settings,
+    settings: ComponentSettings,
     exchange: Exchange,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
@@ -101,7 +101,7 @@ pub async fn run(
 }
 
 /// One handshake, for `check`; bounded in time.
-pub async fn probe(settings: &Settings) -> Vec<Finding> {
+pub async fn probe(settings: &ComponentSettings) -> Vec<Finding> {
     let finding = match Stream::open(settings).await {
         Ok(stream) => {
             stream.close(None).await;
@@ -112,10 +112,9 @@ pub async fn probe(settings: &Settings) -> Vec<Finding> {
     vec![finding]
 }
 
-/// Connects and stays as long as it lasts. Tells why it ended and how long it was connected;
-/// nothing if it was told to stop.
+/// Runs one connection. Returns why it ended and how long it lasted; `None` if it was asked to stop.
 async fn attempt(
-    settings: &Settings,
+    settings: &ComponentSettings,
     exchange: &Exchange,
     metrics: &Metrics,
     stop: &CancellationToken,
@@ -136,7 +135,7 @@ async fn attempt(
     ended.map(|failure| (failure, since.elapsed()))
 }
 
-/// The gauge, which goes down however the session ends.
+/// Sets the gauge, and resets it however the session ends.
 struct Connected<'a>(&'a Metrics);
 
 impl<'a> Connected<'a> {
@@ -152,7 +151,7 @@ impl Drop for Connected<'_> {
     }
 }
 
-/// How long to wait between attempts, and how loud to be about them.
+/// The waits between attempts, and how loudly to log them.
 struct Retries {
     timing: Timing,
     waits: <ExponentialBuilder as BackoffBuilder>::Backoff,
@@ -164,7 +163,7 @@ impl Retries {
         Self { timing, waits: waits(timing), last: None }
     }
 
-    /// Takes note of a failure, and tells how long to wait.
+    /// Records a failure, and returns how long to wait.
     fn after(&mut self, failure: Failure, held: Duration) -> Duration {
         let Timing { retry_most, .. } = self.timing;
         if held >= retry_most {
@@ -172,9 +171,9 @@ impl Retries {
         }
         let wait = self.waits.next().unwrap_or(retry_most).min(retry_most);
         let wait = match failure {
-            // Somebody must first correct the secret, and the server logs each attempt.
+            // The operator must correct the secret first, and the server logs each attempt.
             Failure::WrongSecret => retry_most,
-            // Another daemon led until a moment ago and is about to let go.
+            // Another daemon was leading until a moment ago and is about to disconnect.
             Failure::Conflict => wait.min(CONFLICT_WAIT),
             _ => wait,
         };
@@ -183,7 +182,7 @@ impl Retries {
         wait
     }
 
-    /// Loud once, quiet while nothing changes. Another daemon's connection is nothing wrong.
+    /// Logs once, and quietly while nothing changes. Another daemon's connection is not an error.
     fn tell(&self, failure: &Failure, wait: Duration) {
         let wait_seconds = wait.as_secs_f32();
         let remedy = failure.remedy();
@@ -197,8 +196,8 @@ impl Retries {
     }
 }
 
-/// Growing and random: daemons that lost the same server do not come back in step. The random part
-/// is up to as much again.
+/// Exponential with jitter: daemons that lost the same server do not reconnect in step. The random part is up
+/// to as much again.
 fn waits(timing: Timing) -> <ExponentialBuilder as BackoffBuilder>::Backoff {
     ExponentialBuilder::new()
         .with_min_delay(timing.retry_first)
@@ -218,8 +217,8 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    pub(super) fn settings() -> Settings {
-        Settings {
+    pub(super) fn settings() -> ComponentSettings {
+        ComponentSettings {
             jid: "c.example".to_owned(),
             server: "127.0.0.1:1".parse().unwrap(),
             secret: "secret".into(),
@@ -228,7 +227,7 @@ mod tests {
     }
 
     fn unreachable() -> Failure {
-        Failure::Unreachable(io::ErrorKind::ConnectionRefused)
+        Failure::Unreachable("connection refused".to_owned())
     }
 
     #[test]
@@ -274,7 +273,7 @@ mod tests {
         }
     }
 
-    /// The levels of what is logged about these failures, one after the other.
+    /// The log levels for these failures, in order.
     fn levels(failures: &[Failure]) -> Vec<String> {
         let lines = Lines::default();
         let writer = lines.clone();

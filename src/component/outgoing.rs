@@ -12,14 +12,14 @@ use super::disco::{self, Answer};
 use super::failure::NotXml;
 use super::incoming::{Fault, Iq, Kind};
 
-/// A longer answer is not sent. The addresses and the id in it are the asker's, who may make them
-/// as long as a stanza can be, and a server ends a stream that sends it more than it accepts.
+/// Longer answers are not sent. They contain the sender's address and id, which can be as long as a stanza,
+/// and a server closes a stream that sends it more than it accepts.
 const MAX_ANSWER: usize = 256 << 10;
 
-/// Ends our side of the stream.
+/// Closes our side of the stream.
 pub(super) const END: &[u8] = b"</stream:stream>";
 
-/// Tells the server what it did wrong (RFC 6120, 4.9.3); [`END`] must follow.
+/// Reports to the server what it did wrong (RFC 6120, 4.9.3); [`END`] must follow.
 pub(super) fn stream_error(fault: NotXml) -> Vec<u8> {
     let condition = match fault {
         NotXml::IllFormed => stream_error::DefinedCondition::NotWellFormed,
@@ -41,7 +41,7 @@ pub(super) fn header(jid: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// An `<iq/>` of ours; xmpp-parsers' own is in the namespace of clients.
+/// An `<iq/>` from us; xmpp-parsers' own type is in the client namespace.
 #[derive(AsXml)]
 #[xml(namespace = ns::COMPONENT, name = "iq")]
 struct Stanza {
@@ -68,7 +68,7 @@ enum Payload {
     Ping(Ping),
 }
 
-/// A stanza error (RFC 6120, 8.3.2); xmpp-parsers' own is in the namespace of clients.
+/// A stanza error (RFC 6120, 8.3.2); xmpp-parsers' own type is in the client namespace.
 #[derive(AsXml)]
 #[xml(namespace = ns::COMPONENT, name = "error")]
 struct Error {
@@ -78,8 +78,8 @@ struct Error {
     condition: DefinedCondition,
 }
 
-/// Asks ourselves whether we are there (XEP-0199). The request and its answer pass through the
-/// server, so both prove that it lives and routes, and no other address need be known.
+/// Pings ourselves (XEP-0199). Request and answer pass through the server, so both prove that it is alive and
+/// routing, and no other address is needed.
 pub(super) fn ping(jid: &str) -> Option<Vec<u8>> {
     write(&Stanza {
         from: jid.to_owned(),
@@ -90,8 +90,8 @@ pub(super) fn ping(jid: &str) -> Option<Vec<u8>> {
     })
 }
 
-/// The one answer that a request gets. None where there is nothing to answer, because this is
-/// itself an answer, or where the answer would be [too long](MAX_ANSWER).
+/// The one answer to a request. `None` if there is nothing to answer, because this is itself an answer, or if
+/// the answer would be [too long](MAX_ANSWER).
 pub(super) fn answer(iq: Iq, jid: &str) -> Option<Vec<u8>> {
     if iq.kind == Kind::Answer {
         return None;
@@ -100,7 +100,7 @@ pub(super) fn answer(iq: Iq, jid: &str) -> Option<Vec<u8>> {
         Ok(answer) => ("result", answer.map(Payload::Answer)),
         Err(condition) => ("error", Some(Payload::Error(condition.into()))),
     };
-    // A server ends the stream of a component that speaks for a name other than its own.
+    // A server closes the stream of a component that uses a name other than its own.
     let is_ours = |to: &String| domain(to).eq_ignore_ascii_case(jid);
     let from = iq.to.filter(is_ours).unwrap_or_else(|| jid.to_owned());
     write(&Stanza { from, to: iq.from, id: iq.id, kind, payload })
@@ -113,7 +113,7 @@ fn decide(iq: &Iq) -> Result<Option<Answer>, DefinedCondition> {
         (_, Err(Fault::TooLarge)) => Err(DefinedCondition::PolicyViolation),
         (_, Err(Fault::Foreign)) => Err(DefinedCondition::ServiceUnavailable),
         (_, Err(Fault::Unimplemented)) => Err(DefinedCondition::FeatureNotImplemented),
-        // No one lives below our name.
+        // There are no addresses below our domain.
         _ if iq.to.as_ref().is_some_and(|to| domain(to) != to) => {
             Err(DefinedCondition::ServiceUnavailable)
         }

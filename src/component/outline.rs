@@ -1,14 +1,14 @@
-//! What a payload of the companion protocol says, in outline: its own element, that element's children, and the
-//! stanzas that these show, written out again.
+//! The outline of a companion protocol payload: its own element, that element's children, and the stanzas
+//! inside these, serialised again.
 
 use rxml::{AttrMap, Encoder, Event, Namespace};
 
 /// The namespace of docs/protocol.md.
 pub(super) const COMPANION: &str = "urn:ephemerd:companion:0";
 const CLIENT: &str = "jabber:client";
-/// The only elements that stand between a payload's child and a stanza.
+/// The only elements allowed between a payload's child and a stanza.
 const FORWARD: &str = "urn:xmpp:forward:0";
-/// A payload of more children is not read: no request of ours asks for so many.
+/// Maximum children of a payload: none of our requests asks for more.
 const MOST_PARTS: usize = 1_000;
 
 /// The payload of a stanza.
@@ -26,7 +26,7 @@ pub(super) struct Part {
     pub(super) namespace: String,
     pub(super) name: String,
     attributes: AttrMap,
-    /// The first message in it, as XML of its own.
+    /// The first message in it, as a document of its own.
     pub(super) stanza: Option<String>,
 }
 
@@ -35,7 +35,7 @@ impl Outline {
         self.attributes.get(Namespace::none(), name).map(String::as_str)
     }
 
-    /// It is this element of our protocol.
+    /// Whether it is this element of our protocol.
     pub(super) fn is(&self, name: &str) -> bool {
         self.namespace == COMPANION && self.name == name
     }
@@ -51,15 +51,15 @@ impl Part {
         self.attributes.get(Namespace::none(), name).map(String::as_str)
     }
 
-    /// It is what a stanza may stand in.
+    /// Whether it is an element that may contain a stanza.
     fn shows(&self) -> bool {
         (self.namespace == FORWARD && self.name == "forwarded")
             || (self.namespace == COMPANION && self.name == "row")
     }
 }
 
-/// Reads the first child of a stanza that `wanted` knows by namespace and name, from the events after the
-/// stanza's start tag. `None` where there is none, or where the stanza breaks off.
+/// Reads the first child of a stanza that `wanted` accepts by namespace and name, from the events after the
+/// stanza's start tag. `None` if there is none, or if the stanza breaks off.
 pub(super) fn read(
     mut events: impl Iterator<Item = Event>,
     wanted: impl Fn(&str, &str) -> bool,
@@ -97,9 +97,9 @@ pub(super) fn read(
 struct Reader {
     /// Open elements below the stanza.
     depth: u32,
-    /// The payload is the one that is read.
+    /// Inside the payload that is being read.
     inside: bool,
-    /// The stanza that is being written out, and how.
+    /// The stanza that is being serialised, and its encoder.
     stanza: Option<(Vec<u8>, Encoder<rxml::writer::SimpleNamespaces>)>,
 }
 

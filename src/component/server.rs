@@ -19,7 +19,7 @@ pub enum ServerAddress {
     Unix(PathBuf),
 }
 
-/// A text is no [`ServerAddress`].
+/// A text is not a [`ServerAddress`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected the component port as \"host:port\" or \"unix:/path\", \
@@ -52,7 +52,7 @@ impl FromStr for ServerAddress {
     }
 }
 
-/// Not a check that the name exists: only that nothing else was meant, as a URL or two ports.
+/// Does not check that the name exists, only that nothing else was meant, such as a URL or two ports.
 fn is_name(host: &str) -> bool {
     !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || "[]:/@".contains(c))
 }
@@ -67,7 +67,7 @@ impl fmt::Display for ServerAddress {
     }
 }
 
-/// What an XML stream runs over.
+/// The transport below the XML stream.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
 
@@ -76,7 +76,7 @@ impl ServerAddress {
         Ok(match self {
             Self::Tcp { host, port } => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                // Answers are whole when they are written: waiting for more would only delay them.
+                // Answers are written whole, so delaying them gains nothing.
                 stream.set_nodelay(true)?;
                 Box::new(stream)
             }

@@ -6,19 +6,23 @@ use super::exchange::{Exchange, Session};
 use super::failure::Failure;
 use super::incoming::{Incoming, Kind};
 use super::stream::Stream;
-use super::{Settings, outgoing};
+use super::{ComponentSettings, outgoing};
 
-/// What came and wanted nothing of us.
+/// What was received and needed no answer.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Ignored {
     messages: u64,
     presences: u64,
-    /// Elements that the protocol does not know, or that cannot be read or answered.
+    /// Elements that are unknown to the protocol, or that cannot be read or answered.
     others: u64,
 }
 
 /// Answers what comes until the stream ends, and sees to it that a dead server is noticed.
-pub(super) async fn hold(stream: &mut Stream, settings: &Settings, exchange: &Exchange) -> Failure {
+pub(super) async fn hold(
+    stream: &mut Stream,
+    settings: &ComponentSettings,
+    exchange: &Exchange,
+) -> Failure {
     let mut ignored = Ignored::default();
     let mut session = exchange.session().await;
     let Err(failure) = serve(stream, settings, &mut session, &mut ignored).await;
@@ -28,19 +32,19 @@ pub(super) async fn hold(stream: &mut Stream, settings: &Settings, exchange: &Ex
 
 async fn serve(
     stream: &mut Stream,
-    settings: &Settings,
+    settings: &ComponentSettings,
     session: &mut Session<'_>,
     ignored: &mut Ignored,
 ) -> Result<std::convert::Infallible, Failure> {
     let (timing, jid) = (settings.timing, &settings.jid);
     let mut asked = false;
     let mut heard = Instant::now();
-    // Before anything else, because some may have come with the handshake.
+    // First of all, because stanzas may have come with the handshake.
     answer(stream, jid, session, ignored).await?;
     loop {
         let patience =
             if asked { timing.ask_after + timing.give_up_after } else { timing.ask_after };
-        // What we send is no sign of life: only what we receive is.
+        // Only received bytes are a sign of life, sent ones are not.
         let woken = tokio::select! {
             woken = timeout_at(heard + patience, stream.receive()) => woken,
             request = session.next_request(jid) => {
@@ -64,7 +68,7 @@ async fn serve(
     }
 }
 
-/// Takes what was received apart. Answers go out together: as many as one read can ask for.
+/// Handles what was received. Answers are sent together: as many as one read can produce.
 async fn answer(
     stream: &mut Stream,
     jid: &str,
@@ -75,13 +79,10 @@ async fn answer(
     while let Some(incoming) = stream.next_element()? {
         match incoming {
             Incoming::Iq(iq) if iq.kind == Kind::Answer => {
-                // Or to our ping; or nobody waits for it any more.
+                // It may also answer our ping, or a request that nobody waits for any more.
                 session.answered(iq.from.as_deref(), iq.id.as_deref(), iq.answer);
             }
-            Incoming::Notice(notice) => {
-                let (from, to) = (notice.from.as_deref(), notice.to.as_deref());
-                session.exchange().take(jid, from, to, &notice.outline);
-            }
+            Incoming::Notice(notice) => session.exchange().take(jid, &notice),
             Incoming::Iq(iq) => match outgoing::answer(iq, jid) {
                 Some(answer) => answers.extend(answer),
                 None => ignored.others += 1,
@@ -119,7 +120,7 @@ mod tests {
         super::super::exchange::exchange(vec![], std::sync::Arc::default()).0
     }
 
-    /// A stream that a server has accepted, and that server's end of it.
+    /// A stream that a server has accepted, and the server's end of it.
     async fn accepted() -> (Stream, DuplexStream) {
         let (ours, mut theirs) = duplex(2048);
         theirs.write_all(format!("{HEADER}<handshake/>").as_bytes()).await.unwrap();

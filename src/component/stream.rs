@@ -11,9 +11,10 @@ use super::failure::{Failure, NotXml};
 use super::framer::{Frame, Framer};
 use super::incoming::{self, Incoming};
 use super::server::Transport;
-use super::{Settings, Timing, outgoing};
+use super::{ComponentSettings, Timing, outgoing};
+use crate::database::reason;
 
-/// So many bytes are read at once.
+/// Maximum bytes per read.
 const CHUNK: usize = 16 << 10;
 
 /// A stream that the server has accepted.
@@ -21,19 +22,19 @@ pub(super) struct Stream {
     transport: Box<dyn Transport>,
     timing: Timing,
     framer: Framer,
-    /// What was read last, and how much of it the framer has had.
+    /// The last bytes read, and how many of them went to the framer.
     chunk: Vec<u8>,
     framed: usize,
-    /// The server's header: its namespaces hold in every element.
+    /// The server's stream header, whose namespaces are in scope in every element.
     header: Vec<u8>,
 }
 
 impl Stream {
     /// Connects and shakes hands, in bounded time.
-    pub(super) async fn open(settings: &Settings) -> Result<Self, Failure> {
+    pub(super) async fn open(settings: &ComponentSettings) -> Result<Self, Failure> {
         let opening = async {
             let transport = settings.server.connect().await;
-            let transport = transport.map_err(|error| Failure::Unreachable(error.kind()))?;
+            let transport = transport.map_err(|error| Failure::Unreachable(reason(&error)))?;
             let mut stream = Self::new(transport, settings.timing);
             stream.shake_hands(settings).await?;
             Ok(stream)
@@ -53,12 +54,15 @@ impl Stream {
     }
 
     /// Sends our header, proves that we know the secret, and waits until the server says yes or no.
-    pub(super) async fn shake_hands(&mut self, settings: &Settings) -> Result<(), Failure> {
+    pub(super) async fn shake_hands(
+        &mut self,
+        settings: &ComponentSettings,
+    ) -> Result<(), Failure> {
         self.send(&outgoing::header(&settings.jid)).await?;
         self.header = self.read_header().await?;
         let id = incoming::read_stream_id(&self.header).ok_or(Failure::NotComponentPort)?;
         let proof = Handshake::from_stream_id_and_password(id, settings.secret.expose_secret());
-        // A server that refuses our name has closed already; what it said is still to be read.
+        // A server that rejects our name has closed already; its reason is still to be read.
         let sent = self.send(&xso::to_vec(&proof).unwrap_or_default()).await;
         loop {
             match self.next_element()? {
@@ -86,7 +90,7 @@ impl Stream {
         }
     }
 
-    /// Waits for more bytes. Nothing is lost when the caller stops waiting.
+    /// Waits for more bytes. Cancel-safe.
     pub(super) async fn receive(&mut self) -> Result<(), Failure> {
         self.chunk.clear();
         self.framed = 0;
@@ -97,7 +101,7 @@ impl Stream {
         }
     }
 
-    /// The next element in what was received; none if more must be [received](Self::receive).
+    /// The next element received so far; `None` if more must be [received](Self::receive).
     pub(super) fn next_element(&mut self) -> Result<Option<Incoming>, Failure> {
         Ok(match self.next_frame()? {
             Some(Frame::Element(element)) => Some(incoming::read(&self.header, &element)),
@@ -122,7 +126,7 @@ impl Stream {
         }
     }
 
-    /// Ends our side and waits, in bounded time, until the server ends its own.
+    /// Closes our side and waits, in bounded time, until the server closes its own.
     pub(super) async fn close(mut self, why: Option<&Failure>) {
         let within = self.timing.close_within;
         let closing = async {

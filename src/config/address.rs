@@ -3,10 +3,10 @@
 /// RFC 7622: a domain part has at most 1023 bytes.
 const MAX_DOMAIN_BYTES: usize = 1023;
 
-/// A domain as XMPP servers keep it: lower case, dots between labels that are not empty.
+/// Checks a domain as XMPP servers store it: lower case, dots between non-empty labels.
 ///
-/// Letters of any script are letters: servers store them as they are, not in Punycode.
-/// The error is the end of a sentence.
+/// Letters of any script are allowed: servers store them as they are, not in Punycode. The error is the end
+/// of a sentence.
 pub(super) fn domain(text: &str) -> Result<(), &'static str> {
     if text.is_empty() {
         return Err("has an empty name");
@@ -18,7 +18,7 @@ pub(super) fn domain(text: &str) -> Result<(), &'static str> {
         return Err("has an address with a user or a resource, not a domain");
     }
     if text.to_lowercase() != text {
-        return Err("has a name with capital letters, and servers keep them small");
+        return Err("has a name with capital letters; servers use lower case");
     }
     let in_label = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
     let is_label = |label: &str| {
@@ -29,7 +29,7 @@ pub(super) fn domain(text: &str) -> Result<(), &'static str> {
     };
     match text.split('.').all(is_label) {
         true => Ok(()),
-        false => Err("has a name that is no domain"),
+        false => Err("has a name that is not a domain"),
     }
 }
 

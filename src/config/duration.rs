@@ -1,26 +1,26 @@
 //! Durations for people: `250ms`, `1s`, `90d`.
 //!
-//! `humantime` reads them. Two things are kept from it: `M`, months and years, whose length is
-//! anybody's guess (`15M` would be fifteen months), and numbers that no setting can mean. What it
-//! prints, we print ourselves: 90 days are `90d`, not `2months 29days 2h 52m 48s`.
+//! `humantime` parses them, but never sees two things: `M`, months and years, whose length varies (`15M`
+//! would be fifteen months), and numbers that no setting can mean. We print them ourselves: 90 days are
+//! `90d`, not `2months 29days 2h 52m 48s`.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The units that are read, the longer ones first when printed.
+/// The units that are accepted, longest first for printing.
 const UNITS: [&str; 24] = [
     "ms", "msec", "millis", "s", "sec", "secs", "second", "seconds", "m", "min", "mins", "minute",
     "minutes", "h", "hr", "hrs", "hour", "hours", "d", "day", "days", "w", "week", "weeks",
 ];
 
-/// No number in a duration has more digits: 100 years are 3,155,760,000,000 ms.
+/// Maximum digits of a number: 100 years are 3,155,760,000,000 ms.
 const MAX_DIGITS: usize = 13;
 
-/// Why a text is no duration. Never quotes the text.
+/// Why a text is not a duration. Never quotes the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
-    /// `90` or nothing at all.
-    #[error("is no number with a unit")]
+    /// `90`, or an empty text.
+    #[error("is not a number with a unit")]
     NoUnit,
     /// `1M`, `2months`, `1y`.
     #[error("counts in months or years, whose length varies")]
@@ -28,7 +28,7 @@ pub enum DurationError {
     /// `5 fortnights`, `10us`.
     #[error("has an unknown unit")]
     UnknownUnit,
-    /// What humantime refuses for any other reason.
+    /// Rejected by humantime for any other reason.
     #[error("cannot be read as a duration")]
     Unreadable,
 }
@@ -62,7 +62,7 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
 
 /// Prints a duration so that [`parse`] reads the same one: `90d`, `1h 30m`, `250ms`, `0s`.
 ///
-/// Days are the longest unit. Less than a millisecond is dropped.
+/// Days are the longest unit. Fractions of a millisecond are dropped.
 pub fn print(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let parts = [

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// It is not set.
     Default,
     /// The configuration file.
     File(PathBuf),
@@ -25,7 +25,7 @@ impl fmt::Display for Origin {
 
 /// What is wrong with the configuration, where, and what to do: one sentence, then `help: …`.
 ///
-/// No value is ever quoted: it may be a secret, put where it does not belong.
+/// Values are never quoted: they may be misplaced secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// There is no configuration at all.
@@ -53,65 +53,65 @@ pub enum ConfigError {
     Syntax {
         /// The file.
         file: PathBuf,
-        /// The line, from 1, where known.
+        /// The line, counted from 1, if known.
         line: Option<usize>,
-        /// What the parser says of it.
+        /// The parser's message.
         problem: String,
     },
-    /// A key that there is not.
+    /// An unknown key.
     #[error(
         "unknown key {key} ({origin})\nhelp: remove it or correct its name; expected {expected}"
     )]
     Unknown {
         /// The key, as `section.key`.
         key: String,
-        /// Where it stands.
+        /// Where it is.
         origin: Origin,
-        /// The keys that there are in that section.
+        /// The keys of that section.
         expected: String,
     },
-    /// A key without default that nobody set.
+    /// A key without a default that is not set.
     #[error("{key} is missing ({})\nhelp: {remedy}, or set {}", file.display(), environment_name(key))]
     Missing {
         /// The key, as `section.key`.
         key: &'static str,
-        /// The file it belongs in.
+        /// The file where it belongs.
         file: PathBuf,
         /// What to write there.
         remedy: String,
     },
-    /// A value that cannot be used.
+    /// An invalid value.
     #[error("{key} {problem} ({origin})\nhelp: {remedy}")]
     Invalid {
         /// The key, as `section.key`.
         key: String,
-        /// Where its value stands.
+        /// Where its value is.
         origin: Origin,
         /// What is wrong, as the end of a sentence that begins with the key.
         problem: String,
         /// What to do.
         remedy: String,
     },
-    /// A secret that is given inline and by file as well.
+    /// A secret that is given both inline and by file.
     #[error("{key} ({origin}) and {other} ({other_origin}) are both set\nhelp: keep one of them")]
     GivenTwice {
         /// The key.
         key: &'static str,
-        /// Where it stands.
+        /// Where it is.
         origin: Origin,
         /// The other.
         other: &'static str,
-        /// Where the other stands.
+        /// Where the other is.
         other_origin: Origin,
     },
-    /// The file that a secret is in cannot be read.
+    /// A secret's file cannot be read.
     #[error(
         "cannot read {}, named by {key} ({origin}): {source}\nhelp: {}", file.display(), read_help(source, file)
     )]
     SecretUnreadable {
         /// The key that names the file.
         key: &'static str,
-        /// Where the key stands.
+        /// Where the key is.
         origin: Origin,
         /// The file.
         file: PathBuf,
@@ -136,6 +136,22 @@ pub(super) fn environment_name(key: &str) -> String {
     format!("EPHEMERD__{}", key.replace('.', "__").to_uppercase())
 }
 
+/// A path that may be shown. The secret itself may have been written where its file name belongs, so only
+/// paths in an existing directory below the root are shown.
+pub(super) fn known_path(file: &Path) -> PathBuf {
+    let folder = file.parent().filter(|it| it.parent().is_some() && it.is_dir());
+    folder.map_or_else(|| PathBuf::from("the file"), |_| file.to_path_buf())
+}
+
+/// A key as written, if it looks like one.
+pub(super) fn known_key(written: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if written.len() <= 64 && written.chars().all(is_plain) {
+        return written.to_owned();
+    }
+    "that does not look like a key".to_owned()
+}
+
 fn at(line: Option<usize>) -> String {
     line.map(|line| format!(", line {line}")).unwrap_or_default()
 }
@@ -143,7 +159,7 @@ fn at(line: Option<usize>) -> String {
 fn read_help(error: &io::Error, file: &Path) -> String {
     let file = file.display();
     match error.kind() {
-        io::ErrorKind::NotFound => format!("make {file}, or name the file that you mean"),
+        io::ErrorKind::NotFound => format!("create {file}, or name the right file"),
         io::ErrorKind::PermissionDenied => {
             format!(
                 "let the user that ephemerd runs as read it: chgrp ephemerd {file}; chmod 640 {file}"

@@ -1,20 +1,25 @@
-//! Reads one value at a time: its type, its range, and what to say when it is wrong.
+//! Reads one value at a time: checks type and range, and says what to do if it is invalid.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+use sqlx::postgres::PgSslMode;
 
 use super::address::domain;
-use super::error::{ConfigError, Origin};
+use super::error::{ConfigError, Origin, known_path};
 use super::raw::{KEYS, Plain};
+use super::secret::HIDDEN;
 use super::sources::{Layers, Sources};
-use super::{DurationError, duration, secret};
-use crate::model::Conflict;
+use super::{DatabaseUrl, DurationError, Setting, duration, secret};
+use crate::model::{Conflict, Finding};
 
-/// No duration is longer: beyond it, dates no longer fit where they are kept.
+/// Maximum duration: beyond it, dates do not fit where they are stored.
 pub(super) const CENTURY: Duration = Duration::from_secs(36_525 * 86_400);
 
 const MAX_HOSTS: usize = 1000;
@@ -22,7 +27,7 @@ const MAX_ROWS_PER_SECOND: u32 = 10_000_000;
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
-/// A setting that is one of a few names.
+/// A setting with a fixed set of names.
 pub(super) trait Choice: Copy + 'static {
     fn all() -> &'static [Self];
     fn name(self) -> &'static str;
@@ -44,20 +49,62 @@ impl Choice for Conflict {
 pub(super) struct Judge<'a> {
     sources: &'a Sources,
     layers: &'a Layers,
+    remarks: RefCell<Vec<Finding>>,
+    /// What is in force, as it is shown.
+    shown: RefCell<BTreeMap<&'static str, Value>>,
 }
 
 impl<'a> Judge<'a> {
     pub(super) fn new(sources: &'a Sources, layers: &'a Layers) -> Self {
-        Self { sources, layers }
+        let remarks = RefCell::new(sources.remarks());
+        Self { sources, layers, remarks, shown: RefCell::default() }
     }
 
-    /// Where the keys that somebody set come from.
-    pub(super) fn origins(&self) -> BTreeMap<&'static str, Origin> {
-        let origins = KEYS.iter().map(|key| (*key, self.origin(key)));
-        origins.filter(|(_, origin)| *origin != Origin::Default).collect()
+    /// Warnings: what works but should be looked at. Complete once everything was validated.
+    pub(super) fn remarks(&self) -> Vec<Finding> {
+        self.remarks.take()
     }
 
-    fn origin(&self, key: &str) -> Origin {
+    /// A secret in the configuration file itself.
+    pub(super) fn look_at_inline(&self, key: &'static str) {
+        if let Origin::File(file) = self.origin(key) {
+            self.look_at(key, &file);
+        }
+    }
+
+    /// A world-readable file with a secret is no reason to stop, but deserves a warning.
+    fn look_at(&self, key: &'static str, file: &Path) {
+        if secret::is_readable_by_all(file) {
+            let file = file.display();
+            self.remarks.borrow_mut().push(Finding::warning(
+                format!(
+                    "{file} is readable by everyone on this machine and contains a secret ({key})."
+                ),
+                format!("chmod 640 {file}"),
+            ));
+        }
+    }
+
+    /// This value of the key is in force, as TOML and JSON write it alike.
+    pub(super) fn show(&self, key: &'static str, value: impl Into<Value>) {
+        self.shown.borrow_mut().insert(key, value.into());
+    }
+
+    /// What is in force, key by key, once everything was judged.
+    pub(super) fn settings(&self) -> Vec<Setting> {
+        let mut shown = self.shown.take();
+        let setting = |key: &'static str| {
+            let in_file = KEYS.iter().copied().find(|it| it.strip_suffix("_file") == Some(key));
+            let older = (key == "timers.unread_for").then_some("offline.undelivered_for");
+            let mut origins =
+                [Some(key), in_file, older].into_iter().flatten().map(|it| self.origin(it));
+            let origin = origins.find(|it| *it != Origin::Default).unwrap_or(Origin::Default);
+            Some(Setting { key, value: shown.remove(key)?, origin })
+        };
+        KEYS.iter().copied().filter_map(setting).collect()
+    }
+
+    pub(super) fn origin(&self, key: &str) -> Origin {
         self.sources.origin(key, self.layers)
     }
 
@@ -97,13 +144,16 @@ impl<'a> Judge<'a> {
     }
 
     pub(super) fn flag(&self, key: &'static str, value: Option<Plain>) -> Result<bool> {
-        match value {
-            None => Ok(false),
-            Some(Plain::Flag(flag)) => Ok(flag),
-            Some(Plain::Text(text)) if text == "true" => Ok(true),
-            Some(Plain::Text(text)) if text == "false" => Ok(false),
-            Some(_) => Err(self.invalid(key, "is neither true nor false", "write true or false")),
-        }
+        let flag = match value {
+            None => Some(false),
+            Some(Plain::Flag(flag)) => Some(flag),
+            Some(Plain::Text(text)) => text.parse().ok(),
+            Some(_) => None,
+        };
+        let invalid = || self.invalid(key, "is neither true nor false", "write true or false");
+        let flag = flag.ok_or_else(invalid)?;
+        self.show(key, flag);
+        Ok(flag)
     }
 
     pub(super) fn whole(
@@ -114,22 +164,24 @@ impl<'a> Judge<'a> {
         default: u32,
     ) -> Result<u32> {
         let number = match value {
-            None => return Ok(default),
+            None => Some(default),
             Some(Plain::Whole(number)) => u32::try_from(number).ok(),
             Some(Plain::Text(text)) => text.parse().ok(),
             Some(_) => None,
         };
-        number.filter(|number| range.contains(number)).ok_or_else(|| {
+        let number = number.filter(|number| range.contains(number)).ok_or_else(|| {
             let (least, most) = (range.start(), range.end());
             self.invalid(
                 key,
-                format!("is no whole number from {least} to {most}"),
+                format!("is not a whole number from {least} to {most}"),
                 format!("write one, such as {default}"),
             )
-        })
+        })?;
+        self.show(key, number);
+        Ok(number)
     }
 
-    /// Rows in a second, where 0 is no limit.
+    /// Rows per second; 0 means no limit.
     pub(super) fn rate(
         &self,
         key: &'static str,
@@ -147,11 +199,13 @@ impl<'a> Judge<'a> {
         range: RangeInclusive<Duration>,
         default: Duration,
     ) -> Result<Duration> {
-        value.map_or(Ok(default), |value| self.read_span(key, &value, range, ""))
+        let span = value.map_or(Ok(default), |value| self.read_span(key, &value, range, ""))?;
+        self.show(key, duration::print(span));
+        Ok(span)
     }
 
-    /// `or` is what may be written instead, for the help.
-    fn read_span(
+    /// `or` is the alternative to mention in the help.
+    pub(super) fn read_span(
         &self,
         key: &'static str,
         value: &Plain,
@@ -176,7 +230,7 @@ impl<'a> Judge<'a> {
         Err(self.invalid(key, format!("is not between {least} and {most}"), remedy))
     }
 
-    /// A duration, or the word for "there is none".
+    /// A duration, or the word that means "none".
     pub(super) fn span_or(
         &self,
         word: &str,
@@ -185,21 +239,24 @@ impl<'a> Judge<'a> {
         range: RangeInclusive<Duration>,
         default: Option<Duration>,
     ) -> Result<Option<Duration>> {
-        match value {
-            None => Ok(default),
-            Some(Plain::Text(text)) if text == word => Ok(None),
-            Some(value) => {
-                self.read_span(key, &value, range, &format!(", or \"{word}\"")).map(Some)
-            }
-        }
+        let span = match value {
+            None => default,
+            Some(Plain::Text(text)) if text == word => None,
+            Some(value) => Some(self.read_span(key, &value, range, &format!(", or \"{word}\""))?),
+        };
+        self.show(key, span.map_or(word.to_owned(), duration::print));
+        Ok(span)
     }
 
     pub(super) fn choice<C: Choice>(&self, key: &'static str, text: &str) -> Result<C> {
-        C::all().iter().find(|choice| choice.name() == text).copied().ok_or_else(|| {
+        let found = C::all().iter().find(|choice| choice.name() == text).copied();
+        let choice = found.ok_or_else(|| {
             let names: Vec<_> = C::all().iter().map(|choice| choice.name()).collect();
             let names = names.join("\", \"");
-            self.invalid(key, "is none of the known names", format!("write one of \"{names}\""))
-        })
+            self.invalid(key, "is not one of the known names", format!("write one of \"{names}\""))
+        })?;
+        self.show(key, choice.name());
+        Ok(choice)
     }
 
     pub(super) fn choice_or<C: Choice>(
@@ -208,10 +265,11 @@ impl<'a> Judge<'a> {
         value: Option<Plain>,
         default: C,
     ) -> Result<C> {
-        self.text(key, value)?.map_or(Ok(default), |text| self.choice(key, &text))
+        let text = self.text(key, value)?;
+        self.choice(key, text.as_deref().unwrap_or(default.name()))
     }
 
-    /// `archive.hosts`: a list, or in the environment one text with commas.
+    /// `archive.hosts`: a list, or comma-separated text in the environment.
     pub(super) fn hosts(&self, value: Option<Plain>) -> Result<Vec<String>> {
         const KEY: &str = "archive.hosts";
         let example = "write hosts = [\"example.org\", \"conference.example.org\"]";
@@ -219,7 +277,7 @@ impl<'a> Judge<'a> {
             None => return Err(self.missing(KEY, example)),
             Some(Plain::List(hosts)) => hosts,
             Some(Plain::Text(text)) => text.split(',').map(|host| host.trim().to_owned()).collect(),
-            Some(_) => return Err(self.invalid(KEY, "is no list of names", example)),
+            Some(_) => return Err(self.invalid(KEY, "is not a list of names", example)),
         };
         if hosts.is_empty() {
             return Err(self.invalid(KEY, "is empty, so that nothing would be erased", example));
@@ -236,12 +294,15 @@ impl<'a> Judge<'a> {
         }
         let distinct: std::collections::BTreeSet<_> = hosts.iter().collect();
         match distinct.len() == hosts.len() {
-            true => Ok(hosts),
+            true => {
+                self.show(KEY, hosts.clone());
+                Ok(hosts)
+            }
             false => Err(self.invalid(KEY, "has a name twice", "name each host once")),
         }
     }
 
-    /// A secret, inline or in a file: `keys` are both of its keys.
+    /// A secret, inline or in a file: `keys` are its two keys.
     pub(super) fn secret(
         &self,
         keys: [&'static str; 2],
@@ -251,7 +312,10 @@ impl<'a> Judge<'a> {
         let [key, file_key] = keys;
         let (from, secret) = match (self.text(key, inline)?, self.text(file_key, in_file)?) {
             (None, None) => return Ok(None),
-            (Some(text), None) => (key, text.into()),
+            (Some(text), None) => {
+                self.look_at_inline(key);
+                (key, text.into())
+            }
             (None, Some(file)) => (file_key, self.secret_file(file_key, file.into())?),
             (Some(_), Some(_)) => {
                 return Err(ConfigError::GivenTwice {
@@ -273,15 +337,51 @@ impl<'a> Judge<'a> {
         if text.contains(['\0', '\n', '\r']) {
             return Err(self.invalid(from, "has more than one line", "keep to one line of text"));
         }
+        self.show(key, HIDDEN);
         Ok(Some(secret))
     }
 
+    /// Files that are named here and only read when connecting.
+    pub(super) fn can_open<'b>(
+        &self,
+        key: &'static str,
+        files: impl Iterator<Item = &'b Path>,
+    ) -> Result<()> {
+        for file in files {
+            File::open(file).map_err(|source| {
+                let origin = self.origin(key);
+                ConfigError::SecretUnreadable { key, origin, file: known_path(file), source }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A typo in the environment must not turn off TLS.
+    pub(super) fn knows_ssl_mode(&self, url: &DatabaseUrl) -> Result<()> {
+        const NAME: &str = "PGSSLMODE";
+        let mode = self.sources.ssl_mode().filter(|_| !url.has_ssl_mode());
+        if mode.is_none_or(|mode| mode.parse::<PgSslMode>().is_ok()) {
+            return Ok(());
+        }
+        let remedy = "write disable, prefer, require, verify-ca or verify-full, or set sslmode in database.url";
+        Err(ConfigError::invalid(
+            NAME,
+            Origin::Environment(NAME.into()),
+            "is not a TLS mode",
+            remedy,
+        ))
+    }
+
     fn secret_file(&self, key: &'static str, file: PathBuf) -> Result<SecretString> {
-        secret::read(&file).map_err(|source| ConfigError::SecretUnreadable {
-            key,
-            origin: self.origin(key),
-            file,
-            source,
-        })
+        match secret::read(&file) {
+            Ok(secret) => {
+                self.look_at(key, &file);
+                Ok(secret)
+            }
+            Err(source) => {
+                let origin = self.origin(key);
+                Err(ConfigError::SecretUnreadable { key, origin, file: known_path(&file), source })
+            }
+        }
     }
 }

@@ -12,30 +12,31 @@ mod duration;
 mod error;
 mod judge;
 mod raw;
+mod reading;
 mod render;
 mod secret;
 mod sources;
 mod types;
+mod url;
 mod validate;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use change::{Change, changes_in_place};
 pub use duration::{DurationError, parse as parse_duration, print as print_duration};
 pub use error::{ConfigError, Origin};
-pub use raw::KEYS;
+pub use raw::{KEY_INFOS, KEYS, KeyInfo};
 pub use render::Setting;
-pub use secret::DatabaseUrl;
 pub use sources::{DEFAULT_FILE, Sources};
 pub use types::{
     ArchiveConfig, ArchiveKind, BacklogRule, ComponentConfig, DatabaseConfig, EraseConfig,
     EraseMode, HttpConfig, LogConfig, LogFormat, LogLevel, SweepConfig,
 };
+pub use url::DatabaseUrl;
 
-use crate::model::{HintRules, OfflineRules, Rules, TimerRules};
+use crate::model::{Finding, HintRules, Rules, TimerRules};
 
-/// The whole configuration, read, judged and complete.
+/// The whole configuration, validated and complete.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// `[component]`: who we are to the XMPP server.
@@ -44,40 +45,40 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// `[archive]`: what is inspected, and how often.
     pub archive: ArchiveConfig,
-    /// `[timers]`: how long a timer may run.
+    /// `[timers]`: how long a timer may run, and from when.
     pub timers: TimerRules,
-    /// `[hints]`: what becomes of what asked not to be kept.
+    /// `[hints]`: what happens to messages that ask not to be stored.
     pub hints: HintRules,
-    /// `[offline]`: what becomes of what nobody has received.
-    pub offline: OfflineRules,
-    /// `[erase]`: how rows go.
+    /// `[erase]`: how rows are erased.
     pub erase: EraseConfig,
-    /// `[sweep]`: how the whole archive is gone through.
+    /// `[sweep]`: how the whole archive is swept.
     pub sweep: SweepConfig,
     /// `[http]`: metrics and health.
     pub http: HttpConfig,
     /// `[log]`
     pub log: LogConfig,
-    origins: BTreeMap<&'static str, Origin>,
+    settings: Vec<Setting>,
+    remarks: Vec<Finding>,
 }
 
 impl Config {
-    /// Reads the file named, else [`DEFAULT_FILE`], and the environment above it.
+    /// Reads the named file, or [`DEFAULT_FILE`], and then the environment, which overrides it.
     pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
         Self::from_sources(&Sources::of_process(named)?)
     }
 
-    /// Reads what `sources` hold, and the files that its secrets are in.
+    /// Reads `sources`, and the files that contain its secrets.
     pub fn from_sources(sources: &Sources) -> Result<Self, ConfigError> {
         validate::config(sources)
     }
 
-    /// The part that policy judges by.
+    /// Warnings: what works but should be looked at.
+    pub fn remarks(&self) -> &[Finding] {
+        &self.remarks
+    }
+
+    /// The rules that policy judges by.
     pub fn rules(&self) -> Rules {
-        Rules {
-            timers: self.timers.clone(),
-            hints: self.hints.clone(),
-            offline: self.offline.clone(),
-        }
+        Rules { timers: self.timers.clone(), hints: self.hints.clone() }
     }
 }

@@ -1,11 +1,11 @@
-//! The configuration as written: sections and keys, not yet judged.
+//! The configuration as written: sections and keys, not yet validated.
 //!
-//! serde refuses the keys that there are not; [`super::validate`] judges the values, because it can say
-//! which key is wrong, where it stands and what to do.
+//! serde rejects unknown keys; [`super::validate`] checks the values, because it can say which key is wrong,
+//! where it is and what to do.
 
 use serde::Deserialize;
 
-/// Any value, by its TOML type. From the environment all are text.
+/// Any value, by its TOML type. Values from the environment are always text.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum Plain {
@@ -16,8 +16,23 @@ pub(super) enum Plain {
     Other(serde::de::IgnoredAny),
 }
 
+/// What the documents say of a key, and a value that is not its default, which tests set.
+#[derive(Debug)]
+pub struct KeyInfo {
+    /// The key, as `section.key`.
+    pub key: &'static str,
+    /// What a value may be.
+    pub takes: &'static str,
+    /// A value, as the environment would have it.
+    pub example: &'static str,
+    /// What it does.
+    pub effect: &'static str,
+}
+
 macro_rules! sections {
-    ($($section:ident: $type:ident { $($key:ident),+ $(,)? })+) => {
+    ($($section:ident: $type:ident {
+        $($(#[doc = $effect:literal])+ $key:ident: $takes:literal = $example:literal,)+
+    })+) => {
         #[derive(Deserialize, Default)]
         #[serde(default, deny_unknown_fields)]
         pub(super) struct RawConfig {
@@ -32,21 +47,103 @@ macro_rules! sections {
             }
         )+
 
-        /// Every key that there is, as `section.key`.
+        /// Every key, as `section.key`.
         pub const KEYS: &[&str] =
             &[$($(concat!(stringify!($section), ".", stringify!($key)),)+)+];
+
+        /// The same with what the documents say.
+        pub const KEY_INFOS: &[KeyInfo] = &[$($(KeyInfo {
+            key: concat!(stringify!($section), ".", stringify!($key)),
+            takes: $takes,
+            example: $example,
+            effect: concat!($($effect),+),
+        },)+)+];
     };
 }
 
 sections! {
-    component: RawComponent { jid, server, secret, secret_file }
-    database: RawDatabase { url, password, password_file }
-    archive: RawArchive { kind, hosts, poll, max_lag }
-    timers: RawTimers { min, max, negotiation_for }
-    hints: RawHints { keep_for, conflict }
-    offline: RawOffline { undelivered_for }
-    erase: RawErase { mode, placeholder_for, batch, rows_per_second, dry_run, backlog }
-    sweep: RawSweep { every, rows_per_second }
-    http: RawHttp { listen }
-    log: RawLog { level, format }
+    component: RawComponent {
+        /// ephemerd's own address: the component's name in the XMPP server's configuration.
+        jid: "domain" = "e.example.net",
+        /// Where the server listens for components.
+        server: "`host:port` or `unix:/path`" = "unix:/run/prosody.sock",
+        /// The component's secret, as in the server's configuration.
+        secret: "text" = "0012345",
+        /// A file with the secret.
+        secret_file: "path" = "/etc/ephemerd/component.secret",
+    }
+    database: RawDatabase {
+        /// The XMPP server's own database. It may contain a password, which is never printed.
+        url: "`postgres://` URL" = "postgresql://e@db/prosody",
+        /// The password of ephemerd's role.
+        password: "text" = "0012345",
+        /// A file with the password.
+        password_file: "path" = "/etc/ephemerd/database.password",
+    }
+    archive: RawArchive {
+        /// Where the archives are: `prosody` and `ejabberd`, in tables of this PostgreSQL database; `component`,
+        /// anywhere else, through the [companion module](protocol.md).
+        kind: "`prosody`, `ejabberd` or `component`" = "ejabberd",
+        /// The hosts whose messages may be erased, including rooms' hosts. No other host is ever touched.
+        hosts: "list of domains" = "example.net, conference.example.net",
+        /// Interval between polls for new messages.
+        poll: "duration, `50ms` to `1m`" = "250ms",
+        /// When inspection is further behind than this, `/readyz` answers 503. Must be longer than `archive.poll`.
+        max_lag: "duration, `1s` to `1d`" = "1m",
+    }
+    timers: RawTimers {
+        /// Shorter timers are raised to this.
+        min: "duration" = "5s",
+        /// Longer timers are lowered to this. At least `timers.min` and 1 s; for no limit use `none`, not 0.
+        max: "duration or `none`" = "7d",
+        /// A message that only agrees on a timer is kept at least this long.
+        negotiation_for: "duration" = "1d",
+        /// [What starts the timer](semantics.md#what-starts-a-timer) of a message for whoever received it.
+        start: "`archived`, `delivered`, `read` or `auto`" = "auto",
+        /// How long a message that nobody received, or read, waits before its timer starts anyway.
+        unread_for: "duration or `never`" = "never",
+        /// What counts as read.
+        read_evidence: "list of `mds`, `markers`, `replies`" = "mds, replies",
+    }
+    hints: RawHints {
+        /// How long after archiving a copy goes whose sender asked not to store it.
+        keep_for: "duration" = "1h",
+        /// Which hint wins when a message has both.
+        conflict: "`store` or `no-permanent-store`" = "no-permanent-store",
+    }
+    offline: RawOffline {
+        /// The older name of `timers.unread_for`. Set one of the two.
+        undelivered_for: "duration or `never`" = "never",
+    }
+    erase: RawErase {
+        /// Whether an erased row stays for a while without its text. `auto` is `delete` on ejabberd, and
+        /// `placeholder` on Prosody and with `component`.
+        mode: "`auto`, `placeholder` or `delete`" = "delete",
+        /// How long a placeholder is kept.
+        placeholder_for: "duration" = "2d",
+        /// Maximum number of rows in one transaction.
+        batch: "rows, 1 to 100000" = "10",
+        /// Maximum number of rows erased per second; 0 is no limit.
+        rows_per_second: "rows/s, 0 to 10000000" = "500",
+        /// Counts what would go and erases nothing.
+        dry_run: "`true` or `false`" = "true",
+        /// What happens to messages archived before the first start.
+        backlog: "`hold` or `erase`" = "erase",
+    }
+    sweep: RawSweep {
+        /// Interval between sweeps of the whole archive.
+        every: "duration, from `1m`" = "2h",
+        /// Maximum number of rows that a sweep reads per second; 0 is no limit.
+        rows_per_second: "rows/s, 0 to 10000000" = "0",
+    }
+    http: RawHttp {
+        /// Where the status page, `/metrics`, `/healthz` and `/readyz` are served, to anyone who can connect.
+        listen: "IP address and port" = "[::1]:1",
+    }
+    log: RawLog {
+        /// The lowest severity that ephemerd logs. Lines from libraries are logged only from `warn` up.
+        level: "`error`, `warn`, `info`, `debug` or `trace`" = "debug",
+        /// For people, or one JSON object per line.
+        format: "`human` or `json`" = "json",
+    }
 }

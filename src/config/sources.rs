@@ -1,4 +1,4 @@
-//! Where values come from: one file, and above it the environment.
+//! Where values come from: one file, overridden by the environment.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,27 +7,59 @@ use std::path::{Path, PathBuf};
 
 use config::{FileFormat, Map, Source as _, Value, ValueKind};
 
-use super::error::{ConfigError, Origin, environment_name};
-use super::raw::RawConfig;
+use super::error::{ConfigError, Origin, environment_name, known_key};
+use super::raw::{KEYS, RawConfig};
+use crate::model::Finding;
 
-/// The file that is read when nobody names another.
+/// The file that is read by default.
 pub const DEFAULT_FILE: &str = "/etc/ephemerd/ephemerd.toml";
 
 const PREFIX: &str = "EPHEMERD__";
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// What the configuration is read from. Tests bring their own.
+/// What the configuration is read from. Tests supply their own.
 #[derive(Debug, Clone)]
 pub struct Sources {
     file: PathBuf,
     text: String,
     environment: BTreeMap<String, String>,
+    others: Others,
+}
+
+/// Variables that are not ours, but hint at a mistake.
+#[derive(Debug, Clone, Default)]
+struct Others {
+    /// Names with too few underscores, and the key that was probably meant.
+    mistyped: Vec<(String, &'static str)>,
+    has_service: bool,
+    ssl_mode: Option<String>,
+}
+
+impl Others {
+    fn of(environment: impl Iterator<Item = (String, String)>) -> Self {
+        let mut others = Self::default();
+        for (name, value) in environment {
+            match name.as_str() {
+                "PGSERVICE" => others.has_service = true,
+                "PGSSLMODE" => others.ssl_mode = Some(value),
+                _ => others.mistyped.extend(meant(&name).map(|key| (name, key))),
+            }
+        }
+        others
+    }
+}
+
+/// The key that was probably meant by a variable with too few underscores.
+fn meant(name: &str) -> Option<&'static str> {
+    let written = name.strip_prefix("EPHEMERD_")?.replace("__", "_").to_lowercase();
+    let is_mistyped = !name.starts_with(PREFIX);
+    KEYS.iter().find(|key| is_mistyped && key.replace('.', "_") == written).copied()
 }
 
 impl Sources {
-    /// The process's own: the file named, else [`DEFAULT_FILE`], and the environment.
+    /// The process's own: the named file, or [`DEFAULT_FILE`], and the environment.
     ///
-    /// Without a file the environment alone may do, but a file that was named must be there.
+    /// Without a file the environment may suffice, but a file that was named must exist.
     pub fn of_process(named: Option<&Path>) -> Result<Self, ConfigError> {
         let environment = process_environment()?;
         let file = named.map_or_else(|| PathBuf::from(DEFAULT_FILE), Path::to_path_buf);
@@ -39,19 +71,52 @@ impl Sources {
                 }
                 String::new()
             }
-            Err(source) => return Err(ConfigError::Unreadable { file, source }),
+            Err(source) => {
+                let is_url = file.to_string_lossy().contains("://");
+                let file = if is_url { PathBuf::from("that was named, a URL") } else { file };
+                return Err(ConfigError::Unreadable { file, source });
+            }
         };
-        Ok(Self { file, text, environment })
+        let strings = std::env::vars_os();
+        let strings = strings.filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        });
+        Ok(Self { file, text, environment, others: Others::of(strings) })
     }
 
-    /// A text as if it stood in `file`, and an environment by full names (`EPHEMERD__HTTP__LISTEN`).
+    /// A text as if it were `file`, and an environment by full names (`EPHEMERD__HTTP__LISTEN`).
     pub fn of_text(
         file: impl Into<PathBuf>,
         text: impl Into<String>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Self {
-        let environment = environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX));
-        Self { file: file.into(), text: text.into(), environment: environment.collect() }
+        let all: Vec<_> = environment.into_iter().collect();
+        let others = Others::of(all.iter().cloned());
+        let environment = all.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
+        Self { file: file.into(), text: text.into(), environment, others }
+    }
+
+    /// Warnings about probable mistakes.
+    pub(super) fn remarks(&self) -> Vec<Finding> {
+        let mistyped = self.others.mistyped.iter().map(|(name, key)| {
+            let name_of_key = environment_name(key);
+            Finding::warning(
+                format!("The variable {name} has no effect."),
+                format!("write {name_of_key}, with two underscores, if you mean {key}"),
+            )
+        });
+        let service = self.others.has_service.then(|| {
+            Finding::warning(
+                "The variable PGSERVICE is ignored.",
+                "put what the service defines into database.url, and unset PGSERVICE",
+            )
+        });
+        mistyped.chain(service).collect()
+    }
+
+    /// The value of PGSSLMODE.
+    pub(super) fn ssl_mode(&self) -> Option<&str> {
+        self.others.ssl_mode.as_deref()
     }
 
     pub(super) fn file(&self) -> &Path {
@@ -69,7 +134,7 @@ impl Sources {
         }
     }
 
-    /// Reads both and lays the environment over the file.
+    /// Reads both; the environment overrides the file.
     pub(super) fn read(&self) -> Result<(RawConfig, Layers), ConfigError> {
         let file = config::File::from_str(&self.text, FileFormat::Toml);
         let environment = config::Environment::with_prefix("EPHEMERD")
@@ -91,7 +156,7 @@ impl Sources {
         Ok((raw, layers))
     }
 
-    /// Everything stands in a section: a plain value at the top is a key without one.
+    /// Every key belongs to a section: a plain value at the top level is a key without one.
     fn check_sections(&self, layers: &Layers) -> Result<(), ConfigError> {
         let is_table = |value: &Value| matches!(value.kind, ValueKind::Table(_));
         let in_file = layers.file.0.iter().filter(|(_, value)| !is_table(value));
@@ -99,16 +164,16 @@ impl Sources {
         let stray = in_environment.chain(in_file).map(|(key, _)| key).min();
         stray.map_or(Ok(()), |key| {
             Err(ConfigError::invalid(
-                key,
+                known_key(key),
                 self.origin(key, layers),
-                "stands outside of any section",
+                "is outside of any section",
                 "put it below its section, such as [component], or name it \
                  EPHEMERD__SECTION__KEY in the environment",
             ))
         })
     }
 
-    /// The parser's words without the line it quotes: a secret may stand there.
+    /// The parser's message without the line that it quotes, which may contain a secret.
     fn syntax_error(&self, error: config::ConfigError) -> ConfigError {
         let shown = match error {
             config::ConfigError::FileParse { cause, .. } => cause.to_string(),
@@ -127,7 +192,7 @@ impl Sources {
         ConfigError::Syntax { file: self.file.clone(), line, problem: words.join(", ") }
     }
 
-    /// What serde refused: an unknown key, or a table where a value belongs.
+    /// What serde rejected: an unknown key, or a table instead of a value.
     fn explain(&self, error: config::ConfigError, layers: Option<&Layers>) -> ConfigError {
         let (section, message) = match error {
             config::ConfigError::At { error, key, .. } => {
@@ -135,10 +200,10 @@ impl Sources {
             }
             other => (String::new(), other.to_string()),
         };
+        // From the end: what was written may itself contain any of this.
         let unknown = message
             .strip_prefix("unknown field `")
-            .and_then(|rest| rest.split_once("`, "))
-            .map(|(field, expected)| (field, expected.trim_start_matches("expected ")));
+            .and_then(|rest| rest.rsplit_once("`, expected "));
         let origin = |key: &str| {
             layers.map_or(Origin::File(self.file.clone()), |layers| self.origin(key, layers))
         };
@@ -149,10 +214,10 @@ impl Sources {
                     section => format!("{section}.{field}"),
                 };
                 let origin = self.origin_below(&key, layers).unwrap_or_else(|| origin(&key));
-                ConfigError::Unknown { key, origin, expected: expected.to_owned() }
+                ConfigError::Unknown { key: known_key(&key), origin, expected: expected.to_owned() }
             }
             None => ConfigError::invalid(
-                section.clone(),
+                known_key(&section),
                 origin(&section),
                 "cannot be read",
                 "write it as docs/configuration.md shows",
@@ -160,7 +225,7 @@ impl Sources {
         }
     }
 
-    /// The variable that made a whole section which there is not.
+    /// The variable that introduced an unknown section.
     fn origin_below(&self, key: &str, layers: Option<&Layers>) -> Option<Origin> {
         let section = format!("{key}.");
         let found = layers?.environment.keys().find(|name| name.starts_with(&section))?;
@@ -168,7 +233,7 @@ impl Sources {
     }
 }
 
-/// Which key stands where.
+/// Where each key is.
 pub(super) struct Layers {
     file: FileKeys,
     environment: Map<String, Value>,
@@ -202,12 +267,13 @@ fn process_environment() -> Result<BTreeMap<String, String>, ConfigError> {
         .collect()
 }
 
-/// The text of a file that is not longer than `max_bytes`.
+/// Reads a text file of at most `max_bytes`.
 pub(super) fn read_text(file: &Path, max_bytes: u64) -> io::Result<String> {
     let mut text = String::new();
     File::open(file)?.take(max_bytes + 1).read_to_string(&mut text)?;
     if text.len() as u64 > max_bytes {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the file is too long"));
     }
-    Ok(text)
+    // Some editors begin a file with a byte order mark, which is not part of the text.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }

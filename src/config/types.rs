@@ -5,37 +5,37 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
-use super::secret::DatabaseUrl;
+use super::url::DatabaseUrl;
 use crate::component::ServerAddress;
 
-/// Who we are to the XMPP server (XEP-0114).
+/// Our identity on the XMPP server (XEP-0114).
 #[derive(Debug, Clone)]
 pub struct ComponentConfig {
     /// Our own address: a domain.
     pub jid: String,
-    /// Where the server waits for components.
+    /// Where the server listens for components.
     pub server: ServerAddress,
-    /// What the handshake proves that we know.
+    /// The secret that the handshake proves.
     pub secret: SecretString,
 }
 
-/// The XMPP server's own PostgreSQL database, where our schema lives too.
+/// The XMPP server's own PostgreSQL database, which also contains our schema.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
-    /// Where it is and who we are there.
+    /// Where it is, and our role there.
     pub url: DatabaseUrl,
-    /// The password, unless the URL holds it or none is needed.
+    /// The password, unless it is in the URL or not needed.
     pub password: Option<SecretString>,
 }
 
 impl DatabaseConfig {
-    /// How to connect, the password included. Never print it.
-    pub fn options(&self) -> PgConnectOptions {
-        let options = self.url.options();
-        match &self.password {
+    /// How to connect to each host, including the password. Never print it.
+    pub fn options(&self) -> Vec<PgConnectOptions> {
+        let with_password = |options: PgConnectOptions| match &self.password {
             Some(password) => options.password(password.expose_secret()),
             None => options,
-        }
+        };
+        self.url.options().into_iter().map(with_password).collect()
     }
 }
 
@@ -44,37 +44,37 @@ impl DatabaseConfig {
 pub struct ArchiveConfig {
     /// The server's way of keeping archives.
     pub kind: ArchiveKind,
-    /// The hosts whose rows we may touch: never another. Not empty, distinct, lower case.
+    /// The hosts whose rows we may erase, and no others. Not empty, distinct, lower case.
     pub hosts: Vec<String>,
-    /// The time from one look at the archive's end to the next.
+    /// Interval between polls.
     pub poll: Duration,
-    /// Further behind the archive than this we are not ready.
+    /// Above this lag we are not ready.
     pub max_lag: Duration,
 }
 
-/// How rows go.
+/// How rows are erased.
 #[derive(Debug, Clone)]
 pub struct EraseConfig {
     /// Whether a row stays as a placeholder for a while.
     pub mode: EraseMode,
-    /// How long a placeholder stays.
+    /// How long a placeholder is kept.
     pub placeholder_for: Duration,
-    /// Rows in one transaction, at most.
+    /// Maximum rows per transaction.
     pub batch: u32,
-    /// Rows erased in a second, at most; `None` is no limit.
+    /// Maximum rows erased per second; `None` for no limit.
     pub rows_per_second: Option<u32>,
-    /// Counts what is due and erases nothing.
+    /// Count what is due, but erase nothing.
     pub dry_run: bool,
-    /// What becomes of what was archived before the first start.
+    /// What happens to messages archived before the first start.
     pub backlog: BacklogRule,
 }
 
-/// How the whole archive is gone through.
+/// How the whole archive is swept.
 #[derive(Debug, Clone)]
 pub struct SweepConfig {
-    /// The time from one sweep to the next.
+    /// Interval between sweeps.
     pub every: Duration,
-    /// Rows read in a second, at most; `None` is no limit.
+    /// Maximum rows read per second; `None` for no limit.
     pub rows_per_second: Option<u32>,
 }
 
@@ -88,7 +88,7 @@ pub struct HttpConfig {
 /// What is logged, and how.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
-    /// Nothing less severe is logged.
+    /// The minimum severity.
     pub level: LogLevel,
     /// For people or for programs.
     pub format: LogFormat,
@@ -142,14 +142,14 @@ choice!(
     EraseMode {
         /// Placeholder where clients page by ids that must stay valid (Prosody), else delete.
         Auto = "auto",
-        /// The words go, the row stays for a while.
+        /// The text goes; the row stays for a while.
         Placeholder = "placeholder",
         /// The row goes.
         Delete = "delete",
     }
 );
 choice!(
-    /// What becomes of what was archived before the first start.
+    /// What happens to messages archived before the first start.
     BacklogRule {
         /// Recorded, shown, and kept until the operator accepts it.
         Hold = "hold",
@@ -158,11 +158,11 @@ choice!(
     }
 );
 choice!(
-    /// Nothing less severe is logged.
+    /// The minimum severity.
     LogLevel {
-        /// What failed for good.
+        /// Permanent failures.
         Error = "error",
-        /// What somebody should look at.
+        /// Things that somebody should look at.
         Warn = "warn",
         /// What changed.
         Info = "info",
@@ -177,7 +177,7 @@ choice!(
     LogFormat {
         /// People.
         Human = "human",
-        /// Programs: one JSON object in a line.
+        /// Programs: one JSON object per line.
         Json = "json",
     }
 );

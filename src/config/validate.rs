@@ -1,5 +1,6 @@
-//! Judges each value: its type, its range, and what must fit together. The defaults stand here.
+//! Validates each value: its type, its range, and how values fit together. The defaults are here.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::address::domain;
@@ -15,7 +16,8 @@ use super::types::{
     EraseMode, HttpConfig, LogConfig, LogFormat, LogLevel, SweepConfig,
 };
 use super::{Config, DatabaseUrl, duration};
-use crate::model::{HintRules, OfflineRules, TimerRules};
+use crate::component::ServerAddress;
+use crate::model::{HintRules, TimerRules};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -32,18 +34,23 @@ pub(super) fn config(sources: &Sources) -> Result<Config> {
     let judge = Judge::new(sources, &layers);
     let RawConfig { component, database, archive, timers, hints, offline, erase, sweep, http, log } =
         raw;
+    let component = judge.component(component)?;
+    let database = judge.database(database)?;
+    let archive = judge.archive(archive)?;
+    let timers = judge.timers(timers, offline)?;
+    judge.can_see_readers(archive.kind, &timers)?;
     Ok(Config {
-        component: judge.component(component)?,
-        database: judge.database(database)?,
-        archive: judge.archive(archive)?,
-        timers: judge.timers(timers)?,
+        component,
+        database,
+        archive,
+        timers,
         hints: judge.hints(hints)?,
-        offline: judge.offline(offline)?,
         erase: judge.erase(erase)?,
         sweep: judge.sweep(sweep)?,
         http: judge.http(http)?,
         log: judge.log(log)?,
-        origins: judge.origins(),
+        settings: judge.settings(),
+        remarks: judge.remarks(),
     })
 }
 
@@ -60,13 +67,15 @@ impl Judge<'_> {
         })?;
         let server =
             self.required("component.server", raw.server, "write server = \"127.0.0.1:5347\"")?;
-        let server = server.parse().map_err(|_| {
+        let server: ServerAddress = server.parse().map_err(|_| {
             self.invalid(
                 "component.server",
                 "is neither host:port nor unix:/path",
                 "write \"127.0.0.1:5347\", \"[::1]:5347\" or \"unix:/run/prosody/component.sock\"",
             )
         })?;
+        self.show("component.jid", jid.as_str());
+        self.show("component.server", server.to_string());
         let keys = ["component.secret", "component.secret_file"];
         let secret = self.secret(keys, raw.secret, raw.secret_file)?.ok_or_else(|| {
             self.missing(
@@ -81,15 +90,20 @@ impl Judge<'_> {
     fn database(&self, raw: RawDatabase) -> Result<DatabaseConfig> {
         let example = "postgres://ephemerd@127.0.0.1/prosody";
         let url = self.required("database.url", raw.url, &format!("write url = \"{example}\""))?;
-        let url = DatabaseUrl::parse(&url).map_err(|problem| {
-            self.invalid("database.url", problem, format!("write it as {example}"))
-        })?;
+        let url = DatabaseUrl::parse(&url)
+            .map_err(|fault| self.invalid("database.url", fault.problem, fault.remedy))?;
+        if url.has_password() {
+            self.look_at_inline("database.url");
+        }
+        self.can_open("database.url", url.files())?;
+        self.knows_ssl_mode(&url)?;
+        self.show("database.url", url.to_string());
         let keys = ["database.password", "database.password_file"];
         let password = self.secret(keys, raw.password, raw.password_file)?;
         if password.is_some() && url.has_password() {
             return Err(self.invalid(
                 "database.url",
-                "holds a password, and another is set",
+                "contains a password, and another one is set",
                 "take the password out of the URL, or remove password and password_file",
             ));
         }
@@ -107,17 +121,17 @@ impl Judge<'_> {
             return Err(self.invalid(
                 "archive.max_lag",
                 format!("is not longer than archive.poll ({})", duration::print(poll)),
-                "give it several times archive.poll, or we would never be ready",
+                "give it several times archive.poll, or the daemon would never be ready",
             ));
         }
         Ok(ArchiveConfig { kind, hosts, poll, max_lag })
     }
 
-    fn timers(&self, raw: RawTimers) -> Result<TimerRules> {
+    fn timers(&self, raw: RawTimers, older: RawOffline) -> Result<TimerRules> {
         let default = TimerRules::default();
         let range = Duration::ZERO..=CENTURY;
         let min = self.span("timers.min", raw.min, range.clone(), default.min)?;
-        // 0 would have every marked message go at once, and elsewhere 0 means that there is no limit.
+        // 0 would erase every marked message at once, but elsewhere 0 means no limit.
         let max = self.span_or("none", "timers.max", raw.max, SECOND..=CENTURY, default.max)?;
         let negotiation_for = self.span(
             "timers.negotiation_for",
@@ -125,13 +139,16 @@ impl Judge<'_> {
             range,
             default.negotiation_for,
         )?;
+        let start = self.choice_or("timers.start", raw.start, default.start)?;
+        let unread_for = self.unread_for(raw.unread_for, older.undelivered_for)?;
+        let read_evidence = self.read_evidence(raw.read_evidence)?;
         match max {
             Some(max) if max < min => Err(self.invalid(
                 "timers.max",
                 format!("is shorter than timers.min ({})", duration::print(min)),
                 "make timers.min at most timers.max",
             )),
-            _ => Ok(TimerRules { min, max, negotiation_for }),
+            _ => Ok(TimerRules { min, max, negotiation_for, start, unread_for, read_evidence }),
         }
     }
 
@@ -141,14 +158,6 @@ impl Judge<'_> {
             self.span("hints.keep_for", raw.keep_for, Duration::ZERO..=CENTURY, default.keep_for)?;
         let conflict = self.choice_or("hints.conflict", raw.conflict, default.conflict)?;
         Ok(HintRules { keep_for, conflict })
-    }
-
-    fn offline(&self, raw: RawOffline) -> Result<OfflineRules> {
-        let default = OfflineRules::default().undelivered_for;
-        let (key, range) = ("offline.undelivered_for", Duration::ZERO..=CENTURY);
-        Ok(OfflineRules {
-            undelivered_for: self.span_or("never", key, raw.undelivered_for, range, default)?,
-        })
     }
 
     fn erase(&self, raw: RawErase) -> Result<EraseConfig> {
@@ -177,13 +186,15 @@ impl Judge<'_> {
 
     fn http(&self, raw: RawHttp) -> Result<HttpConfig> {
         let listen = self.text("http.listen", raw.listen)?;
-        let listen = listen.as_deref().unwrap_or("127.0.0.1:10466").parse().map_err(|_| {
+        let listen = listen.as_deref().unwrap_or("127.0.0.1:10466");
+        let listen: SocketAddr = listen.parse().map_err(|_| {
             self.invalid(
                 "http.listen",
-                "is no IP address with a port",
+                "is not an IP address with a port",
                 "write \"127.0.0.1:10466\", or \"[::]:10466\" for every interface",
             )
         })?;
+        self.show("http.listen", listen.to_string());
         Ok(HttpConfig { listen })
     }
 

@@ -1,35 +1,34 @@
-//! What `check` wants to know of the database itself: the way to it, what our role is, what stands
-//! between.
+//! What `check` reports about the database itself: connection, role, poolers.
 
 use std::time::Duration;
 
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _, postgres::PgListener};
 use tokio::time::timeout;
 
-use super::{Error, Named, POOLED, Result, Session, Settings, session};
+use super::{DatabaseSettings, Error, Named, POOLED, Result, Session, session};
 use crate::model::{Finding, Timestamp};
 
-/// The oldest PostgreSQL that this is tested with.
+/// The oldest PostgreSQL that we test with.
 const OLDEST: i32 = 150_000;
 
 /// How long a notification may take from one session to another.
 const HEARD_WITHIN: Duration = Duration::from_secs(3);
 
-/// Further apart than this the clocks are wrong.
+/// If the clocks differ by more than this, one is wrong.
 const CLOCKS_WITHIN_SECONDS: f64 = 5.0;
 
-/// Why a database can be used, or cannot.
+/// Whether a database can be used, and why not.
 #[derive(Debug)]
 pub struct Probed {
     /// What was found.
     pub findings: Vec<Finding>,
-    /// A session to look further with; none where that makes no sense.
+    /// A session for further checks, if those make sense.
     pub connection: Option<PgConnection>,
 }
 
 /// Connects and looks: the way, the role, a pool between, a stand-by, the clocks. `now` is this
 /// machine's clock.
-pub async fn probe(settings: &Settings, now: impl Fn() -> Timestamp) -> Probed {
+pub async fn probe(settings: &DatabaseSettings, now: impl Fn() -> Timestamp) -> Probed {
     let mut connection = match settings.connect().await {
         Ok(connection) => connection,
         Err(error) => {
@@ -40,7 +39,7 @@ pub async fn probe(settings: &Settings, now: impl Fn() -> Timestamp) -> Probed {
     };
     let sessions = match sessions(settings, &mut connection).await {
         Ok(findings) => findings,
-        // A stand-by can neither listen nor notify; that is said below.
+        // A stand-by can neither listen nor notify; that is reported below.
         Err(error) if error.sqlstate() == Some("25006") => Vec::new(),
         Err(error) if matches!(error.sqlstate(), Some("26000" | "42P05" | "08P01")) => {
             vec![pooled("a session broke in the middle")]
@@ -57,16 +56,16 @@ pub async fn probe(settings: &Settings, now: impl Fn() -> Timestamp) -> Probed {
 }
 
 fn failed(error: &Error) -> Finding {
-    Finding::problem(format!("The database cannot be looked at: {error}."), error.remedy())
+    Finding::problem(format!("The database cannot be examined: {error}."), error.remedy())
 }
 
 fn pooled(what: &str) -> Finding {
-    Finding::problem(format!("Sessions do not belong to us alone: {what}."), POOLED)
+    Finding::problem(format!("Our sessions are shared by a pooler: {what}."), POOLED)
 }
 
 /// What breaks where a pool hands sessions around. Plain statements only: prepared ones would break
 /// first.
-async fn sessions(settings: &Settings, ours: &mut PgConnection) -> Result<Vec<Finding>> {
+async fn sessions(settings: &DatabaseSettings, ours: &mut PgConnection) -> Result<Vec<Finding>> {
     const NAME: &str = "check_sessions";
     let mut findings = Vec::new();
     if session(ours).await? == Session::Pooled {
@@ -74,7 +73,8 @@ async fn sessions(settings: &Settings, ours: &mut PgConnection) -> Result<Vec<Fi
         findings.push(Finding::problem(what, POOLED));
     }
     let mut other = settings.connect().await?;
-    // A setting and a lock of one session; then another session works, and takes what is free.
+    // Set and lock something in one session; then see whether another session, taking any free connection, is
+    // affected.
     ours.execute(
         "SET ephemerd.probe = 'ours'; SELECT pg_advisory_lock(hashtext('ephemerd check'))",
     )
@@ -94,20 +94,20 @@ async fn sessions(settings: &Settings, ours: &mut PgConnection) -> Result<Vec<Fi
         .named(NAME)?;
     other.execute("COMMIT").await.named(NAME)?;
     if seen.get::<String, _>(0) == "ours" || kept.get::<String, _>(0) != "ours" {
-        findings.push(pooled("what one session sets, another one has"));
+        findings.push(pooled("one session's settings appear in another"));
     } else if seen.get::<bool, _>(1) {
         findings.push(pooled("a session's lock does not keep another session out"));
     }
     ours.execute("SELECT pg_advisory_unlock_all(); RESET ephemerd.probe").await.named(NAME)?;
     let is_deaf = findings.is_empty() && !heard(settings, &mut other).await?;
     if is_deaf {
-        findings.push(pooled("what is notified is not heard by who listens"));
+        findings.push(pooled("notifications do not reach a listening session"));
     }
     let _ = other.close().await;
     Ok(findings)
 }
 
-async fn heard(settings: &Settings, speaker: &mut PgConnection) -> Result<bool> {
+async fn heard(settings: &DatabaseSettings, speaker: &mut PgConnection) -> Result<bool> {
     const NAME: &str = "check_listen";
     let pool = settings.pool();
     let mut listener = PgListener::connect_with(&pool).await.named(NAME)?;
@@ -138,8 +138,9 @@ async fn looked_at(
         .named(NAME)?;
     let ours = before + (now() - before) / 2;
     let mut findings = vec![if version < OLDEST {
-        let what =
-            format!("The database is PostgreSQL {name}, older than what this is tested with.");
+        let what = format!(
+            "The database is PostgreSQL {name}, older than any that ephemerd is tested with."
+        );
         Finding::warning(what, "use PostgreSQL 15 or newer")
     } else {
         Finding::good(format!("The database answers: PostgreSQL {name}."))
@@ -150,14 +151,14 @@ async fn looked_at(
             Error::stand_by(NAME).remedy(),
         ));
     } else {
-        findings.push(Finding::good("The database can be written to."));
-        let kept = "Sessions keep their settings and locks, and hear notifications.";
+        findings.push(Finding::good("The database accepts writes."));
+        let kept = "Sessions keep their settings and locks, and receive notifications.";
         findings.push(Finding::good(kept));
     }
     if superuser {
         findings.push(Finding::warning(
-            "Our role is a superuser: it may do far more than it needs.",
-            "use the role that deploy/grants.sql makes",
+            "Our role is a superuser: it has far more rights than it needs.",
+            "use the role that deploy/grants.sql creates",
         ));
     }
     findings.push(clocks((theirs - ours).as_seconds_f64()));
@@ -171,8 +172,8 @@ fn clocks(apart: f64) -> Finding {
     let (by, which) = (apart.abs(), if apart > 0.0 { "ahead of" } else { "behind" });
     Finding::problem(
         format!(
-            "The database's clock is {by:.0} s {which} this machine's: messages go that much too early or late."
+            "The database's clock is {by:.0} s {which} this machine's: messages go too early or too late by that much."
         ),
-        "let both keep time (NTP); the database's clock decides what is due",
+        "synchronise both by NTP; the database's clock decides what is due",
     )
 }

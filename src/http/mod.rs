@@ -28,18 +28,18 @@ use crate::work::gauges::Counted;
 
 pub use serve::serve;
 
-/// What the answers are made of.
+/// What answers are made from.
 #[derive(Clone)]
 pub struct State {
-    /// What Prometheus is shown.
+    /// The Prometheus metrics.
     pub metrics: Arc<Metrics>,
     /// The time now.
     pub clock: Arc<dyn Clock>,
-    /// What the workers last knew of themselves.
+    /// The workers' last known state.
     pub readiness: watch::Receiver<Readiness>,
-    /// What was counted last.
+    /// The last count of the ledger.
     pub counted: watch::Receiver<Option<Counted>>,
-    /// The daemon's start.
+    /// When the daemon started.
     pub started: Timestamp,
 }
 

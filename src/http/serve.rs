@@ -1,4 +1,4 @@
-//! The accept loop. Every connection is bounded: their number, what each may send, and how long each lives.
+//! The accept loop. Connections are bounded in number, in what each may send, and in lifetime.
 
 use std::io;
 use std::sync::Arc;
@@ -14,19 +14,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{State, router};
+use crate::task;
 
-/// Connections at once; others wait in the kernel's queue.
+/// Maximum concurrent connections; others wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 64;
-/// hyper's smallest buffer: no request line with its headers is longer.
+/// hyper's smallest buffer, and thus the maximum size of a request's head.
 const MAX_HEADER_BYTES: usize = 8192;
 const MAX_HEADERS: usize = 64;
-/// Until the whole request has come.
+/// Timeout for the whole request.
 const HEADER_TIME: Duration = Duration::from_secs(5);
-/// Until the answer has gone out as well. One connection carries one request, so nobody idles.
+/// Timeout for request and answer. One connection carries one request, so nobody can idle.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
-/// For answers under way when we stop.
+/// How long to wait for answers in progress when stopping.
 const STOP_TIME: Duration = Duration::from_secs(2);
-/// After a failed accept, such as too many open files.
+/// After a failed accept, for example with too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Answers on `listener` until `stop`.
@@ -37,7 +38,7 @@ pub async fn serve(listener: TcpListener, state: State, stop: CancellationToken)
         () = accept(listener, state, &connections) => {}
     }
     connections.close();
-    // Who is not done by then ends with the process.
+    // Connections that are not done by then end with the process.
     let _ = timeout(STOP_TIME, connections.wait()).await;
     Ok(())
 }
@@ -50,10 +51,10 @@ async fn accept(listener: TcpListener, state: State, connections: &TaskTracker) 
         match listener.accept().await {
             Ok((stream, _)) => {
                 let answer = answer(stream, service.clone());
-                connections.spawn(async move {
+                connections.spawn(task::named("http", async move {
                     answer.await;
                     drop(permit);
-                });
+                }));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -64,7 +65,7 @@ async fn accept(listener: TcpListener, state: State, connections: &TaskTracker) 
     }
 }
 
-/// One request on one connection. A client that fails is its own affair.
+/// One request on one connection. A client's failures are its own business.
 async fn answer(stream: TcpStream, service: TowerToHyperService<axum::Router>) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

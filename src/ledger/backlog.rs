@@ -1,4 +1,4 @@
-//! What is held back: entries from before the first start, until the operator accepts them.
+//! Entries from before the first start, held until the operator accepts them.
 
 use sqlx::PgConnection;
 
@@ -11,13 +11,13 @@ use crate::{
 /// Held entries of one store and reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// Where the rows lie.
+    /// The store that the rows are in.
     pub store: Store,
     /// Why they would go.
     pub reason: Reason,
     /// How many there are.
     pub entries: i64,
-    /// How many of them would go at once.
+    /// How many of them are already due.
     pub due: i64,
     /// When the oldest was archived.
     pub oldest: Timestamp,
@@ -39,7 +39,7 @@ pub async fn held(connection: &mut PgConnection) -> Result<Vec<Held>> {
     .fetch_all(connection)
     .await
     .named(NAME)?;
-    let unknown = |_| Error::unexpected(NAME, "a name in the ledger that is not known");
+    let unknown = |_| Error::unexpected(NAME, "the ledger contains an unknown name");
     rows.into_iter()
         .map(|row| {
             Ok(Held {
@@ -54,9 +54,9 @@ pub async fn held(connection: &mut PgConnection) -> Result<Vec<Held>> {
         .collect()
 }
 
-/// Notes that the operator accepts the backlog: sweeps hold nothing back from now on.
+/// Records that the operator accepts the backlog: from now on sweeps hold nothing.
 ///
-/// Waits for a sweep's transaction that has begun, since that may still record what it holds back.
+/// Waits for a sweep's current transaction, because it may still record held entries.
 pub async fn accept_backlog(connection: &mut PgConnection) -> Result<()> {
     sqlx::query!("-- accept_backlog_alone\nSELECT 1 AS one FROM ephemerd.sweeps FOR UPDATE")
         .fetch_all(&mut *connection)
@@ -73,7 +73,7 @@ pub async fn accept_backlog(connection: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// Lets up to `rows` held entries after the entry `after` go, and tells all daemons. Returns how many
+/// Releases up to `rows` held entries after the entry `after`, and wakes all daemons. Returns how many
 /// and the last of them; `None` at the end.
 pub async fn release_held(
     connection: &mut PgConnection,

@@ -6,12 +6,12 @@ use crate::{
     model::{Timestamp, display_and_parse},
 };
 
-/// How far an entry has come.
+/// An entry's phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// The words stand.
+    /// The row still has its text.
     Pending,
-    /// The words are gone, the row stands as a placeholder.
+    /// The text is gone, and the row remains as a placeholder.
     Placeholder,
 }
 
@@ -30,23 +30,26 @@ impl Phase {
 
 display_and_parse!(Phase);
 
+/// Where a claim starts: at this next time and id.
+pub type Bound = (Timestamp, i64);
+
 /// What to claim.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
     /// Only rows of these hosts.
     pub hosts: &'a [String],
-    /// Nothing before this next time and id: what lies below is dead, or was looked at a moment ago.
-    pub from: (Timestamp, i64),
-    /// So many at the most, earliest first.
+    /// Nothing before this next time and id: index entries below are dead, or were looked at a moment ago.
+    pub from: Bound,
+    /// Maximum number of entries, earliest first.
     pub rows: i64,
 }
 
 /// A ledger entry that is due, locked by our transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimed {
-    /// What it says.
+    /// The entry.
     pub entry: Entry,
-    /// When it was to be tried: later than due where it was put off.
+    /// When to try it: later than its due time if it is a retry.
     pub next_at: Timestamp,
 }
 
@@ -59,15 +62,15 @@ pub struct Claims {
     pub entries: Vec<Claimed>,
 }
 
-/// Claims what is due by the database's clock: earliest first, skipping what another daemon holds.
-/// `None` where nothing is.
+/// Claims what is due by the database's clock: earliest first, skipping what another daemon has locked.
+/// `None` if nothing is due.
 pub async fn claim(connection: &mut PgConnection, what: Claim<'_>) -> Result<Option<Claims>> {
     let rows = sqlx::query!(
         r#"-- claim
         SELECT id AS "id!", store AS "store!", host AS "host!", owner AS "owner!",
                archive_id AS "archive_id!", row_number, stamped_at AS "stamped_at!",
                digest AS "digest!", copy_of,
-               runs_from AS "runs_from!", due_at AS "due_at!", reason AS "reason!",
+               runs_from AS "runs_from!", started_by AS "started_by!", due_at AS "due_at!", reason AS "reason!",
                phase AS "phase!", backlog AS "backlog!", next_at AS "next_at!",
                clock_timestamp() AS "now!"
           FROM ephemerd.claimable
@@ -101,6 +104,7 @@ pub async fn claim(connection: &mut PgConnection, what: Claim<'_>) -> Result<Opt
                 digest: row.digest,
                 copy_of: row.copy_of,
                 runs_from: row.runs_from,
+                started_by: row.started_by,
                 due_at: row.due_at,
                 reason: row.reason,
                 phase: row.phase,
@@ -117,7 +121,7 @@ pub async fn claim(connection: &mut PgConnection, what: Claim<'_>) -> Result<Opt
 pub async fn next_due(
     connection: &mut PgConnection,
     hosts: &[String],
-    from: (Timestamp, i64),
+    from: Bound,
 ) -> Result<Option<f64>> {
     let next = sqlx::query_scalar!(
         r#"-- next_due

@@ -8,12 +8,12 @@ use crate::{
     model::Timestamp,
 };
 
-/// What the operator said to all daemons.
+/// The operator's instructions to all daemons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Control {
     /// Erasing is paused now.
     pub paused: bool,
-    /// The backlog was accepted once: what a sweep finds of it later is no backlog any more.
+    /// When the backlog was accepted: from then on sweeps hold nothing.
     pub backlog_accepted: bool,
 }
 
@@ -28,7 +28,7 @@ pub enum Pause {
     UntilResumed,
 }
 
-/// Reads what the operator said.
+/// Reads the operator's instructions.
 pub async fn control(connection: &mut PgConnection) -> Result<Control> {
     sqlx::query_as!(
         Control,
@@ -60,8 +60,8 @@ pub async fn paused(connection: &mut PgConnection) -> Result<Pause> {
     })
 }
 
-/// Pauses erasing for all daemons, for so long or until it is resumed, and tells them. A pause that
-/// stands already is replaced.
+/// Pauses erasing for all daemons, for this long or until it is resumed, and notifies them. It replaces an
+/// earlier pause.
 pub async fn pause(connection: &mut PgConnection, length: Option<Duration>) -> Result<Pause> {
     let seconds = length.map(|length| length.as_secs_f64());
     sqlx::query!(
@@ -77,7 +77,7 @@ pub async fn pause(connection: &mut PgConnection, length: Option<Duration>) -> R
     paused(connection).await
 }
 
-/// Ends a pause and tells all daemons. Returns the pause that stood.
+/// Ends a pause and notifies all daemons. Returns the pause that was in force.
 pub async fn resume(connection: &mut PgConnection) -> Result<Pause> {
     let stood = paused(connection).await?;
     sqlx::query!("-- resume\nUPDATE ephemerd.control SET paused_until = NULL")

@@ -5,20 +5,20 @@ use crate::{
     model::Timestamp,
 };
 
-/// How far inspection of one archive table came.
+/// How far one archive table has been inspected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
-    /// The newest row at the first start: what is not newer is backlog.
+    /// The newest row at the first start: everything up to it is backlog.
     pub first_position: i64,
-    /// Everything up to here was inspected.
+    /// Everything up to here has been inspected.
     pub position: i64,
-    /// The highest row that any poll read.
+    /// The highest row that any poll has read.
     pub frontier: i64,
-    /// Where PostgreSQL kept the table at the last poll, once one was made.
+    /// The table's filenode at the last poll, if there was one.
     pub filenode: Option<i64>,
 }
 
-/// Makes the cursor at the first start: at the newest row, so that live messages never wait.
+/// Creates the cursor at the first start, at the newest row, so that live messages never have to wait.
 /// Returns whether this was the first start.
 pub async fn start_cursor(
     connection: &mut PgConnection,
@@ -39,7 +39,7 @@ pub async fn start_cursor(
     Ok(started.rows_affected() == 1)
 }
 
-/// Locks the cursor; `None` where another daemon is at it, or where there is none.
+/// Locks the cursor; `None` if another daemon has it locked, or if there is none.
 pub async fn lock_cursor(connection: &mut PgConnection, archive: &str) -> Result<Option<Cursor>> {
     sqlx::query_as!(
         Cursor,
@@ -52,6 +52,18 @@ pub async fn lock_cursor(connection: &mut PgConnection, archive: &str) -> Result
     .fetch_optional(connection)
     .await
     .named("lock_cursor")
+}
+
+/// Waits until no tail is inside a transaction, and keeps all of them out until ours ends.
+pub async fn lock_cursors(connection: &mut PgConnection) -> Result<()> {
+    sqlx::query!(
+        "-- lock_cursors
+         SELECT archive FROM ephemerd.cursors ORDER BY archive FOR UPDATE",
+    )
+    .fetch_all(connection)
+    .await
+    .named("lock_cursors")?;
+    Ok(())
 }
 
 /// Reads the cursor without a lock.
@@ -87,23 +99,23 @@ pub async fn move_cursor(connection: &mut PgConnection, archive: &str, to: Curso
     Ok(())
 }
 
-/// A cursor as it is shown.
+/// A cursor for reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct CursorState {
     /// The archive table.
     pub archive: String,
-    /// Everything up to here was inspected for good.
+    /// Everything up to here has been inspected for good.
     pub position: i64,
-    /// The highest row that any poll read.
+    /// The highest row that any poll has read.
     pub frontier: i64,
-    /// When the cursor last moved, or its frontier.
+    /// When the cursor or its frontier last moved.
     pub moved_at: Timestamp,
 }
 
 /// Reads all cursors, for reports.
-pub async fn cursors(connection: &mut PgConnection) -> Result<Vec<Standing>> {
+pub async fn cursors(connection: &mut PgConnection) -> Result<Vec<CursorState>> {
     sqlx::query_as!(
-        Standing,
+        CursorState,
         "-- cursors
          SELECT archive, position, frontier, moved_at FROM ephemerd.cursors ORDER BY archive",
     )

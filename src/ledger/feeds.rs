@@ -1,4 +1,5 @@
-//! What the companion modules told, and what must be listed because they may not have.
+//! How far the companion modules' notices have been recorded, and what must be listed because some may be
+//! lost.
 
 use sqlx::PgConnection;
 
@@ -7,23 +8,23 @@ use crate::{
     model::Timestamp,
 };
 
-/// What one host's module has told.
+/// How far one host's notices have been recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Feed {
-    /// The first start: what was archived before is backlog.
+    /// The first start: anything archived earlier is backlog.
     pub started_at: Timestamp,
-    /// The module's start that `number` belongs to.
+    /// The boot of the module that `number` belongs to.
     pub boot: String,
-    /// Every notice up to here was recorded.
+    /// Every notice up to this number has been recorded.
     pub number: i64,
 }
 
 /// What is known of a module's notices up to a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
-    /// All have come.
+    /// All have arrived.
     All,
-    /// Some have not come yet.
+    /// Some have not arrived yet.
     NotYetAll,
     /// Some were lost: what was archived meanwhile must be listed.
     Lost,
@@ -32,17 +33,17 @@ pub enum Heard {
 /// A list of what was archived while notices may have been lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatchUp {
-    /// Of this host.
+    /// The host.
     pub host: String,
-    /// What was archived from here on.
+    /// List what was archived from this time on.
     pub since: Timestamp,
-    /// It has come to this step.
+    /// The step that it has reached.
     pub step: i16,
-    /// In that step, to this owner.
+    /// The owner that it has reached in that step.
     pub after_owner: String,
 }
 
-/// Reads what a host's module has told; `None` before the first start.
+/// Reads how far a host's notices have been recorded; `None` before the first start.
 pub async fn feed(connection: &mut PgConnection, host: &str) -> Result<Option<Feed>> {
     sqlx::query_as!(
         Feed,
@@ -55,7 +56,19 @@ pub async fn feed(connection: &mut PgConnection, host: &str) -> Result<Option<Fe
     .named("feed")
 }
 
-/// Has whoever else records what these hosts' modules tell, or show of their queues, wait for us.
+/// Which of these hosts had a companion module that reports what nobody has received.
+pub async fn fed_hosts(connection: &mut PgConnection, hosts: &[String]) -> Result<Vec<String>> {
+    sqlx::query_scalar!(
+        "-- fed_hosts
+         SELECT host FROM ephemerd.feeds WHERE host = ANY ($1) ORDER BY host",
+        hosts,
+    )
+    .fetch_all(connection)
+    .await
+    .named("fed_hosts")
+}
+
+/// Locks these hosts' feeds; other recorders wait.
 pub async fn lock_feeds(connection: &mut PgConnection, hosts: &[String]) -> Result<()> {
     sqlx::query!(
         "-- lock_feeds
@@ -68,7 +81,7 @@ pub async fn lock_feeds(connection: &mut PgConnection, hosts: &[String]) -> Resu
     Ok(())
 }
 
-/// Notes the first start on a host. Returns whether it was.
+/// Records the first start on a host. Returns whether this was it.
 pub async fn start_feed(
     connection: &mut PgConnection,
     host: &str,
@@ -87,8 +100,8 @@ pub async fn start_feed(
     Ok(started.rows_affected() == 1)
 }
 
-/// Notes how far a module's notices have come. Where some were lost, what was archived since ten minutes
-/// before all was well must be listed.
+/// Records how far a module's notices have come. If some were lost, everything archived since ten minutes
+/// before the last time all was well must be listed.
 pub async fn follow_feed(
     connection: &mut PgConnection,
     host: &str,
@@ -115,7 +128,7 @@ pub async fn follow_feed(
     Ok(())
 }
 
-/// The catch-ups that are due or under way on these hosts: first where all was well the longest time ago.
+/// The catch-ups due or in progress on these hosts, longest unsettled first.
 pub async fn catch_ups(connection: &mut PgConnection, hosts: &[String]) -> Result<Vec<CatchUp>> {
     sqlx::query_as!(
         CatchUp,
@@ -130,7 +143,7 @@ pub async fn catch_ups(connection: &mut PgConnection, hosts: &[String]) -> Resul
     .named("catch_ups")
 }
 
-/// Notes how far a catch-up has come.
+/// Saves a catch-up's progress.
 pub async fn move_catch_up(connection: &mut PgConnection, to: &CatchUp) -> Result<()> {
     sqlx::query!(
         "-- move_catch_up
@@ -147,7 +160,7 @@ pub async fn move_catch_up(connection: &mut PgConnection, to: &CatchUp) -> Resul
     Ok(())
 }
 
-/// Notes that a catch-up came to its end: all is well up to its beginning. What was lost since is due.
+/// Records that a catch-up has finished: nothing is missing up to its start. What was lost since then is due.
 pub async fn complete_catch_up(connection: &mut PgConnection, host: &str) -> Result<()> {
     sqlx::query!(
         "-- complete_catch_up
@@ -171,11 +184,11 @@ pub struct Relist {
     pub host: String,
     /// The owner's local part.
     pub owner: String,
-    /// What was archived from here on.
+    /// List what was archived from this time on.
     pub since: Timestamp,
 }
 
-/// The owner on these hosts whose archive is to be listed next: who was asked for first.
+/// The next owner on these hosts whose archive is to be listed: the earliest request first.
 pub async fn next_relist(
     connection: &mut PgConnection,
     hosts: &[String],
@@ -196,7 +209,7 @@ pub async fn next_relist(
     .named("next_relist")
 }
 
-/// Notes that an owner's archive was listed. What was asked for meanwhile is to be listed next.
+/// Records that an owner's archive was listed. Requests made meanwhile are listed next.
 pub async fn relisted(connection: &mut PgConnection, relist: &Relist) -> Result<()> {
     sqlx::query!(
         "-- relisted
@@ -214,7 +227,7 @@ pub async fn relisted(connection: &mut PgConnection, relist: &Relist) -> Result<
     Ok(())
 }
 
-/// Puts a list off that could not be had: each time for a minute longer, and in the end for good.
+/// Schedules the retry of a failed list: a minute later each time, until it is given up.
 pub async fn put_off_relist(
     connection: &mut PgConnection,
     relist: &Relist,
@@ -238,16 +251,16 @@ pub async fn put_off_relist(
 }
 
 /// Starts the timers of archive rows, named by (host, owner, archive id), that waited for their copies to
-/// leave the offline queue, and asks for these owners' archives: only the rows themselves tell how long.
-pub async fn start_timers(
-    connection: &mut PgConnection,
-    ids: &[(&str, &str, &str)],
-) -> Result<bool> {
+/// leave the offline queue, and asks for these owners' archives: only the rows themselves say how long.
+pub async fn start_timers(connection: &mut PgConnection, ids: &[(&str, &str, &str)]) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
     let column = |of: fn(&(&str, &str, &str)) -> String| ids.iter().map(of).collect::<Vec<_>>();
-    let started = sqlx::query!(
+    sqlx::query!(
         "-- start_timers
          WITH started AS (
-             UPDATE ephemerd.expiries AS e SET runs_from = clock_timestamp()
+             UPDATE ephemerd.expiries AS e SET runs_from = clock_timestamp(), started_by = 'delivered'
                FROM unnest($1::text[], $2::text[], $3::text[]) AS k(host, owner, archive_id)
               WHERE e.owner = k.owner AND e.archive_id = k.archive_id AND e.host = k.host
                 AND e.store = 'archive' AND e.phase = 'pending' AND e.reason = 'undelivered'
@@ -264,5 +277,5 @@ pub async fn start_timers(
     .execute(connection)
     .await
     .named("start_timers")?;
-    Ok(started.rows_affected() > 0)
+    Ok(())
 }

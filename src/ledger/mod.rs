@@ -1,7 +1,8 @@
-//! Our own tables, schema `ephemerd`: what must go and when, how far inspection came, what the operator
-//! said. Nothing here knows an archive.
+//! Our own tables, schema `ephemerd`: what must go and when, how far inspection has come, what the operator
+//! decided. Nothing here knows an archive.
 //!
-//! Locks are taken in this order: `feeds` by host, `cursors` or `sweeps`, `expiries` by time, then the archive's rows by key.
+//! Locks are taken in this order: `feeds` by host, `cursors` or `sweeps`, `readers`, `expiries` by time, then the
+//! archive's rows by key; `undelivered` after `expiries`.
 
 mod backlog;
 mod claim;
@@ -11,30 +12,38 @@ mod feeds;
 mod outlook;
 mod owners;
 mod probe;
+mod reading;
 mod record;
 mod settle;
 mod sweeps;
 mod tally;
+mod undelivered;
 mod walk;
 
 pub use backlog::{Held, accept_backlog, held, release_held};
-pub use claim::{Claim, Claimed, Claims, Phase, claim, next_due};
+pub use claim::{Bound, Claim, Claimed, Claims, Phase, claim, next_due};
 pub use control::{Control, Pause, control, pause, paused, resume};
-pub use cursor::{Cursor, Standing, cursor, cursors, lock_cursor, move_cursor, start_cursor};
-pub use feeds::{
-    CatchUp, Feed, Heard, Relist, catch_ups, complete_catch_up, feed, follow_feed, lock_feeds,
-    move_catch_up, next_relist, put_off_relist, relisted, start_feed, start_timers,
+pub use cursor::{
+    Cursor, CursorState, cursor, cursors, lock_cursor, lock_cursors, move_cursor, start_cursor,
 };
-pub use outlook::{Outlook, Outlooks, outlook};
+pub use feeds::{
+    CatchUp, Feed, Heard, Relist, catch_ups, complete_catch_up, fed_hosts, feed, follow_feed,
+    lock_feeds, move_catch_up, next_relist, put_off_relist, relisted, start_feed, start_timers,
+};
+pub use outlook::{Outlook, Outlooks, Readings, outlook, readings};
 pub use owners::{entries_of_owner, newest_entry, owners};
 pub use probe::probe;
-pub use record::{Entry, Expiry, Name, change, record, undelivered};
+pub use reading::{
+    Seen, Started, Unread, Waiting, align_copies, note_unread, readers, start_read, unread_in,
+};
+pub use record::{Entry, Expiry, change, record};
 pub use settle::{end_leases, forget, give_back, keep_placeholders, lease, put_off};
 pub use sweeps::{
-    Found, Sweep, complete_sweep, lock_sweep, move_sweep, move_sweep_to_owner, request_sweep,
+    Sweep, SweepCounts, complete_sweep, lock_sweep, move_sweep, move_sweep_to_owner, request_sweep,
     start_sweep, sweep, sweep_owner, sweeps,
 };
 pub use tally::{Tally, tally};
+pub use undelivered::{archived_under, end_undelivered, note_undelivered, undelivered};
 pub use walk::{entries_between, entries_of, entries_under, queue_entries};
 
 use sqlx::{
@@ -44,27 +53,27 @@ use sqlx::{
 
 use crate::database::{Error, Named, Result};
 
-/// The channel on which recording and the operator's words are told to all daemons. The payload of a
+/// The channel that notifies all daemons of recordings and of the operator's commands. The payload of a
 /// recording is its earliest due time, in microseconds since 1970.
 pub const CHANNEL: &str = "ephemerd";
 
 static MIGRATOR: Migrator = sqlx::migrate!();
 
-/// How our schema stands against this program.
+/// How our schema compares with this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Schema {
-    /// Nothing was migrated yet.
+pub enum SchemaState {
+    /// No migration has been applied yet.
     Missing,
     /// Some migrations are not applied yet.
     Behind,
-    /// As this program needs it.
+    /// The version that this program needs.
     Current,
-    /// A later program migrated it.
+    /// A later version migrated it.
     Newer,
 }
 
 /// Compares our schema with this program, without changing anything.
-pub async fn schema(connection: &mut PgConnection) -> Result<Schema> {
+pub async fn schema(connection: &mut PgConnection) -> Result<SchemaState> {
     let exists: bool = sqlx::query_scalar(
         "-- schema_exists
          SELECT to_regclass('ephemerd._sqlx_migrations') IS NOT NULL",
@@ -73,7 +82,7 @@ pub async fn schema(connection: &mut PgConnection) -> Result<Schema> {
     .await
     .named("schema_exists")?;
     if !exists {
-        return Ok(Schema::Missing);
+        return Ok(SchemaState::Missing);
     }
     let applied: Option<i64> = sqlx::query_scalar(
         "-- schema_version
@@ -84,10 +93,10 @@ pub async fn schema(connection: &mut PgConnection) -> Result<Schema> {
     .named("schema_version")?;
     let newest = schema_version();
     Ok(match applied {
-        None => Schema::Missing,
-        Some(applied) if applied < newest => Schema::Behind,
-        Some(applied) if applied > newest => Schema::Newer,
-        Some(_) => Schema::Current,
+        None => SchemaState::Missing,
+        Some(applied) if applied < newest => SchemaState::Behind,
+        Some(applied) if applied > newest => SchemaState::Newer,
+        Some(_) => SchemaState::Current,
     })
 }
 
@@ -96,9 +105,9 @@ pub fn schema_version() -> i64 {
     MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
-/// Brings our schema up to date. Several daemons may do so at once: sqlx holds a lock.
+/// Migrates our schema. Several daemons may do so at once: sqlx takes a lock.
 pub async fn migrate(connection: &mut PgConnection) -> Result<()> {
-    // The pool's 100 ms are for archive rows; here a second daemon waits for the first.
+    // The pool's lock_timeout of 100 ms is for archive rows; here a second daemon waits for the first.
     sqlx::query("-- migrate_patience\nSET lock_timeout = '30s'")
         .execute(&mut *connection)
         .await
@@ -112,7 +121,7 @@ pub async fn migrate(connection: &mut PgConnection) -> Result<()> {
         }
         MigrateError::VersionMismatch(version) => Error::unexpected(
             "migrate",
-            format!("migration {version} was applied in another wording"),
+            format!("migration {version} was applied in a different version"),
         ),
         _ => Error::unexpected("migrate", "the migrations could not be run"),
     })

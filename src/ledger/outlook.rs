@@ -1,17 +1,17 @@
-//! What goes when, in figures: for `preview`.
+//! Counts what goes when, for `preview`.
 
 use sqlx::PgConnection;
 
 use crate::{
     database::{Error, Named, Result},
-    model::{Reason, Store},
+    model::{Reason, StartedBy, Store},
 };
 
-/// How many messages go when. The spans count from now and hold each other; what is overdue or held
-/// is in none of them.
+/// How many messages go when. The spans start now and include each other; overdue and held messages are in
+/// none of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outlook {
-    /// Their time is over.
+    /// Already due.
     pub overdue: i64,
     /// Held as backlog.
     pub held: i64,
@@ -23,17 +23,47 @@ pub struct Outlook {
     pub within_7d: i64,
     /// Within 30 days.
     pub within_30d: i64,
-    /// At any time: those above and what goes later.
+    /// All of the above, and what goes later.
     pub total: i64,
-    /// Placeholders that stand: their words are gone. Not in the total.
+    /// Placeholders, whose text is already gone. Not in the total.
     pub placeholders: i64,
+}
+
+/// Timers that start at reading, in figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Readings {
+    /// They wait for their owner to read the message.
+    pub waiting: i64,
+    /// They run since the message was read.
+    pub started: i64,
+    /// They run since they had waited long enough.
+    pub capped: i64,
 }
 
 /// The outlook of one store and reason.
 pub type Outlooks = Vec<((Store, Reason), Outlook)>;
 
-/// Counts what is in the ledger, by store and reason, for these hosts. Whether erasing is paused
-/// makes no difference here. It reads the whole ledger.
+/// Counts timers that start at reading, in users' archives on these hosts.
+pub async fn readings(connection: &mut PgConnection, hosts: &[String]) -> Result<Readings> {
+    let read: Vec<String> =
+        StartedBy::ALL.iter().filter(|it| it.is_read()).map(ToString::to_string).collect();
+    sqlx::query_as!(
+        Readings,
+        r#"-- readings
+        SELECT count(*) FILTER (WHERE started_by = 'unread' AND runs_from > now()) AS "waiting!",
+               count(*) FILTER (WHERE started_by = ANY ($2)) AS "started!",
+               count(*) FILTER (WHERE started_by = 'unread' AND runs_from <= now()) AS "capped!"
+          FROM ephemerd.expiries
+         WHERE store = 'archive' AND phase = 'pending' AND host = ANY ($1)"#,
+        hosts,
+        &read,
+    )
+    .fetch_one(connection)
+    .await
+    .named("readings")
+}
+
+/// Counts these hosts' entries by store and reason, whether or not erasing is paused. Reads the whole ledger.
 pub async fn outlook(connection: &mut PgConnection, hosts: &[String]) -> Result<Outlooks> {
     const NAME: &str = "outlook";
     let rows = sqlx::query!(
@@ -60,7 +90,7 @@ pub async fn outlook(connection: &mut PgConnection, hosts: &[String]) -> Result<
     .fetch_all(connection)
     .await
     .named(NAME)?;
-    let unknown = |_| Error::unexpected(NAME, "a name in the ledger that is not known");
+    let unknown = |_| Error::unexpected(NAME, "the ledger contains an unknown name");
     rows.into_iter()
         .map(|row| {
             let outlook = Outlook {

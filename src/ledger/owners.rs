@@ -1,4 +1,4 @@
-//! The ledger by owner: for archives that are listed owner by owner.
+//! The ledger by owner, for archives that are listed owner by owner.
 
 use sqlx::PgConnection;
 
@@ -8,7 +8,7 @@ use crate::{
     model::Store,
 };
 
-/// The newest entry: what is recorded later has a higher id. 0 in an empty ledger.
+/// The newest entry's id; what is recorded later has a higher one. 0 in an empty ledger.
 pub async fn newest_entry(connection: &mut PgConnection) -> Result<i64> {
     sqlx::query_scalar!(
         r#"-- newest_entry
@@ -19,8 +19,8 @@ pub async fn newest_entry(connection: &mut PgConnection) -> Result<i64> {
     .named("newest_entry")
 }
 
-/// Owners of entries in this store of a host, in byte order of their JIDs: after one (the first where it is
-/// empty), up to another (the last where there is none), at most `owners`.
+/// Owners with entries in this store of a host, in byte order of their JIDs: after one (the first if empty),
+/// up to another (the last if `None`), at most `owners`.
 pub async fn owners(
     connection: &mut PgConnection,
     (host, store): (&str, Store),
@@ -46,8 +46,8 @@ pub async fn owners(
     .named("owners")
 }
 
-/// Entries of one owner in this store of a host, from before a newer one, after the entry `after`, in order,
-/// at most `rows`.
+/// One owner's entries in this store of a host that are older than a newer one, after the entry `after`, in
+/// order, at most `rows`.
 pub async fn entries_of_owner(
     connection: &mut PgConnection,
     (host, owner, store): (&str, &str, Store),
@@ -58,7 +58,7 @@ pub async fn entries_of_owner(
         StoredEntry,
         r#"-- entries_of_owner
         SELECT 0::bigint AS "position!", id, store, host, owner, archive_id, row_number, stamped_at,
-               digest, copy_of, runs_from, due_at, reason, phase, backlog
+               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog
           FROM ephemerd.expiries
          WHERE owner = $1 AND host = $2 AND store = $3 AND id > $4 AND id <= $5
          ORDER BY id

@@ -1,6 +1,6 @@
 use sqlx::PgConnection;
 
-use super::{Schema, schema, schema_version};
+use super::{SchemaState, schema, schema_version};
 use crate::{
     database::{Named, Result},
     model::Finding,
@@ -8,7 +8,7 @@ use crate::{
 
 const GRANTS: &str = "run deploy/grants.sql in this database as a superuser";
 
-/// Looks at our own schema.
+/// Checks our own schema.
 pub async fn probe(connection: &mut PgConnection) -> Result<Vec<Finding>> {
     let (exists, usable): (bool, bool) = sqlx::query_as(
         "-- ledger_schema
@@ -21,28 +21,28 @@ pub async fn probe(connection: &mut PgConnection) -> Result<Vec<Finding>> {
     let finding = match (exists, usable) {
         (false, _) => Finding::problem("There is no schema ephemerd in this database.", GRANTS),
         (true, false) => {
-            Finding::problem("Our role may not use schema ephemerd and make tables there.", GRANTS)
+            Finding::problem("Our role may not use schema ephemerd or create tables there.", GRANTS)
         }
         (true, true) => standing(schema(connection).await?),
     };
     Ok(vec![finding])
 }
 
-fn standing(schema: Schema) -> Finding {
+fn standing(schema: SchemaState) -> Finding {
     match schema {
-        Schema::Current => Finding::good(format!(
-            "Schema ephemerd is of version {}, as this program needs it.",
+        SchemaState::Current => Finding::good(format!(
+            "Schema ephemerd is at version {}, as this program needs.",
             schema_version()
         )),
-        Schema::Missing => Finding::warning(
-            "Schema ephemerd holds no tables yet.",
-            "run `ephemerd migrate`; `ephemerd run` does so by itself",
+        SchemaState::Missing => Finding::warning(
+            "Schema ephemerd has no tables yet.",
+            "run `ephemerd migrate`; `ephemerd run` also does so",
         ),
-        Schema::Behind => Finding::warning(
+        SchemaState::Behind => Finding::warning(
             "Schema ephemerd is older than this program.",
-            "run `ephemerd migrate`; `ephemerd run` does so by itself",
+            "run `ephemerd migrate`; `ephemerd run` also does so",
         ),
-        Schema::Newer => Finding::problem(
+        SchemaState::Newer => Finding::problem(
             "Schema ephemerd is newer than this program.",
             "install the newer version of ephemerd again",
         ),

@@ -3,51 +3,60 @@ use sqlx::PgConnection;
 use super::{CHANNEL, Phase};
 use crate::{
     database::{Named, Result},
-    model::{Reason, Store, Timestamp},
+    model::{Reason, RowKey, Start, StartedBy, Timestamp},
 };
 
-/// What is recorded of one archived row: its identity and its verdict, none of its words.
+/// What is recorded of one archived row: identity and verdict, but no text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expiry {
-    /// Where the row lies.
-    pub store: Store,
-    /// The virtual host, or the rooms' domain.
-    pub host: String,
-    /// The user's or the room's local part.
-    pub owner: String,
-    /// The archive's id of the row.
-    pub archive_id: String,
-    /// The table's own number of the row.
-    pub row_number: i64,
-    /// The server's own stamp.
-    pub stamped_at: Timestamp,
-    /// A digest of the row's words where the server's ids are not unique, else empty.
-    pub digest: Vec<u8>,
+    /// The row.
+    pub row: RowKey,
     /// A queue row: the archive id that it is a copy of.
     pub copy_of: Option<String>,
-    /// The timer's start.
-    pub runs_from: Timestamp,
+    /// When the timer started, and what started it.
+    pub start: Start,
     /// When it goes.
     pub due_at: Timestamp,
     /// Why.
     pub reason: Reason,
-    /// How far it has come.
+    /// Its phase.
     pub phase: Phase,
     /// From before the first start: held until the operator accepts it.
     pub backlog: bool,
 }
 
-/// An entry as it stands in the ledger.
+impl Expiry {
+    /// The recorded start, if this entry is still about the row with that number and stamp.
+    pub fn start_of(&self, row_number: i64, stamped_at: Timestamp) -> Option<Start> {
+        let is_same = self.row.row_number == row_number && self.row.stamped_at == stamped_at;
+        is_same.then_some(self.start)
+    }
+
+    /// The start that the ledger remembers once the words are gone: that they were read, and when, goes with them.
+    pub fn start_but_for_reading(&self) -> Start {
+        if self.start.by.is_by_reading() {
+            return Start { at: self.row.stamped_at, by: StartedBy::Archived };
+        }
+        self.start
+    }
+
+    /// Recorded by a newer version, for a reason that this one does not know.
+    pub fn is_newer(&self) -> bool {
+        self.start.by == StartedBy::Newer
+    }
+}
+
+/// An entry in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The entry.
+    /// Its id.
     pub id: i64,
-    /// What it says.
+    /// Its content.
     pub expiry: Expiry,
 }
 
-/// Records new expiries and tells all daemons. Returns the ids in the order given; `None` where an
-/// entry is there already, which is left as it is.
+/// Records new expiries and notifies all daemons. Returns the new ids with their positions; existing entries
+/// are left as they are.
 pub async fn record(
     connection: &mut PgConnection,
     expiries: &[Expiry],
@@ -61,11 +70,11 @@ pub async fn record(
         WITH recorded AS (
             INSERT INTO ephemerd.expiries (store, host, owner, archive_id, row_number, stamped_at,
                                            copy_of, runs_from, due_at, reason, phase, backlog,
-                                           digest)
+                                           digest, started_by)
             SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
                                  $6::timestamptz[], $7::text[], $8::timestamptz[],
                                  $9::timestamptz[], $10::text[], $11::text[], $12::bool[],
-                                 $13::bytea[])
+                                 $13::bytea[], $14::text[])
             ON CONFLICT DO NOTHING
             RETURNING id, store, host, owner, archive_id, digest)
         SELECT k.position AS "position!", recorded.id
@@ -87,6 +96,7 @@ pub async fn record(
         &columns.phases,
         &columns.backlogs,
         &columns.digests,
+        &columns.started_by,
     )
     .fetch_all(&mut *connection)
     .await
@@ -97,8 +107,8 @@ pub async fn record(
     Ok(recorded.iter().filter_map(|row| Some((position(row.position)?, row.id))).collect())
 }
 
-/// Changes what entries say: verdict, start and identity numbers. A placeholder is never changed, and
-/// whether an entry is held stays as it is: the operator may have accepted it since it was read.
+/// Changes entries' verdict, start and identity numbers. A placeholder is never changed, and neither is
+/// whether an entry is held: the operator may have accepted it since it was read.
 pub async fn change(connection: &mut PgConnection, entries: &[Entry]) -> Result<()> {
     if entries.is_empty() {
         return Ok(());
@@ -109,11 +119,12 @@ pub async fn change(connection: &mut PgConnection, entries: &[Entry]) -> Result<
         "-- change
          UPDATE ephemerd.expiries AS e
             SET row_number = k.row_number, stamped_at = k.stamped_at, copy_of = k.copy_of,
-                runs_from = k.runs_from, due_at = k.due_at, reason = k.reason,
+                runs_from = k.runs_from, started_by = k.started_by,
+                due_at = k.due_at, reason = k.reason,
                 retry_at = NULL, attempts = 0
            FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::text[],
-                       $5::timestamptz[], $6::timestamptz[], $7::text[])
-                AS k(id, row_number, stamped_at, copy_of, runs_from, due_at, reason)
+                       $5::timestamptz[], $6::timestamptz[], $7::text[], $8::text[])
+                AS k(id, row_number, stamped_at, copy_of, runs_from, due_at, reason, started_by)
           WHERE e.id = k.id AND e.phase = 'pending'",
         &entries.iter().map(|entry| entry.id).collect::<Vec<_>>(),
         &columns.row_numbers,
@@ -122,6 +133,7 @@ pub async fn change(connection: &mut PgConnection, entries: &[Entry]) -> Result<
         &columns.starts,
         &columns.dues,
         &columns.reasons,
+        &columns.started_by,
     )
     .execute(&mut *connection)
     .await
@@ -129,31 +141,7 @@ pub async fn change(connection: &mut PgConnection, entries: &[Entry]) -> Result<
     notify(connection, expiries.iter().map(|expiry| expiry.due_at).min()).await
 }
 
-/// The name of an archived row: store, host, owner, archive id, digest.
-pub type Name<'a> = (Store, &'a str, &'a str, &'a str, &'a [u8]);
-
-/// Which of these archive rows the offline queue still holds a copy of, by position.
-pub async fn undelivered(connection: &mut PgConnection, names: &[Name<'_>]) -> Result<Vec<usize>> {
-    let column = |of: fn(&Name<'_>) -> String| names.iter().map(of).collect::<Vec<String>>();
-    let found = sqlx::query_scalar!(
-        r#"-- undelivered
-        SELECT DISTINCT k.position AS "position!"
-          FROM unnest($1::text[], $2::text[], $3::text[])
-               WITH ORDINALITY AS k(host, owner, archive_id, position)
-          JOIN ephemerd.expiries AS q
-            ON q.owner = k.owner AND q.copy_of = k.archive_id AND q.host = k.host
-         WHERE q.store = 'queue' AND q.phase = 'pending'"#,
-        &column(|it| it.1.to_owned()),
-        &column(|it| it.2.to_owned()),
-        &column(|it| it.3.to_owned()),
-    )
-    .fetch_all(connection)
-    .await
-    .named("undelivered")?;
-    Ok(found.into_iter().filter_map(position).collect())
-}
-
-/// Wakes all daemons once this transaction is committed: something is due at `earliest`.
+/// Wakes all daemons when this transaction commits: something is due at `earliest`.
 pub(super) async fn notify(
     connection: &mut PgConnection,
     earliest: Option<Timestamp>,
@@ -166,12 +154,12 @@ pub(super) async fn notify(
     Ok(())
 }
 
-/// From SQL's ordinality, which counts from 1, to a position.
+/// Converts SQL's ordinality, which counts from 1, to a position.
 pub(super) fn position(ordinality: i64) -> Option<usize> {
     usize::try_from(ordinality).ok()?.checked_sub(1)
 }
 
-/// Expiries as the arrays that `unnest` takes.
+/// Expiries as the arrays for `unnest`.
 struct Columns {
     stores: Vec<String>,
     hosts: Vec<String>,
@@ -181,6 +169,7 @@ struct Columns {
     stamps: Vec<Timestamp>,
     copies: Vec<Option<String>>,
     starts: Vec<Timestamp>,
+    started_by: Vec<String>,
     dues: Vec<Timestamp>,
     reasons: Vec<String>,
     phases: Vec<String>,
@@ -194,19 +183,20 @@ impl Columns {
             expiries.iter().map(of).collect()
         }
         Self {
-            stores: column(expiries, |it| it.store.to_string()),
-            hosts: column(expiries, |it| it.host.clone()),
-            owners: column(expiries, |it| it.owner.clone()),
-            archive_ids: column(expiries, |it| it.archive_id.clone()),
-            row_numbers: column(expiries, |it| it.row_number),
-            stamps: column(expiries, |it| it.stamped_at),
+            stores: column(expiries, |it| it.row.store.to_string()),
+            hosts: column(expiries, |it| it.row.host.clone()),
+            owners: column(expiries, |it| it.row.owner.clone()),
+            archive_ids: column(expiries, |it| it.row.archive_id.clone()),
+            row_numbers: column(expiries, |it| it.row.row_number),
+            stamps: column(expiries, |it| it.row.stamped_at),
             copies: column(expiries, |it| it.copy_of.clone()),
-            starts: column(expiries, |it| it.runs_from),
+            starts: column(expiries, |it| it.start.at),
+            started_by: column(expiries, |it| it.start.by.to_string()),
             dues: column(expiries, |it| it.due_at),
             reasons: column(expiries, |it| it.reason.to_string()),
             phases: column(expiries, |it| it.phase.to_string()),
             backlogs: column(expiries, |it| it.backlog),
-            digests: column(expiries, |it| it.digest.clone()),
+            digests: column(expiries, |it| it.row.digest.clone()),
         }
     }
 }

@@ -2,11 +2,14 @@ use sqlx::PgConnection;
 
 use crate::{
     database::{Named, Result},
-    model::Timestamp,
+    model::{StartedBy, Timestamp},
 };
 
-/// Forgets entries: their rows are gone.
+/// Deletes entries whose rows are gone.
 pub async fn forget(connection: &mut PgConnection, ids: &[i64]) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
     sqlx::query!("-- forget\nDELETE FROM ephemerd.expiries WHERE id = ANY ($1)", ids)
         .execute(connection)
         .await
@@ -14,19 +17,28 @@ pub async fn forget(connection: &mut PgConnection, ids: &[i64]) -> Result<()> {
     Ok(())
 }
 
-/// Turns entries into placeholders, whose rows go at `until`.
+/// Turns entries into placeholders, whose rows go at `until`. When the message was read is forgotten with its words.
 pub async fn keep_placeholders(
     connection: &mut PgConnection,
     ids: &[i64],
     until: Timestamp,
 ) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let by_reading: Vec<String> =
+        StartedBy::ALL.iter().filter(|it| it.is_by_reading()).map(ToString::to_string).collect();
     sqlx::query!(
         "-- keep_placeholders
          UPDATE ephemerd.expiries
-            SET phase = 'placeholder', due_at = $2, retry_at = NULL, attempts = 0, copy_of = NULL
+            SET phase = 'placeholder', due_at = $2, retry_at = NULL, attempts = 0, copy_of = NULL,
+                runs_from = CASE WHEN started_by = ANY ($3) THEN stamped_at ELSE runs_from END,
+                started_by = CASE WHEN started_by = ANY ($3) THEN 'archived' ELSE started_by END,
+                chat = NULL, message = NULL, timer_us = NULL
           WHERE id = ANY ($1)",
         ids,
         until,
+        &by_reading,
     )
     .execute(connection)
     .await
@@ -34,8 +46,8 @@ pub async fn keep_placeholders(
     Ok(())
 }
 
-/// Takes entries out of others' reach for so many seconds: what is done with them takes longer than one
-/// transaction. When the time is over they are claimed again, whatever became of us.
+/// Leases entries: nobody else claims them for this many seconds, because the work takes longer than one
+/// transaction. Afterwards they can be claimed again, whatever happened to us.
 pub async fn lease(connection: &mut PgConnection, ids: &[i64], seconds: f64) -> Result<()> {
     sqlx::query!(
         "-- lease
@@ -51,8 +63,8 @@ pub async fn lease(connection: &mut PgConnection, ids: &[i64], seconds: f64) -> 
     Ok(())
 }
 
-/// Ends the leases of an earlier life that run for so many seconds yet: nobody works on these entries any more.
-/// Those that were put off for no longer are tried again as well.
+/// Ends old leases with at most this many seconds left: nobody is working on these entries any more. Entries
+/// that would be retried within that time are retried now as well.
 pub async fn end_leases(connection: &mut PgConnection, seconds: f64) -> Result<()> {
     sqlx::query!(
         "-- end_leases
@@ -71,8 +83,11 @@ pub async fn end_leases(connection: &mut PgConnection, seconds: f64) -> Result<(
     Ok(())
 }
 
-/// Gives leased entries back: nothing was done with them.
+/// Returns leased entries: nothing was done with them.
 pub async fn give_back(connection: &mut PgConnection, ids: &[i64]) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
     sqlx::query!(
         "-- give_back
          UPDATE ephemerd.expiries SET retry_at = NULL WHERE id = ANY ($1)",
@@ -84,8 +99,11 @@ pub async fn give_back(connection: &mut PgConnection, ids: &[i64]) -> Result<()>
     Ok(())
 }
 
-/// Puts entries off, each alone: 1 s, doubling to 5 min.
+/// Schedules a retry of each entry on its own: after 1 s, doubling up to 5 min.
 pub async fn put_off(connection: &mut PgConnection, ids: &[i64]) -> Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
     sqlx::query!(
         "-- put_off
          UPDATE ephemerd.expiries

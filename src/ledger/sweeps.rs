@@ -5,47 +5,47 @@ use crate::{
     model::Timestamp,
 };
 
-/// How the sweep of one archive table stands.
+/// The state of the sweep of one archive table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sweep {
-    /// One is asked for that has not begun.
+    /// A sweep is requested and has not begun.
     pub requested: bool,
-    /// When the one under way began.
+    /// When the current sweep began.
     pub started_at: Option<Timestamp>,
-    /// It began after this row.
+    /// It starts after this row.
     pub after: i64,
-    /// It has come to this row.
+    /// It has reached this row.
     pub position: i64,
-    /// It goes up to this row, and then through the ledger's entries beyond.
+    /// It goes up to this row, and then through the ledger's entries beyond it.
     pub upto: i64,
-    /// The fingerprint of what the one under way judges by.
+    /// The fingerprint of the rules that the current sweep judges by.
     pub rules: Vec<u8>,
     /// What the one under way did so far; when there is none, the last.
-    pub found: Found,
+    pub found: SweepCounts,
     /// When the last one came to its end.
     pub completed_at: Option<Timestamp>,
-    /// The fingerprint of what that one judged by.
+    /// The fingerprint of the rules that it judged by.
     pub completed_rules: Vec<u8>,
 }
 
 /// What a sweep did, or a part of it, whichever daemons took part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Found {
+pub struct SweepCounts {
     /// Rows of the archive gone through.
     pub rows: i64,
     /// Missing expiries that were added.
     pub added: i64,
-    /// Expiries that said something else.
+    /// Expiries that were recalculated.
     pub changed: i64,
-    /// Expiries whose row is gone, or says nothing any more.
+    /// Expiries whose row is gone or no longer marked.
     pub dropped: i64,
-    /// Placeholders that the ledger did not know.
+    /// Placeholders that were not in the ledger.
     pub adopted: i64,
     /// Rows that could not be read and were left alone.
     pub unreadable: i64,
 }
 
-impl Found {
+impl SweepCounts {
     /// Both together.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
@@ -61,7 +61,7 @@ impl Found {
 }
 
 impl Sweep {
-    /// How far the one under way has come, from 0 to 1.
+    /// The current sweep's progress, from 0 to 1.
     pub fn share(&self) -> f64 {
         match (self.position.saturating_sub(self.after), self.upto.saturating_sub(self.after)) {
             (_, ..=0) => 1.0,
@@ -70,7 +70,7 @@ impl Sweep {
     }
 }
 
-/// A sweep as the table holds it.
+/// A sweep as stored.
 struct StoredSweep {
     archive: String,
     requested: bool,
@@ -91,7 +91,7 @@ struct StoredSweep {
 
 impl StoredSweep {
     fn read(self) -> (String, Sweep) {
-        let found = Found {
+        let found = SweepCounts {
             rows: self.rows_read,
             added: self.added,
             changed: self.changed,
@@ -114,7 +114,7 @@ impl StoredSweep {
     }
 }
 
-/// Asks for a sweep from the start, at once. One that is under way is given up.
+/// Requests a sweep from the start, at once. A sweep in progress is abandoned.
 pub async fn request_sweep(connection: &mut PgConnection, archive: &str) -> Result<()> {
     sqlx::query!(
         "-- request_sweep
@@ -128,7 +128,7 @@ pub async fn request_sweep(connection: &mut PgConnection, archive: &str) -> Resu
     Ok(())
 }
 
-/// Reads how the sweep of each archive table stands.
+/// Reads the state of each archive table's sweep.
 pub async fn sweeps(connection: &mut PgConnection) -> Result<Vec<(String, Sweep)>> {
     let rows = sqlx::query_as!(
         StoredSweep,
@@ -144,13 +144,13 @@ pub async fn sweeps(connection: &mut PgConnection) -> Result<Vec<(String, Sweep)
     Ok(rows.into_iter().map(StoredSweep::read).collect())
 }
 
-/// Reads how one sweep stands.
+/// Reads the state of one sweep.
 pub async fn sweep(connection: &mut PgConnection, archive: &str) -> Result<Option<Sweep>> {
     let sweeps = sweeps(connection).await?;
     Ok(sweeps.into_iter().find(|(name, _)| name == archive).map(|(_, sweep)| sweep))
 }
 
-/// The same, locked; `None` where another daemon is at it, or where there is none.
+/// The same, locked; `None` if another daemon has it locked, or if it does not exist.
 pub async fn lock_sweep(connection: &mut PgConnection, archive: &str) -> Result<Option<Sweep>> {
     let row = sqlx::query_as!(
         StoredSweep,
@@ -168,7 +168,7 @@ pub async fn lock_sweep(connection: &mut PgConnection, archive: &str) -> Result<
     Ok(row.map(|row| row.read().1))
 }
 
-/// Begins a sweep of the rows after `after` and up to `upto`, which judges by `rules`.
+/// Begins a sweep of the rows after `after` and up to `upto`, judging by `rules`.
 pub async fn start_sweep(
     connection: &mut PgConnection,
     archive: &str,
@@ -193,12 +193,12 @@ pub async fn start_sweep(
     Ok(())
 }
 
-/// Notes how far it has come and what this part of it did, in the transaction that did it.
+/// Saves the sweep's progress and what this part of it did, in the transaction that did it.
 pub async fn move_sweep(
     connection: &mut PgConnection,
     archive: &str,
     position: i64,
-    found: Found,
+    found: SweepCounts,
 ) -> Result<()> {
     sqlx::query!(
         "-- move_sweep
@@ -222,7 +222,7 @@ pub async fn move_sweep(
     Ok(())
 }
 
-/// A sweep that goes by owners, position by position: the owner that it has come to; empty at a position's start.
+/// The owner that a sweep by owner has reached within its position; empty at the start of a position.
 pub async fn sweep_owner(connection: &mut PgConnection, archive: &str) -> Result<String> {
     sqlx::query_scalar!(
         "-- sweep_owner
@@ -234,7 +234,7 @@ pub async fn sweep_owner(connection: &mut PgConnection, archive: &str) -> Result
     .named("sweep_owner")
 }
 
-/// Notes that it has come to this owner.
+/// Records that the sweep has reached this owner.
 pub async fn move_sweep_to_owner(
     connection: &mut PgConnection,
     archive: &str,
@@ -252,7 +252,7 @@ pub async fn move_sweep_to_owner(
     Ok(())
 }
 
-/// Notes that it came to its end.
+/// Records that the sweep has finished.
 pub async fn complete_sweep(connection: &mut PgConnection, archive: &str) -> Result<()> {
     sqlx::query!(
         "-- complete_sweep
@@ -261,8 +261,9 @@ pub async fn complete_sweep(connection: &mut PgConnection, archive: &str) -> Res
           WHERE archive = $1",
         archive,
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await
     .named("complete_sweep")?;
-    Ok(())
+    super::reading::forget_readers(&mut *connection).await?;
+    super::undelivered::forget_undelivered(connection).await
 }

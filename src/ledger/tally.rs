@@ -7,16 +7,18 @@ use crate::{
     model::Timestamp,
 };
 
-/// The ledger in figures. Paused and unlisted entries are not overdue.
+/// The ledger in figures. While erasing is paused nothing is overdue; entries of unlisted hosts never are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tally {
-    /// Rows whose words still have to go.
+    /// Rows whose text is still to be erased.
     pub pending: i64,
+    /// Those of them that wait for their owner to read them.
+    pub unread: i64,
     /// Placeholders that still have to be deleted.
     pub placeholders: i64,
     /// Held until the operator accepts them.
     pub backlog: i64,
-    /// Rows whose time is over and that still stand.
+    /// Rows that are due and still there.
     pub overdue: i64,
     /// The due time of the oldest of these.
     pub oldest_due: Option<Timestamp>,
@@ -25,25 +27,26 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// For how long the oldest has been overdue, by the database's clock.
+    /// How long the oldest has been overdue, by the database's clock.
     pub fn oldest_overdue(&self) -> Option<Duration> {
         self.oldest_due.map(|due| (self.now - due).to_std().unwrap_or_default())
     }
 }
 
-/// Counts the ledger. It reads all of it: not for every scrape.
+/// Counts the ledger. Reads all of it, so not for every scrape.
 pub async fn tally(connection: &mut PgConnection, hosts: &[String]) -> Result<Tally> {
     sqlx::query_as!(
         Tally,
         r#"-- tally
         WITH told AS (SELECT coalesce(paused_until > now(), false) AS paused FROM ephemerd.control)
         SELECT count(*) FILTER (WHERE phase = 'pending' AND NOT backlog) AS "pending!",
+               count(*) FILTER (WHERE phase = 'pending' AND NOT backlog AND started_by = 'unread') AS "unread!",
                count(*) FILTER (WHERE phase = 'placeholder') AS "placeholders!",
                count(*) FILTER (WHERE backlog) AS "backlog!",
                count(*) FILTER (WHERE late) AS "overdue!",
                min(due_at) FILTER (WHERE late) AS oldest_due,
                clock_timestamp() AS "now!"
-          FROM (SELECT phase, backlog, due_at,
+          FROM (SELECT phase, backlog, due_at, started_by,
                        NOT backlog AND due_at < now() AND host = ANY ($1) AND NOT told.paused AS late
                   FROM ephemerd.expiries, told) AS entry"#,
         hosts,

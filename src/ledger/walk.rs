@@ -2,32 +2,32 @@
 
 use sqlx::PgConnection;
 
-use super::{Entry, Expiry, record::Name, record::position};
+use super::{Entry, Expiry, record::position};
 use crate::{
     database::{Error, Named, Result},
-    model::{Store, Timestamp},
+    model::{Reason, RowId, RowKey, Start, StartedBy, Store, Timestamp},
 };
 
 /// The entries of these rows, by the rows' position.
 pub async fn entries_of(
     connection: &mut PgConnection,
-    names: &[Name<'_>],
+    keys: &[RowId<'_>],
 ) -> Result<Vec<(usize, Entry)>> {
-    let column = |of: fn(&Name<'_>) -> String| names.iter().map(of).collect::<Vec<String>>();
+    let column = |of: fn(&RowId<'_>) -> String| keys.iter().map(of).collect::<Vec<String>>();
     let rows = sqlx::query_as!(
         StoredEntry,
         r#"-- entries_of
         SELECT k.position AS "position!", e.id, e.store, e.host, e.owner, e.archive_id,
-               e.row_number, e.stamped_at, e.digest, e.copy_of, e.runs_from, e.due_at, e.reason, e.phase,
+               e.row_number, e.stamped_at, e.digest, e.copy_of, e.runs_from, e.started_by, e.due_at, e.reason, e.phase,
                e.backlog
           FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[])
                WITH ORDINALITY AS k(store, host, owner, archive_id, digest, position)
           JOIN ephemerd.expiries AS e USING (store, host, owner, archive_id, digest)"#,
-        &column(|it| it.0.to_string()),
-        &column(|it| it.1.to_owned()),
-        &column(|it| it.2.to_owned()),
-        &column(|it| it.3.to_owned()),
-        &names.iter().map(|it| it.4.to_vec()).collect::<Vec<_>>(),
+        &column(|it| it.store.to_string()),
+        &column(|it| it.host.to_owned()),
+        &column(|it| it.owner.to_owned()),
+        &column(|it| it.archive_id.to_owned()),
+        &keys.iter().map(|it| it.digest.to_vec()).collect::<Vec<_>>(),
     )
     .fetch_all(connection)
     .await
@@ -37,7 +37,7 @@ pub async fn entries_of(
         .collect()
 }
 
-/// The entries that stand under an archive id of this owner, in any store.
+/// The entries with this archive id of this owner, in any store.
 pub async fn entries_under(
     connection: &mut PgConnection,
     (host, owner): (&str, &str),
@@ -47,7 +47,7 @@ pub async fn entries_under(
         StoredEntry,
         r#"-- entries_under
         SELECT 0::bigint AS "position!", id, store, host, owner, archive_id, row_number, stamped_at,
-               digest, copy_of, runs_from, due_at, reason, phase, backlog
+               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog
           FROM ephemerd.expiries
          WHERE owner = $1 AND archive_id = $2 AND host = $3
          ORDER BY id"#,
@@ -61,7 +61,7 @@ pub async fn entries_under(
     found.into_iter().map(|row| row.read("entries_under")).collect()
 }
 
-/// The entries of rows of these stores, numbered after `after` and up to `upto`, in order, at most `rows`.
+/// The entries of rows in these stores, numbered after `after` and up to `upto`, in order, at most `rows`.
 pub async fn entries_between(
     connection: &mut PgConnection,
     stores: &[Store],
@@ -73,7 +73,7 @@ pub async fn entries_between(
         StoredEntry,
         r#"-- entries_between
         SELECT 0::bigint AS "position!", id, store, host, owner, archive_id, row_number, stamped_at,
-               digest, copy_of, runs_from, due_at, reason, phase, backlog
+               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog
           FROM ephemerd.expiries
          WHERE row_number > $1 AND row_number <= $2 AND store = ANY ($4)
          ORDER BY row_number, id
@@ -99,7 +99,7 @@ pub async fn queue_entries(
         StoredEntry,
         r#"-- queue_entries
         SELECT 0::bigint AS "position!", id, store, host, owner, archive_id, row_number, stamped_at,
-               digest, copy_of, runs_from, due_at, reason, phase, backlog
+               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog
           FROM ephemerd.expiries
          WHERE store = 'queue' AND id > $1
          ORDER BY id
@@ -113,7 +113,7 @@ pub async fn queue_entries(
     found.into_iter().map(|row| row.read("queue_entries")).collect()
 }
 
-/// An entry as the table holds it.
+/// An entry as stored.
 pub(super) struct StoredEntry {
     pub(super) position: i64,
     pub(super) id: i64,
@@ -126,6 +126,7 @@ pub(super) struct StoredEntry {
     pub(super) digest: Vec<u8>,
     pub(super) copy_of: Option<String>,
     pub(super) runs_from: Timestamp,
+    pub(super) started_by: String,
     pub(super) due_at: Timestamp,
     pub(super) reason: String,
     pub(super) phase: String,
@@ -134,21 +135,29 @@ pub(super) struct StoredEntry {
 
 impl StoredEntry {
     pub(super) fn read(self, statement: &'static str) -> Result<Entry> {
-        let unknown = || Error::unexpected(statement, "a name in the ledger that is not known");
+        let unknown = || Error::unexpected(statement, "the ledger contains an unknown name");
+        let reason: Option<Reason> = self.reason.parse().ok();
+        // What only a newer version knows may fall due all the same.
+        let by = match (reason, self.started_by.parse()) {
+            (Some(_), Ok(by)) => by,
+            _ => StartedBy::Newer,
+        };
         Ok(Entry {
             id: self.id,
             expiry: Expiry {
-                store: self.store.parse().map_err(|_| unknown())?,
-                host: self.host,
-                owner: self.owner,
-                archive_id: self.archive_id,
-                row_number: self.row_number.unwrap_or_default(),
-                stamped_at: self.stamped_at,
-                digest: self.digest,
+                row: RowKey {
+                    store: self.store.parse().map_err(|_| unknown())?,
+                    host: self.host,
+                    owner: self.owner,
+                    archive_id: self.archive_id,
+                    row_number: self.row_number.unwrap_or_default(),
+                    stamped_at: self.stamped_at,
+                    digest: self.digest,
+                },
                 copy_of: self.copy_of,
-                runs_from: self.runs_from,
+                start: Start { at: self.runs_from, by },
                 due_at: self.due_at,
-                reason: self.reason.parse().map_err(|_| unknown())?,
+                reason: reason.unwrap_or(Reason::Timer),
                 phase: self.phase.parse().map_err(|_| unknown())?,
                 backlog: self.backlog,
             },

@@ -1,30 +1,43 @@
 use std::{fmt, time::Duration};
 
-use super::Verdict;
+use super::{LATEST, Reason, Timestamp, Verdict};
 
-/// What policy makes of a stanza; [`fmt::Display`] says it in a sentence.
+/// What policy decided about a stanza; [`fmt::Display`] puts it in a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
-    /// It goes.
+    /// The row is to go.
     Goes(Verdict),
-    /// Nothing that it says makes it go, for these reasons.
+    /// The row stays until somebody has received the message, or it is the queued copy that shows that nobody
+    /// has: the ledger must record both.
+    Waits(Vec<Because>),
+    /// Nothing in it asks for it to go, for these reasons.
     Stays(Vec<Because>),
 }
 
 impl Judgement {
-    /// When and why it goes, if it does.
+    /// When and why the row goes, if it does.
     pub fn verdict(self) -> Option<Verdict> {
         match self {
             Self::Goes(verdict) => Some(verdict),
+            Self::Waits(_) | Self::Stays(_) => None,
+        }
+    }
+
+    /// What the ledger records: when the row goes and why, [`LATEST`] while it waits; `None` if there is no
+    /// entry.
+    pub const fn entry(&self) -> Option<(Timestamp, Reason)> {
+        match self {
+            Self::Goes(verdict) => Some((verdict.due_at, verdict.reason)),
+            Self::Waits(_) => Some((LATEST, Reason::Undelivered)),
             Self::Stays(_) => None,
         }
     }
 
-    /// What led to the judgement, in the order of thought.
+    /// The reasoning behind the judgement, in order.
     pub fn because(&self) -> &[Because] {
         match self {
             Self::Goes(verdict) => &verdict.because,
-            Self::Stays(because) => because,
+            Self::Waits(because) | Self::Stays(because) => because,
         }
     }
 }
@@ -35,7 +48,7 @@ impl fmt::Display for Judgement {
             Self::Goes(verdict) => {
                 write!(f, "goes {}", verdict.due_at.format("%Y-%m-%d %H:%M:%S UTC"))?;
             }
-            Self::Stays(_) => f.write_str("stays")?,
+            Self::Waits(_) | Self::Stays(_) => f.write_str("stays")?,
         }
         for (at, because) in self.because().iter().enumerate() {
             write!(f, "{}{because}", if at == 0 { ": " } else { "; " })?;
@@ -44,50 +57,50 @@ impl fmt::Display for Judgement {
     }
 }
 
-/// One step on the way to a [`Judgement`]; [`fmt::Display`] says it as a short clause for people.
-/// Holds nothing of the stanza but numbers.
+/// One step towards a [`Judgement`]; [`fmt::Display`] gives a short clause. Contains nothing from the stanza
+/// but numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Because {
-    /// The root is another element than `<message/>`.
+    /// The root element is not `<message/>`.
     NotAMessage,
-    /// ephemerd has already erased the words.
+    /// ephemerd has already erased the text.
     Placeholder,
     /// `<i-want-out/>`.
     OptOut,
     /// A timer of zero and no content.
     SwitchesOff,
-    /// Neither a timer nor a hint that counts.
+    /// Neither a timer nor a valid hint.
     NothingAsked,
-    /// The timer that counts, of so many valid ones.
+    /// The timer that is used, out of `of` valid ones.
     Timer {
         /// The shortest, in seconds.
         seconds: u32,
         /// How many there are.
         of: u32,
     },
-    /// So many timers of zero, and no other: they mean off.
+    /// This many timers of zero and no other: they mean "off".
     ZeroTimers(u32),
-    /// So many timers of zero, which are ignored beside another.
+    /// This many timers of zero, ignored because there is another one.
     ZeroIgnored(u32),
-    /// So many timers that are no number of seconds.
+    /// This many timers that are not a number of seconds.
     InvalidTimers(u32),
-    /// `timers.min` makes it longer.
+    /// Raised to `timers.min`.
     RaisedTo(Duration),
-    /// `timers.max` makes it shorter.
+    /// Lowered to `timers.max`.
     LoweredTo(Duration),
-    /// A timer and nothing that carries content; it stays at least so long.
+    /// A timer without content; it stays for at least this long.
     Negotiation(Duration),
-    /// The hint asks that no copy be kept; one in the archive goes so long after archiving.
+    /// The hint asks that no copy be kept; an archived one goes this long after archiving.
     Hint(Duration),
-    /// The hint is no earlier than the timer.
+    /// The hint would not be earlier than the timer.
     TimerDecides,
     /// The hint is earlier than the timer.
     HintDecides,
     /// Hints in errors are ignored.
     HintInError,
-    /// `<store/>` beats the hint.
+    /// `<store/>` overrides the hint.
     StoreBeatsHint,
-    /// The hint beats `<store/>`.
+    /// The hint overrides `<store/>`.
     HintBeatsStore,
     /// Hints do not shorten a negotiation.
     HintInNegotiation,
@@ -95,20 +108,20 @@ pub enum Because {
     HintInQueue,
     /// While nobody has received the message, its timer counts and not its hint.
     HintWaits,
-    /// Nobody has received it: so much is added.
+    /// Nobody has received it: this much time is added.
     Undelivered(Duration),
-    /// Nobody has received it, and what nobody has received stays.
+    /// Nobody has received it, and undelivered messages stay.
     UndeliveredStays,
 }
 
 impl fmt::Display for Because {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::NotAMessage => f.write_str("it is no message"),
-            Self::Placeholder => f.write_str("it is a placeholder: its words are gone"),
+            Self::NotAMessage => f.write_str("it is not a message"),
+            Self::Placeholder => f.write_str("it is a placeholder: its text is gone"),
             Self::OptOut => f.write_str("an opt-out stays, or others would switch timers on again"),
             Self::SwitchesOff => f.write_str(
-                "a timer of zero without content switches timers off, and stays to be learned",
+                "a timer of zero without content switches timers off, and stays so that other devices learn of it",
             ),
             Self::NothingAsked => f.write_str("neither a timer nor a hint asks for it to go"),
             Self::Timer { seconds, of: 0 | 1 } => write!(f, "a timer of {}", Seconds(seconds)),
@@ -120,10 +133,10 @@ impl fmt::Display for Because {
             Self::ZeroIgnored(1) => f.write_str("a timer of zero is ignored beside another"),
             Self::ZeroIgnored(of) => write!(f, "{of} timers of zero are ignored beside another"),
             Self::InvalidTimers(1) => {
-                f.write_str("a timer that is no number of seconds is ignored")
+                f.write_str("a timer that is not a number of seconds is ignored")
             }
             Self::InvalidTimers(of) => {
-                write!(f, "{of} timers that are no number of seconds are ignored")
+                write!(f, "{of} timers that are not a number of seconds are ignored")
             }
             Self::RaisedTo(min) => write!(f, "timers.min makes it {}", Span(min)),
             Self::LoweredTo(max) => write!(f, "timers.max makes it {}", Span(max)),
@@ -138,11 +151,11 @@ impl fmt::Display for Because {
             Self::Hint(keep_for) => {
                 write!(f, "a hint not to be stored, so it is kept for {}", Span(keep_for))
             }
-            Self::TimerDecides => f.write_str("the timer decides, for the hint is no earlier"),
-            Self::HintDecides => f.write_str("the hint decides, for it is the earlier"),
+            Self::TimerDecides => f.write_str("the timer decides, because the hint is no earlier"),
+            Self::HintDecides => f.write_str("the hint decides, because it is earlier"),
             Self::HintInError => f.write_str("hints in an error are ignored"),
-            Self::StoreBeatsHint => f.write_str("the hint is beaten by <store/>"),
-            Self::HintBeatsStore => f.write_str("the hint beats <store/>"),
+            Self::StoreBeatsHint => f.write_str("<store/> overrides the hint"),
+            Self::HintBeatsStore => f.write_str("the hint overrides <store/>"),
             Self::HintInNegotiation => f.write_str("hints do not shorten a negotiation"),
             Self::HintInQueue => f.write_str("hints do not touch the offline queue"),
             Self::HintWaits => f.write_str("its hint waits until somebody has received it"),
@@ -154,7 +167,7 @@ impl fmt::Display for Because {
     }
 }
 
-/// A timer as the stanza has it, and for people where it is long.
+/// A timer in seconds, with a readable duration after it if it is long.
 struct Seconds(u32);
 
 impl fmt::Display for Seconds {
@@ -167,7 +180,7 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// A length of time as the configuration writes it: `90d`, `1h 30m`, `250ms`.
+/// A duration as the configuration writes it: `90d`, `1h 30m`, `250ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
@@ -220,7 +233,7 @@ mod tests {
             (Because::Timer { seconds: 3_599, of: 1 }, "a timer of 3599 s"),
             (Because::ZeroTimers(2), "2 timers of zero mean off"),
             (Because::ZeroIgnored(2), "2 timers of zero are ignored beside another"),
-            (Because::InvalidTimers(2), "2 timers that are no number of seconds are ignored"),
+            (Because::InvalidTimers(2), "2 timers that are not a number of seconds are ignored"),
         ];
         for (because, text) in clauses {
             assert_eq!(because.to_string(), text);

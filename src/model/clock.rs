@@ -1,14 +1,14 @@
 use super::Timestamp;
 
-/// Where the time comes from, so that tests can pass their own.
+/// A source of time, so that tests can supply their own.
 ///
-/// What is due is decided by the database's clock; this one serves reports and `explain`.
+/// The database's clock decides what is due; this one serves reports and `explain`.
 pub trait Clock: Send + Sync {
     /// The time now.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's own clock.
+/// The system clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

@@ -1,9 +1,9 @@
 use super::Timestamp;
 
-/// What one archived stanza says about its own retention: read from its XML, judged by nobody yet.
+/// What one archived stanza says about its own retention, read from its XML and not yet judged.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
-    /// The root is no `<message/>` of `jabber:client`: nothing else is known, and nothing is asked.
+    /// The root is not a `<message/>` of `jabber:client`: nothing else was read, and nothing is asked.
     pub not_a_message: bool,
     /// The stanza is `type='error'`.
     pub is_error: bool,
@@ -13,14 +13,13 @@ pub struct Facts {
     pub hints: Hints,
     /// `<i-want-out/>` of the ephemeral namespace was found: an opt-out.
     pub wants_out: bool,
-    /// Something that carries content stands among the children, an unknown element for one:
-    /// without it a timer is a negotiation. A body without words carries none.
+    /// Some child carries content; unknown elements count as content. Without content, a timer is a
+    /// negotiation. An empty body is not content.
     pub has_content: bool,
     /// The last `<stanza-id/>` (XEP-0359): in an offline queue it is the server's own.
     pub last_stanza_id: Option<StanzaId>,
-    /// The stanza is a placeholder that ephemerd left, and nothing else: the time at which its row
-    /// goes. A stanza that carries anything beside the placeholder's own parts is judged as any
-    /// other.
+    /// The stanza is a placeholder that ephemerd left, and nothing else: the time at which its row goes. A
+    /// stanza with anything beyond a placeholder's own parts is judged like any other.
     pub expired_until: Option<Timestamp>,
 }
 
@@ -31,9 +30,9 @@ pub struct Timers {
     pub shortest_seconds: Option<u32>,
     /// How many valid timers above zero there are.
     pub valid: u32,
-    /// How many timers say zero, which deployed clients use for "off".
+    /// How many timers are zero, which deployed clients use for "off".
     pub zero: u32,
-    /// How many timers could not be read as a number of seconds.
+    /// How many timers are not a number of seconds.
     pub invalid: u32,
 }
 
@@ -51,7 +50,7 @@ pub struct Hints {
 /// A unique and stable stanza id (XEP-0359).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StanzaId {
-    /// Who gave it.
+    /// Who assigned it.
     pub by: String,
     /// The id.
     pub id: String,

@@ -1,34 +1,34 @@
-/// One line of `check`: what was looked at, how it stands, what to do.
+/// One line of `check`: what was checked, the result, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// How it stands.
+    /// How serious it is.
     pub level: Level,
-    /// What was found, one sentence. Never a JID, user name, archive id or password.
+    /// What was found, in one sentence. Never a JID, user name, archive id or password.
     pub what: String,
-    /// What to do about it; empty where there is nothing to do.
+    /// What to do about it; empty if nothing is to be done.
     pub remedy: String,
-    /// The page of the documentation that has more of it; empty where there is nothing to do.
+    /// The documentation page with more details; empty if nothing is to be done.
     pub page: &'static str,
 }
 
-/// How a finding stands.
+/// How serious a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// As it should be.
+    /// All is well.
     Good,
-    /// It works, but somebody should look.
+    /// It works, but deserves a look.
     Warning,
     /// It will not work.
     Problem,
 }
 
 impl Finding {
-    /// Something is as it should be.
+    /// All is well.
     pub fn good(what: impl Into<String>) -> Self {
         Self { level: Level::Good, what: what.into(), remedy: String::new(), page: "" }
     }
 
-    /// It works, but somebody should look.
+    /// It works, but deserves a look.
     pub fn warning(what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { level: Level::Warning, what: what.into(), remedy: remedy.into(), page: "" }
     }
@@ -38,7 +38,7 @@ impl Finding {
         Self { level: Level::Problem, what: what.into(), remedy: remedy.into(), page: "" }
     }
 
-    /// The same; where there is something to do, this page has more of it.
+    /// Adds the documentation page, if there is anything to do.
     #[must_use]
     pub fn see(self, page: &'static str) -> Self {
         if self.remedy.is_empty() { self } else { Self { page, ..self } }

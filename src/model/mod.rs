@@ -1,10 +1,12 @@
-//! The nouns that all layers share. No I/O, no behaviour beyond what the noun itself means.
+//! The nouns that all layers share. No I/O, and no behaviour beyond what the noun itself means.
 
 mod because;
 mod clock;
 mod facts;
 mod finding;
+mod row;
 mod rules;
+mod start;
 mod store;
 mod verdict;
 
@@ -12,16 +14,18 @@ pub use because::{Because, Judgement, Span};
 pub use clock::{Clock, SystemClock};
 pub use facts::{Facts, Hints, StanzaId, Timers};
 pub use finding::{Finding, Level};
-pub use rules::{Conflict, HintRules, OfflineRules, Rules, TimerRules};
+pub use row::{RowId, RowKey};
+pub use rules::{Conflict, HintRules, ReadEvidence, Rules, StartRule, TimerRules};
+pub use start::{Start, StartedBy};
 pub(crate) use store::display_and_parse;
-pub use store::{Mode, Outcome, Store, UnknownName};
+pub use store::{Inspected, Mode, Store, UnknownName};
 pub use verdict::{Placement, Reason, Stamp, Verdict};
 
 /// A point in time; the server's tables and ours both speak UTC.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;
 
-/// The latest time that ephemerd names, `9999-12-31T23:59:59Z`: later ones count as this, for RFC
-/// 3339 ends there.
+/// The latest time that ephemerd uses, `9999-12-31T23:59:59Z`, because RFC 3339 ends there; later times count
+/// as this.
 pub const LATEST: Timestamp = match Timestamp::from_timestamp(253_402_300_799, 0) {
     Some(at) => at,
     None => Timestamp::MAX_UTC,

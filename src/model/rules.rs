@@ -1,69 +1,106 @@
 use std::time::Duration;
 
-/// What the operator decided about retention. Parsed from the configuration, validated there.
+/// The operator's retention rules, parsed and validated by `config`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rules {
     /// `[timers]`
     pub timers: TimerRules,
     /// `[hints]`
     pub hints: HintRules,
-    /// `[offline]`
-    pub offline: OfflineRules,
 }
 
-/// How long a timer may run.
+/// How long a timer may run, and from when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimerRules {
-    /// No timer runs shorter.
+    /// Shorter timers are raised to this.
     pub min: Duration,
-    /// No timer runs longer.
+    /// Longer timers are lowered to this.
     pub max: Option<Duration>,
-    /// A timer negotiation stays at least so long, for devices that were away.
+    /// A timer negotiation stays at least this long, for devices that were away.
     pub negotiation_for: Duration,
+    /// What starts the timer of a message that its owner received.
+    pub start: StartRule,
+    /// How long a message that nobody has received or read waits before its timer starts all the same; `None` is
+    /// "never".
+    pub unread_for: Option<Duration>,
+    /// What counts as read.
+    pub read_evidence: ReadEvidence,
 }
 
-/// What becomes of archived copies that carry a hint not to be kept.
+/// What starts the timer of a message that its owner received. What the owner sent starts at archiving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StartRule {
+    /// The server archived it, delivered or not.
+    Archived,
+    /// Its owner received it.
+    #[default]
+    Delivered,
+    /// Its owner read it.
+    Read,
+    /// Its owner read it if their clients show that at all, else received it.
+    Auto,
+}
+
+impl StartRule {
+    /// Evidence of reading is looked for.
+    pub const fn looks_for_readers(self) -> bool {
+        matches!(self, Self::Read | Self::Auto)
+    }
+}
+
+/// What counts as read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadEvidence {
+    /// Published by the owner (XEP-0490).
+    pub mds: bool,
+    /// Displayed markers (XEP-0333).
+    pub markers: bool,
+    /// Replies and reactions (XEP-0461, XEP-0444).
+    pub replies: bool,
+}
+
+impl Default for ReadEvidence {
+    fn default() -> Self {
+        Self { mds: true, markers: true, replies: true }
+    }
+}
+
+/// What happens to archived copies with a hint not to store them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HintRules {
-    /// Such a copy goes so long after archiving.
+    /// Such a copy goes this long after archiving.
     pub keep_for: Duration,
-    /// What wins where a stanza asks for both.
+    /// Which one wins if a stanza asks for both.
     pub conflict: Conflict,
 }
 
-/// What wins when `<store/>` stands beside `<no-permanent-store/>` (XEP-0334 does not say).
+/// Which one wins if a stanza has both `<store/>` and `<no-permanent-store/>` (XEP-0334 does not say).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Conflict {
-    /// `<store/>` wins: the hint not to keep counts for nothing.
+    /// `<store/>` wins: the hint not to store is ignored.
     #[default]
     Store,
     /// `<no-permanent-store/>` wins.
     NoPermanentStore,
 }
 
-/// What becomes of messages that nobody has received yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OfflineRules {
-    /// How long an undelivered message waits before its timer runs; `None` is "never".
-    pub undelivered_for: Option<Duration>,
-}
-
 const DAY: Duration = Duration::from_secs(86_400);
 
 impl Default for TimerRules {
     fn default() -> Self {
-        Self { min: Duration::ZERO, max: None, negotiation_for: DAY * 90 }
+        Self {
+            min: Duration::ZERO,
+            max: None,
+            negotiation_for: DAY * 90,
+            start: StartRule::default(),
+            unread_for: Some(DAY * 14),
+            read_evidence: ReadEvidence::default(),
+        }
     }
 }
 
 impl Default for HintRules {
     fn default() -> Self {
         Self { keep_for: Duration::ZERO, conflict: Conflict::Store }
-    }
-}
-
-impl Default for OfflineRules {
-    fn default() -> Self {
-        Self { undelivered_for: Some(DAY * 14) }
     }
 }

@@ -1,4 +1,4 @@
-/// Where on the server a stanza lies. The label `store` of our metrics and our tables.
+/// Where on the server a stanza is stored: the label `store` of our metrics and tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Store {
     /// A user's message archive.
@@ -10,7 +10,7 @@ pub enum Store {
 }
 
 impl Store {
-    /// All stores, for whoever must name each.
+    /// All stores.
     pub const ALL: [Self; 3] = [Self::Archive, Self::Room, Self::Queue];
 
     /// The name in tables, labels and output.
@@ -23,14 +23,14 @@ impl Store {
     }
 }
 
-/// How a row was erased. The label `mode` of our metrics.
+/// How a row was erased: the label `mode` of our metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// The words went, the row stays for a while as a placeholder.
+    /// The text is gone; the row stays for a while as a placeholder.
     Placeholder,
-    /// The row went.
+    /// The row is gone.
     Delete,
-    /// Nothing went: a dry run.
+    /// Nothing was erased: a dry run.
     DryRun,
 }
 
@@ -48,19 +48,19 @@ impl Mode {
     }
 }
 
-/// What inspection made of a stanza. The label `outcome` of our metrics.
+/// The result of inspecting a stanza: the label `outcome` of our metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum Inspected {
     /// It has an expiry now.
     Marked,
-    /// It was read and has none.
+    /// It was read and has no expiry.
     Unmarked,
-    /// It could not be read and is left alone.
+    /// It could not be read, and is left alone.
     Unreadable,
 }
 
-impl Outcome {
-    /// All outcomes.
+impl Inspected {
+    /// Everything it may be.
     pub const ALL: [Self; 3] = [Self::Marked, Self::Unmarked, Self::Unreadable];
 
     /// The name in labels and output.
@@ -97,9 +97,9 @@ pub(crate) use display_and_parse;
 
 display_and_parse!(Store);
 display_and_parse!(Mode);
-display_and_parse!(Outcome);
+display_and_parse!(Inspected);
 
-/// A name that is none of ours.
+/// A name that is not one of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("unknown name")]
 pub struct UnknownName;

@@ -1,6 +1,6 @@
 use super::{Because, Store, Timestamp, store::display_and_parse};
 
-/// Why a row goes. The label `reason` of our metrics and our tables.
+/// Why a row goes: the label `reason` of our metrics and tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
     /// Its ephemeral timer (XEP-0466).
@@ -9,7 +9,7 @@ pub enum Reason {
     Hint,
     /// It negotiates a timer and carries nothing else.
     Negotiation,
-    /// Its timer, held back while nobody has received it.
+    /// Its timer, which waits because nobody has received it.
     Undelivered,
 }
 
@@ -30,34 +30,36 @@ impl Reason {
 
 display_and_parse!(Reason);
 
-/// A server's own stamp of the time of archiving, as exact as the server is.
+/// The server's own archiving timestamp, with its precision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// The time as stored.
     pub at: Timestamp,
-    /// The server keeps whole seconds: the stanza came somewhere in that second.
+    /// The server keeps whole seconds: the stanza arrived somewhere within that second.
     pub whole_seconds: bool,
 }
 
-/// Where and since when a stanza lies on the server: what policy must know beside its words.
+/// Where a stanza is stored and since when: what policy must know beyond its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placement {
     /// The store that holds it.
     pub store: Store,
-    /// Timers run from here.
+    /// When timers start.
     pub runs_from: Timestamp,
-    /// The owner's offline queue holds a copy: nobody has had the message. A row of the queue
-    /// itself counts as undelivered whatever stands here.
+    /// The owner's offline queue has a copy, so nobody has received the message. A row in the queue itself
+    /// always counts as undelivered.
     pub undelivered: bool,
+    /// The owner has read it: it counts as delivered, and so does its copy in the queue.
+    pub read: bool,
 }
 
 /// When a stanza goes and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// The time at which its words must be gone.
+    /// The time by which its text must be gone.
     pub due_at: Timestamp,
     /// The reason that decided.
     pub reason: Reason,
-    /// What led there, in the order of thought.
+    /// The reasoning, in order.
     pub because: Vec<Because>,
 }

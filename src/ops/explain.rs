@@ -1,4 +1,4 @@
-//! What becomes of one message, and why: by the same reading and judging as the daemon's.
+//! What happens to one message, and why: read and judged as the daemon does it.
 
 use std::time::Duration;
 
@@ -6,9 +6,12 @@ use sqlx::PgConnection;
 
 use crate::{
     archive::{Archive, Row},
-    database::{Named, Result},
+    database::{self, Result},
     ledger::{self, Expiry, Pause},
-    model::{Facts, Judgement, Placement, Rules, Stamp, Store, Timestamp},
+    model::{
+        Facts, Judgement, Placement, Reason, RowId, Rules, Stamp, Start, StartRule, Store,
+        Timestamp,
+    },
     policy,
     stanza::{self, Unreadable},
 };
@@ -16,123 +19,129 @@ use crate::{
 /// What was found in a stanza, and what follows from it.
 #[derive(Debug, Clone)]
 pub struct Explanation {
-    /// The store that it lies in, or is taken to lie in.
+    /// The store that it is in, or is assumed to be in.
     pub store: Store,
-    /// When it was archived, or is taken to have been.
+    /// When it was archived, or is assumed to have been.
     pub archived_at: Timestamp,
-    /// From when its time counts: the end of a stamp's whole second, or when somebody had received it.
-    pub runs_from: Timestamp,
-    /// What the stanza says; `None` where it is larger than ephemerd reads.
+    /// When its timer starts, and why: at the end of a stamp's whole second, when somebody had received it, when its
+    /// owner read it, or when it starts without that.
+    pub start: Start,
+    /// What the stanza says; `None` if it is larger than ephemerd reads.
     pub facts: Option<std::result::Result<Facts, Unreadable>>,
-    /// What policy makes of it.
+    /// Policy's judgement.
     pub judgement: Option<Judgement>,
-    /// What stands once its words are gone.
+    /// What remains once its text is gone.
     pub afterwards: Afterwards,
-    /// Its host is listed, or not known; what is of another is never touched.
+    /// Its host is listed, or unknown; rows of other hosts are never touched.
     pub listed: bool,
 }
 
-/// What stands of a message once its words are gone.
+/// What remains of a message once its text is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Afterwards {
-    /// Nothing: its row goes with them.
+    /// Nothing: the row is deleted.
     Nothing,
-    /// A placeholder, up to this time.
+    /// A placeholder, until this time.
     Until(Timestamp),
-    /// A placeholder in the offline queue, which the server itself takes away at login.
+    /// A placeholder in the offline queue, which the server removes at login.
     UntilTaken,
 }
 
-/// What explaining needs to know.
+/// The settings that an explanation depends on.
 #[derive(Debug, Clone)]
 pub struct Explainer {
-    /// What the operator decided.
+    /// The operator's rules.
     pub rules: Rules,
-    /// The hosts whose rows may be touched.
+    /// The hosts whose rows may be erased.
     pub hosts: Vec<String>,
-    /// Archived rows stay as placeholders for a while. Rows of the queue always do.
+    /// Whether archived rows become placeholders. Rows of the queue always do.
     pub keeps_placeholders: bool,
-    /// Placeholders in the queue are deleted by us; else by the server, at login.
+    /// Whether we delete placeholders in the queue; otherwise the server does, at login.
     pub deletes_from_queue: bool,
-    /// How long a placeholder stands.
+    /// How long a placeholder is kept.
     pub placeholder_for: Duration,
 }
 
-/// A stanza that is looked up nowhere.
+/// A stanza that is given, not looked up.
 #[derive(Debug, Clone, Copy)]
 pub struct Given<'a> {
     /// The stanza.
     pub xml: &'a str,
-    /// Where it is taken to lie.
+    /// The store that it is assumed to be in.
     pub store: Store,
-    /// Whose it is taken to be.
+    /// The host it is assumed to be on.
     pub host: Option<&'a str>,
-    /// When it is taken to have been archived.
+    /// When it is assumed to have been archived.
     pub stamp: Stamp,
 }
 
-/// A message in the archive, live.
+/// A row in the archive, with its ledger entry.
 #[derive(Debug, Clone)]
 pub struct Live {
     /// The row's own number.
     pub row_number: i64,
     /// What the row says.
     pub explanation: Explanation,
-    /// What the ledger says of it.
+    /// The ledger's entry.
     pub entry: Option<Expiry>,
 }
 
-/// What the database knows of a message: its rows, and whether anything is erased at all.
+/// What the database knows of a message: its rows, and whether erasing is paused.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct FoundMessage {
     /// One for each store that holds it.
     pub live: Vec<Live>,
-    /// Entries of the ledger without a row: gone, or out of reach.
+    /// Ledger entries without a row: erased, or not visible from here.
     pub orphans: Vec<Expiry>,
-    /// The archive was looked at; behind a companion module it cannot be.
+    /// The archive was read; behind a companion module it cannot be.
     pub archive_was_read: bool,
     /// Whether erasing is paused.
     pub pause: Pause,
 }
 
-/// What the ledger alone says of what this owner (host and local part) has under this id: where the archive
-/// itself is out of reach.
+/// The ledger's entries for this owner (host and local part) and id, where the archive itself is out of
+/// reach.
 pub async fn find_entries(
     connection: &mut PgConnection,
     owner: (&str, &str),
     archive_id: &str,
-) -> Result<Found> {
+) -> Result<FoundMessage> {
     let entries = ledger::entries_under(connection, owner, archive_id).await?;
     let orphans = entries.into_iter().map(|entry| entry.expiry).collect();
     let pause = ledger::paused(connection).await?;
-    Ok(Found { live: Vec::new(), orphans, archive_was_read: false, pause })
+    Ok(FoundMessage { live: Vec::new(), orphans, archive_was_read: false, pause })
 }
 
 impl Explainer {
-    /// Explains a stanza as if it lay in this store since then.
+    /// Explains a stanza as if it were in this store with this stamp.
     pub fn explain(&self, given: Given<'_>, now: Timestamp) -> Explanation {
         let Given { xml, store, host, stamp } = given;
-        let runs_from = policy::runs_from(stamp, now);
-        let placement = Placement { store, runs_from, undelivered: false };
-        self.judge(Some(stanza::read(xml)), &placement, host, stamp.at)
+        let start = policy::archived(stamp, now);
+        let placed = (store, start, false);
+        self.judge(Some(stanza::read(xml)), placed, host, stamp.at)
     }
 
     fn judge(
         &self,
         facts: Option<std::result::Result<Facts, Unreadable>>,
-        placement: &Placement,
+        (store, start, undelivered): (Store, Start, bool),
         host: Option<&str>,
         archived_at: Timestamp,
     ) -> Explanation {
         let readable = facts.as_ref().and_then(|facts| facts.as_ref().ok());
-        let judgement = readable.map(|facts| policy::judge(facts, placement, &self.rules));
+        let placement = Placement {
+            store,
+            runs_from: start.at,
+            undelivered: undelivered && !start.by.is_by_reading(),
+            read: start.by.is_read(),
+        };
+        let judgement = readable.map(|facts| policy::judge(facts, &placement, &self.rules));
         let afterwards = match &judgement {
-            Some(Judgement::Goes(verdict)) => self.afterwards(placement.store, verdict.due_at),
+            Some(Judgement::Goes(verdict)) => self.afterwards(store, verdict.due_at),
             _ => Afterwards::Nothing,
         };
         let listed = host.is_none_or(|host| self.hosts.iter().any(|listed| listed == host));
-        let Placement { store, runs_from, .. } = *placement;
-        Explanation { store, archived_at, runs_from, facts, judgement, afterwards, listed }
+        Explanation { store, archived_at, start, facts, judgement, afterwards, listed }
     }
 
     fn afterwards(&self, store: Store, due_at: Timestamp) -> Afterwards {
@@ -143,26 +152,29 @@ impl Explainer {
         }
     }
 
-    /// Explains the live rows that this owner (host and local part) has under this id, and what the ledger says of them.
+    /// Explains this owner's rows (host and local part) with this id, with their ledger entries.
     pub async fn find(
         &self,
         connection: &mut PgConnection,
         archive: &Archive,
         owner: (&str, &str),
         archive_id: &str,
-    ) -> Result<Found> {
-        let now: Timestamp = sqlx::query_scalar("-- explain_now\nSELECT clock_timestamp()")
-            .fetch_one(&mut *connection)
-            .await
-            .named("explain_now")?;
+    ) -> Result<FoundMessage> {
+        let now = database::now(connection).await?;
         let rows = archive.find(connection, owner, archive_id).await?;
         let copies = archive.queued_under(connection, owner, archive_id).await?;
         let copies: Vec<Row> = copies.into_iter().filter(|it| is_copy(it, archive_id)).collect();
-        let name = (Store::Archive, owner.0, owner.1, archive_id, &[][..]);
+        let (store, (host, owner_name)) = (Store::Archive, owner);
+        let id = RowId { store, host, owner: owner_name, archive_id, digest: &[] };
         let undelivered = copies.iter().any(|copy| self.holds_back(copy, now))
-            || !ledger::undelivered(connection, &[name]).await?.is_empty();
+            || !ledger::undelivered(connection, &[id]).await?.is_empty();
+        let reads = match self.rules.timers.start {
+            StartRule::Archived | StartRule::Delivered => false,
+            StartRule::Read => true,
+            StartRule::Auto => !ledger::readers(connection, &[owner]).await?.is_empty(),
+        };
         let rows: Vec<Row> = rows.into_iter().chain(copies).collect();
-        let names: Vec<ledger::Name<'_>> = rows.iter().map(|row| row.key.name()).collect();
+        let names: Vec<RowId<'_>> = rows.iter().map(|row| row.key.id()).collect();
         let mut known = ledger::entries_of(connection, &names).await?;
         let mut orphans = ledger::entries_under(connection, owner, archive_id).await?;
         orphans.retain(|it| known.iter().all(|(_, entry)| entry.id != it.id));
@@ -170,42 +182,54 @@ impl Explainer {
         for (position, row) in rows.iter().enumerate() {
             let at = known.iter().position(|it| it.0 == position);
             let entry = at.map(|at| known.swap_remove(at).1.expiry);
-            live.push(self.live(row, entry, undelivered, now));
+            live.push(self.live(row, entry, undelivered, reads, now));
         }
         let orphans = orphans.into_iter().map(|entry| entry.expiry).collect();
         let pause = ledger::paused(connection).await?;
-        Ok(Found { live, orphans, archive_was_read: true, pause })
+        Ok(FoundMessage { live, orphans, archive_was_read: true, pause })
     }
 
-    /// The ledger has this copy, or will have: what it is a copy of waits with it.
+    /// The ledger has an entry for this copy, or will have one: the original waits with it.
     fn holds_back(&self, copy: &Row, now: Timestamp) -> bool {
-        let explanation = self.live(copy, None, false, now).explanation;
-        match (&explanation.judgement, &explanation.facts) {
-            (Some(Judgement::Goes(_)), _) => explanation.listed,
-            (Some(Judgement::Stays(because)), Some(Ok(facts))) => {
-                explanation.listed && policy::waits(Store::Queue, because, facts)
-            }
-            _ => false,
-        }
+        let explanation = self.live(copy, None, false, false, now).explanation;
+        let judgement = explanation.judgement.as_ref();
+        explanation.listed && judgement.is_some_and(|it| it.entry().is_some())
     }
 
-    fn live(&self, row: &Row, entry: Option<Expiry>, undelivered: bool, now: Timestamp) -> Live {
+    fn live(
+        &self,
+        row: &Row,
+        entry: Option<Expiry>,
+        undelivered: bool,
+        reads: bool,
+        now: Timestamp,
+    ) -> Live {
         let key = &row.key;
-        // A timer that runs keeps its start.
-        let same_row = entry
-            .as_ref()
-            .filter(|it| it.row_number == key.row_number && it.stamped_at == key.stamped_at);
-        let runs_from =
-            same_row.map_or_else(|| policy::runs_from(row.stamp, now), |it| it.runs_from);
+        let known = entry.as_ref().and_then(|it| it.start_of(key.row_number, key.stamped_at));
+        let held = entry.as_ref().is_some_and(|it| it.reason == Reason::Undelivered);
+        let unread_for = self.rules.timers.unread_for;
+        let unread = (reads && self.waits_for_reader(row))
+            .then(|| policy::unread(row.stamp, now, unread_for));
+        let start = policy::start(known, held, (row.stamp, now), unread);
         let undelivered = undelivered && key.store == Store::Archive;
-        let placement = Placement { store: key.store, runs_from, undelivered };
         let facts = row.xml.as_deref().map(stanza::read);
-        let explanation = self.judge(facts, &placement, Some(&key.host), key.stamped_at);
+        let placed = (key.store, start, undelivered);
+        let explanation = self.judge(facts, placed, Some(&key.host), key.stamped_at);
         Live { row_number: key.row_number, explanation, entry }
+    }
+
+    /// Its owner received it, and its timer may start at reading.
+    fn waits_for_reader(&self, row: &Row) -> bool {
+        let (key, xml) = (&row.key, row.xml.as_deref().unwrap_or_default());
+        let facts = stanza::read(xml).ok();
+        let owner = format!("{}@{}", key.owner, key.host);
+        key.store == Store::Archive
+            && facts.is_some_and(|it| policy::timer_from_reading(&it, &self.rules).is_some())
+            && stanza::envelope(xml).is_some_and(|it| it.received_by(&owner).is_some())
     }
 }
 
-/// The queue's row is a copy of what is archived under this id: its last stanza-id is the server's own.
+/// Whether this queue row is a copy of the archive row with this id: its last stanza-id is the server's own.
 fn is_copy(row: &Row, archive_id: &str) -> bool {
     let facts = row.xml.as_deref().and_then(|xml| stanza::read(xml).ok());
     facts.and_then(|facts| facts.last_stanza_id).is_some_and(|id| id.id == archive_id)

@@ -1,4 +1,4 @@
-//! Reports that the command line and HTTP render.
+//! Reports, rendered by the command line and HTTP.
 
 mod explain;
 mod readiness;
@@ -6,7 +6,7 @@ mod scan;
 mod status;
 pub mod text;
 
-pub use explain::{Afterwards, Explainer, Explanation, Found, Given, Live, find_entries};
+pub use explain::{Afterwards, Explainer, Explanation, FoundMessage, Given, Live, find_entries};
 pub use readiness::{Readiness, ReadinessReport};
 pub use scan::{Scan, ScanProgress, scan};
 pub use status::{Status, status};

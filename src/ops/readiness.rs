@@ -2,42 +2,44 @@ use std::time::Duration;
 
 use crate::model::Timestamp;
 
-/// What the workers last knew of themselves; `/readyz` shows what follows from it.
+/// The workers' last known state; `/readyz` is derived from it.
 ///
-/// Sent anew after each look at the archive, failed or not: what grows old counts as lag.
+/// Sent again after each poll, whether or not it succeeded: its age counts as lag.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Readiness {
     /// The database answered.
     pub database: bool,
-    /// Our schema is there and of our version, and the server's is one that we know.
+    /// Our schema is there and at our version, and the server's schema is a known one.
     pub schema: bool,
-    /// How far inspection was behind the archive, in seconds; `None` before the first look.
+    /// How far inspection was behind the archive, in seconds; `None` before the first poll.
     pub lag_seconds: Option<f64>,
-    /// Further behind than this we are not ready: `archive.max_lag`.
+    /// Above this lag we are not ready: `archive.max_lag`.
     pub max_lag_seconds: f64,
-    /// A sweep is going on. It does not make us unready.
+    /// A sweep is in progress. That does not make us unready.
     pub sweeping: bool,
-    /// When this was so.
+    /// Why nothing can be erased from a table, as a sentence.
+    pub blocked: Option<String>,
+    /// When this was the state.
     pub as_of: Timestamp,
 }
 
-/// [`Readiness`] as of now.
+/// [`Readiness`] at this moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReadinessReport {
-    /// There is no reason against it.
+    /// Whether the daemon is ready.
     pub ready: bool,
     /// The database answered.
     pub database: bool,
-    /// Why we are not ready, for people.
+    /// Why we are not ready, as clauses.
     pub reasons: Vec<String>,
     /// How far inspection is behind, in seconds.
     pub lag_seconds: Option<f64>,
-    /// A sweep is going on.
+    /// A sweep is in progress.
     pub sweeping: bool,
 }
 
 impl Readiness {
-    /// Before anything has been looked at: not ready.
+    /// The state before the first poll: not ready.
     pub fn starting(max_lag: Duration, now: Timestamp) -> Self {
         Self {
             database: false,
@@ -45,11 +47,12 @@ impl Readiness {
             lag_seconds: None,
             max_lag_seconds: max_lag.as_secs_f64(),
             sweeping: false,
+            blocked: None,
             as_of: now,
         }
     }
 
-    /// What follows from it at `now`.
+    /// The report at `now`.
     pub fn report(&self, now: Timestamp) -> ReadinessReport {
         let age = (now - self.as_of).as_seconds_f64().max(0.0);
         let lag_seconds = self.lag_seconds.map(|lag| lag + age);
@@ -57,16 +60,17 @@ impl Readiness {
         if !self.database {
             reasons.push("the database does not answer".to_owned());
         } else if !self.schema {
-            reasons.push("the database's schema is not as it must be".to_owned());
+            reasons.push("the database's schema is not the expected one".to_owned());
         }
         match lag_seconds {
-            None => reasons.push("the archive has not been looked at yet".to_owned()),
+            None => reasons.push("the archive has not been inspected yet".to_owned()),
             Some(lag) if lag > self.max_lag_seconds => reasons.push(format!(
                 "inspection is {lag:.0} s behind the archive, more than {:.0} s",
                 self.max_lag_seconds
             )),
             Some(_) => {}
         }
+        reasons.extend(self.blocked.clone());
         ReadinessReport {
             ready: reasons.is_empty(),
             database: self.database,
@@ -114,6 +118,7 @@ mod tests {
             Readiness { database: false, ..good() },
             Readiness { schema: false, ..good() },
             Readiness { lag_seconds: Some(30.1), ..good() },
+            Readiness { blocked: Some("nothing can be erased".to_owned()), ..good() },
         ] {
             let report = fault.report(NOW);
             assert!(!report.ready);

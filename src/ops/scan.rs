@@ -9,13 +9,13 @@ use crate::{
     archive::{Archive, Row, Table},
     database::Result,
     ledger::{Outlook, Outlooks},
-    model::{Facts, Judgement, LATEST, Placement, Reason, Rules, Store, Timestamp},
+    model::{Facts, Placement, Reason, Rules, Store, Timestamp},
     policy, stanza,
 };
 
-/// Archive rows that one statement searches.
+/// Archive rows searched by one statement.
 const SPAN_ROWS: i64 = 5_000;
-/// Candidates, and bytes of stanzas, that one statement returns.
+/// Maximum candidates, and bytes of stanzas, returned by one statement.
 const LIMITS: (i64, i64) = (500, 8 * 1024 * 1024);
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -25,14 +25,14 @@ const HOUR: Duration = Duration::from_secs(3_600);
 pub struct ScanProgress {
     /// From 0 to 1.
     pub share: f64,
-    /// Rows gone through.
+    /// Rows examined.
     pub rows: i64,
 }
 
 /// What a scan found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scan {
-    /// Rows gone through.
+    /// Rows examined.
     pub rows: i64,
     /// What goes when, by store and reason.
     pub outlooks: Outlooks,
@@ -48,18 +48,18 @@ struct Scanner<'a> {
     now: Timestamp,
     found: BTreeMap<(Store, Reason), Outlook>,
     unreadable: i64,
-    /// Archive rows that were counted again, as undelivered.
+    /// Archive rows already counted again as undelivered.
     undelivered: HashSet<((String, String, String), Vec<u8>)>,
 }
 
-/// Reads the whole archive and judges by these rules, without our schema. `told` hears how far it has
+/// Reads the whole archive and judges by these rules, without our schema. `report` hears how far it has
 /// come.
 pub async fn scan(
     connection: &mut PgConnection,
     archive: &Archive,
     hosts: &[String],
     rules: &Rules,
-    mut told: impl FnMut(ScanProgress),
+    mut report: impl FnMut(ScanProgress),
 ) -> Result<Scan> {
     let tables = archive.tables();
     let mut scanner = Scanner::new(archive, hosts, rules);
@@ -74,7 +74,7 @@ pub async fn scan(
             scanner.span(connection, table, (at, end)).await?;
             (at, rows) = (end, rows + count);
             let share = (at - first) as f64 / (upto - first).max(1) as f64;
-            told(ScanProgress { share: (done as f64 + share) / tables.len() as f64, rows });
+            report(ScanProgress { share: (done as f64 + share) / tables.len() as f64, rows });
         }
     }
     let outlooks = scanner.found.into_iter().filter(|(_, it)| *it != Outlook::default()).collect();
@@ -122,8 +122,8 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Nobody has had what the queue holds: its archive row goes with it, not when its own timer says.
-    /// Whether that row was counted before or will be later makes no difference to the sum.
+    /// A queued message has not been received: its archive row goes together with it, not by its own timer.
+    /// It makes no difference whether that row has been counted already.
     async fn hold_back(
         &mut self,
         connection: &mut PgConnection,
@@ -151,16 +151,11 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// When and why the ledger would say that it goes.
+    /// When and why it would go according to the ledger.
     fn judge(&self, row: &Row, facts: &Facts, undelivered: bool) -> Option<(Timestamp, Reason)> {
-        let (store, runs_from) = (row.key.store, policy::runs_from(row.stamp, self.now));
-        let placement = Placement { store, runs_from, undelivered };
-        match policy::judge(facts, &placement, self.rules) {
-            Judgement::Goes(verdict) => Some((verdict.due_at, verdict.reason)),
-            Judgement::Stays(because) => {
-                policy::waits(store, &because, facts).then_some((LATEST, Reason::Undelivered))
-            }
-        }
+        let (store, runs_from) = (row.key.store, policy::archived(row.stamp, self.now).at);
+        let placement = Placement { store, runs_from, undelivered, read: false };
+        policy::judge(facts, &placement, self.rules).entry()
     }
 
     fn count(&mut self, store: Store, expiry: Option<(Timestamp, Reason)>, by: i64) {

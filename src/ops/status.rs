@@ -1,36 +1,32 @@
 use sqlx::PgConnection;
 
 use crate::{
-    database::{Named, Result},
-    ledger::{self, Pause, Standing, Sweep, Tally},
+    database::{self, Result},
+    ledger::{self, CursorState, Pause, Sweep, Tally},
     model::Timestamp,
 };
 
-/// What is going on, from the database alone.
+/// The state of everything, from the database alone.
 #[derive(Debug, Clone)]
 pub struct Status {
     /// The database's clock.
     pub now: Timestamp,
-    /// The version of our schema.
+    /// Our schema's version.
     pub schema: i64,
     /// Whether erasing is paused.
     pub pause: Pause,
-    /// The ledger in figures. While erasing is paused nothing counts as overdue.
+    /// The ledger in figures. Nothing counts as overdue while erasing is paused.
     pub tally: Tally,
     /// How far inspection came, by archive table.
-    pub cursors: Vec<Standing>,
-    /// How sweeps stand, by archive table.
+    pub cursors: Vec<CursorState>,
+    /// The state of sweeps, by archive table.
     pub sweeps: Vec<(String, Sweep)>,
 }
 
-/// Reads it. It counts the whole ledger: not for every scrape.
+/// Reads the status. It counts the whole ledger, so not for every scrape.
 pub async fn status(connection: &mut PgConnection, hosts: &[String]) -> Result<Status> {
-    let now = sqlx::query_scalar("-- status_now\nSELECT clock_timestamp()")
-        .fetch_one(&mut *connection)
-        .await
-        .named("status_now")?;
     Ok(Status {
-        now,
+        now: database::now(connection).await?,
         schema: ledger::schema_version(),
         pause: ledger::paused(connection).await?,
         tally: ledger::tally(connection, hosts).await?,

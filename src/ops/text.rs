@@ -1,4 +1,4 @@
-//! How figures and times look to people.
+//! How figures and times are printed.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ pub fn time(at: Timestamp) -> String {
     at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// How long ago that was, to the second and never in the future.
+/// How long ago that was, to the second; never negative.
 pub fn ago(at: Timestamp, now: Timestamp) -> String {
     format!("{} ago", length(now - at))
 }
 
-/// A length of time in its two largest units, to the second.
+/// A duration in its two largest units, to the second.
 pub fn length(length: chrono::TimeDelta) -> String {
     let seconds = length.num_seconds().max(0).unsigned_abs();
     let smallest = match seconds {
@@ -25,7 +25,7 @@ pub fn length(length: chrono::TimeDelta) -> String {
     Span(Duration::from_secs(seconds / smallest * smallest)).to_string()
 }
 
-/// A count with its thousands apart: 1,234,567.
+/// A count with thousands separators: 1,234,567.
 pub fn count(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut text = String::from(if number < 0 { "-" } else { "" });
@@ -38,7 +38,7 @@ pub fn count(number: i64) -> String {
     text
 }
 
-/// So many of a thing, in the plural where it needs one: `1 row`, `2 rows`.
+/// A count with its noun, in the plural if needed: `1 row`, `2 rows`.
 pub fn counted(number: i64, thing: &str) -> String {
     format!("{} {thing}{}", count(number), if number == 1 { "" } else { "s" })
 }

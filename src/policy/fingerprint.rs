@@ -2,18 +2,16 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::model::{Conflict, HintRules, OfflineRules, Rules, TimerRules};
+use crate::model::{Conflict, HintRules, ReadEvidence, Rules, StartRule, TimerRules};
 
-/// A digest of the rules by which verdicts are made: when it changes, the ledger's due times are
-/// stale.
+/// A digest of the rules that verdicts depend on: when it changes, the ledger's due times are out of date.
 ///
-/// Each rule is hashed as a line of text under its name in the configuration, so the digest is the
-/// same for every version of ephemerd that has the same rules.
+/// Each rule is hashed as a line of text under its configuration key, so the digest is the same in every
+/// version of ephemerd that has the same rules.
 pub fn fingerprint(rules: &Rules) -> [u8; 32] {
-    let Rules { timers, hints, offline } = rules;
-    let TimerRules { min, max, negotiation_for } = timers;
+    let Rules { timers, hints } = rules;
+    let TimerRules { min, max, negotiation_for, start, unread_for, read_evidence } = timers;
     let HintRules { keep_for, conflict } = hints;
-    let OfflineRules { undelivered_for } = offline;
     let conflict = match conflict {
         Conflict::Store => "store",
         Conflict::NoPermanentStore => "no-permanent-store",
@@ -24,13 +22,30 @@ pub fn fingerprint(rules: &Rules) -> [u8; 32] {
         ("timers.negotiation_for", nanos(*negotiation_for)),
         ("hints.keep_for", nanos(*keep_for)),
         ("hints.conflict", conflict.to_owned()),
-        ("offline.undelivered_for", undelivered_for.map_or_else(|| "never".to_owned(), nanos)),
+        // The name that timers.unread_for had at first.
+        ("offline.undelivered_for", unread_for.map_or_else(|| "never".to_owned(), nanos)),
     ];
     let mut digest = Sha256::new();
-    for (name, value) in lines {
+    for (name, value) in lines.into_iter().chain(starts(*start, *read_evidence)) {
         digest.update(format!("{name} = {value}\n"));
     }
     digest.finalize().into()
+}
+
+/// Rules that came later: nothing where they say what was the only rule before.
+fn starts(start: StartRule, evidence: ReadEvidence) -> Vec<(&'static str, String)> {
+    let name = match start {
+        StartRule::Delivered => return Vec::new(),
+        StartRule::Archived => "archived",
+        StartRule::Read => "read",
+        StartRule::Auto => "auto",
+    };
+    let ReadEvidence { mds, markers, replies } = evidence;
+    let mut lines = vec![("timers.start", name.to_owned())];
+    if start.looks_for_readers() {
+        lines.push(("timers.read_evidence", format!("{mds} {markers} {replies}")));
+    }
+    lines
 }
 
 fn nanos(length: Duration) -> String {

@@ -2,11 +2,11 @@ use std::time::Duration;
 
 use super::later;
 use crate::model::{
-    Because, Conflict, Facts, HintRules, Judgement, Placement, Reason, Rules, Store, TimerRules,
-    Timers, Verdict,
+    Because, Conflict, Facts, HintRules, Judgement, Placement, Reason, Rules, StartRule, Store,
+    TimerRules, Timers, Verdict,
 };
 
-/// What becomes of a stanza, and why.
+/// Decides what happens to a stanza, and why.
 pub fn judge(facts: &Facts, placement: &Placement, rules: &Rules) -> Judgement {
     if let Some(because) = untouchable(facts) {
         return Judgement::Stays(vec![because]);
@@ -24,20 +24,41 @@ pub fn judge(facts: &Facts, placement: &Placement, rules: &Rules) -> Judgement {
         timer => Asked { timer: timer.map(|it| (it, Reason::Timer)), hint },
     };
     let undelivered = placement.undelivered || placement.store == Store::Queue;
-    let found = if undelivered {
-        asked.undelivered(placement.store, rules.offline.undelivered_for, &mut because)
+    let found = if undelivered && !placement.read {
+        asked.undelivered(placement.store, &rules.timers, &mut because)
     } else {
-        asked.delivered(&mut because)
+        let hint = asked.hint.filter(|_| placement.store != Store::Queue);
+        Asked { hint, ..asked }.delivered(&mut because)
     };
     match found {
         Some((after, reason)) => {
             Judgement::Goes(Verdict { due_at: later(placement.runs_from, after), reason, because })
         }
+        None if waits(&because, facts, placement.store) => Judgement::Waits(because),
         None => Judgement::Stays(because),
     }
 }
 
-/// Stanzas that are not judged by what else they say.
+/// The timer of a message that waits for its owner to read it, if `rules` would have it wait: words with a timer and no
+/// hint that counts. A hint asks that nothing be kept at all.
+pub fn timer_from_reading(facts: &Facts, rules: &Rules) -> Option<Duration> {
+    let mut because = Vec::new();
+    let waits = untouchable(facts).is_none()
+        && !facts.is_error
+        && facts.has_content
+        && facts.expired_until.is_none()
+        && hint(facts, &rules.hints, &mut because).is_none();
+    if waits { timer(&facts.timers, &rules.timers, &mut because) } else { None }
+}
+
+/// Neither has a verdict of its own, and the ledger must record both: the undelivered message, and its copy
+/// in the queue.
+fn waits(because: &[Because], facts: &Facts, store: Store) -> bool {
+    let waits = matches!(because.last(), Some(Because::UndeliveredStays | Because::HintInQueue));
+    waits && (store != Store::Queue || facts.last_stanza_id.is_some())
+}
+
+/// Stanzas that are kept whatever else is in them.
 const fn untouchable(facts: &Facts) -> Option<Because> {
     let timers = &facts.timers;
     let switches_off = timers.valid == 0 && timers.zero > 0 && !facts.has_content;
@@ -54,8 +75,7 @@ const fn untouchable(facts: &Facts) -> Option<Because> {
     }
 }
 
-/// The timer that counts, within the operator's bounds. Where they contradict each other, `max`
-/// wins.
+/// The timer that is used, within the operator's bounds. If the bounds contradict each other, `max` wins.
 fn timer(timers: &Timers, rules: &TimerRules, because: &mut Vec<Because>) -> Option<Duration> {
     if timers.invalid > 0 {
         because.push(Because::InvalidTimers(timers.invalid));
@@ -79,7 +99,7 @@ fn timer(timers: &Timers, rules: &TimerRules, because: &mut Vec<Because>) -> Opt
     Some(timer)
 }
 
-/// How long an archived copy is kept, where a hint that counts asks for none.
+/// How long an archived copy is kept, if a valid hint asks for none to be stored.
 fn hint(facts: &Facts, rules: &HintRules, because: &mut Vec<Because>) -> Option<Duration> {
     let hints = facts.hints;
     if !hints.no_permanent_store && !hints.no_store {
@@ -106,11 +126,11 @@ struct Asked {
     hint: Option<Duration>,
 }
 
-type Found = Option<(Duration, Reason)>;
+type Candidate = Option<(Duration, Reason)>;
 
 impl Asked {
     /// The earlier of timer and hint.
-    fn delivered(self, because: &mut Vec<Because>) -> Found {
+    fn delivered(self, because: &mut Vec<Because>) -> Candidate {
         because.extend(self.hint.map(Because::Hint));
         match (self.timer, self.hint) {
             (Some((timer, _)), Some(hint)) if hint < timer => {
@@ -130,19 +150,22 @@ impl Asked {
         }
     }
 
-    /// Nobody has had the message: it waits, and both copies go together. Hints leave the queue
-    /// alone, and as long as the words lie there, the archive row goes no earlier: to a client that
-    /// reads the archive first, it is the queue.
+    /// Nobody has received the message: it waits, and both copies go together. Hints leave the queue alone,
+    /// and while the text is there, the archive row goes no earlier: for a client that reads the archive
+    /// first, the archive is the queue.
     fn undelivered(
         self,
         store: Store,
-        wait: Option<Duration>,
+        rules: &TimerRules,
         because: &mut Vec<Because>,
-    ) -> Found {
+    ) -> Candidate {
         let after = match (self.timer, self.hint) {
-            (Some((timer, _)), hint) => {
+            (Some(timer), hint) => {
                 because.extend(hint.map(|_| Because::HintWaits));
-                timer
+                if rules.start == StartRule::Archived {
+                    return Some(timer);
+                }
+                timer.0
             }
             (None, Some(_)) if store == Store::Queue => {
                 because.push(Because::HintInQueue);
@@ -157,7 +180,7 @@ impl Asked {
                 return None;
             }
         };
-        let Some(wait) = wait else {
+        let Some(wait) = rules.unread_for else {
             because.push(Because::UndeliveredStays);
             return None;
         };

@@ -3,10 +3,10 @@ use std::{collections::HashSet, time::Duration};
 use chrono::{DateTime, TimeDelta};
 use proptest::{option, prelude::*, sample::select};
 
-use super::{decide, fingerprint, judge, later, runs_from, waits};
+use super::{archived, decide, fingerprint, judge, later};
 use crate::model::{
-    Because, Conflict, Facts, HintRules, Hints, Judgement, LATEST, OfflineRules, Placement, Reason,
-    Rules, Stamp, StanzaId, Store, TimerRules, Timers, Timestamp,
+    Because, Conflict, Facts, HintRules, Hints, Judgement, LATEST, Placement, ReadEvidence, Reason,
+    Rules, Stamp, StanzaId, StartRule, Store, TimerRules, Timers, Timestamp,
 };
 
 fn at(text: &str) -> Timestamp {
@@ -17,7 +17,7 @@ fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-/// Lengths from nothing to for ever, most of them of everyday size.
+/// Durations from zero to practically for ever, most of them ordinary.
 fn length() -> impl Strategy<Value = Duration> {
     prop_oneof![
         8 => (0_u64..10_000_000, select(vec![0, 0, 1, 500_000_000]))
@@ -28,12 +28,17 @@ fn length() -> impl Strategy<Value = Duration> {
 }
 
 fn rules() -> impl Strategy<Value = Rules> {
-    let timers = (length(), option::of(length()), length())
-        .prop_map(|(min, max, negotiation_for)| TimerRules { min, max, negotiation_for });
+    let starts =
+        select(vec![StartRule::Archived, StartRule::Delivered, StartRule::Read, StartRule::Auto]);
+    let timers = (length(), option::of(length()), length(), option::of(length()), starts).prop_map(
+        |(min, max, negotiation_for, unread_for, start)| {
+            let read_evidence = ReadEvidence::default();
+            TimerRules { min, max, negotiation_for, start, unread_for, read_evidence }
+        },
+    );
     let hints = (length(), select(vec![Conflict::Store, Conflict::NoPermanentStore]))
         .prop_map(|(keep_for, conflict)| HintRules { keep_for, conflict });
-    let offline = option::of(length()).prop_map(|undelivered_for| OfflineRules { undelivered_for });
-    (timers, hints, offline).prop_map(|(timers, hints, offline)| Rules { timers, hints, offline })
+    (timers, hints).prop_map(|(timers, hints)| Rules { timers, hints })
 }
 
 fn facts() -> impl Strategy<Value = Facts> {
@@ -69,13 +74,14 @@ fn time() -> impl Strategy<Value = Timestamp> {
 }
 
 fn placement() -> impl Strategy<Value = Placement> {
-    (select(Store::ALL.to_vec()), time(), any::<bool>())
-        .prop_map(|(store, runs_from, undelivered)| Placement { store, runs_from, undelivered })
+    (select(Store::ALL.to_vec()), time(), any::<bool>(), any::<bool>()).prop_map(
+        |(store, runs_from, undelivered, read)| Placement { store, runs_from, undelivered, read },
+    )
 }
 
-/// A row of an archive whose message was delivered.
+/// A row in an archive whose message was delivered.
 fn delivered(runs_from: Timestamp) -> Placement {
-    Placement { store: Store::Archive, runs_from, undelivered: false }
+    Placement { store: Store::Archive, runs_from, undelivered: false, read: false }
 }
 
 fn message(timer: Option<u32>) -> Facts {
@@ -84,7 +90,7 @@ fn message(timer: Option<u32>) -> Facts {
     Facts { timers, has_content: true, ..Facts::default() }
 }
 
-/// Earlier or at the same time; what stays goes latest.
+/// Earlier or at the same time; what stays counts as the latest.
 fn no_later(one: Option<Timestamp>, other: Option<Timestamp>) -> bool {
     match (one, other) {
         (_, None) => true,
@@ -185,7 +191,7 @@ proptest! {
             return Ok(());
         }
         let due = |store| {
-            let placement = Placement { store, undelivered: true, ..placement };
+            let placement = Placement { store, undelivered: true, read: false, ..placement };
             decide(&facts, &placement, &rules).map(|it| (it.due_at, it.reason))
         };
         prop_assert_eq!(due(Store::Queue), due(Store::Archive));
@@ -214,14 +220,14 @@ proptest! {
     ) {
         let stamp = Stamp { at: stamp.min(LATEST), whole_seconds };
         let now = later(stamp.at, wait);
-        prop_assert_eq!(runs_from(stamp, now), runs_from(stamp, later(now, more)));
+        prop_assert_eq!(archived(stamp, now), archived(stamp, later(now, more)));
     }
 
     #[test]
     fn a_timer_never_runs_from_much_later_than_now(
         stamp in time(), whole_seconds in any::<bool>(), now in time()
     ) {
-        let from = runs_from(Stamp { at: stamp, whole_seconds }, now);
+        let from = archived(Stamp { at: stamp, whole_seconds }, now).at;
         let slack = TimeDelta::seconds(i64::from(whole_seconds));
         prop_assert!(from <= now.checked_add_signed(slack).unwrap_or(Timestamp::MAX_UTC));
         prop_assert!(from >= stamp.min(now).min(LATEST));
@@ -241,7 +247,7 @@ fn a_sum_of_times_ends_with_the_year_9999() {
 #[test]
 fn a_stamp_at_the_very_time_of_the_clock_is_not_from_the_future() {
     let now = at("2026-11-22T04:14:00Z");
-    let from = |whole_seconds| runs_from(Stamp { at: now, whole_seconds }, now);
+    let from = |whole_seconds| archived(Stamp { at: now, whole_seconds }, now).at;
     assert_eq!(from(false), now);
     assert_eq!(from(true), at("2026-11-22T04:14:01Z"));
 }
@@ -254,14 +260,21 @@ fn the_same_rules_have_the_same_fingerprint_for_ever() {
 
 #[test]
 fn each_rule_changes_the_fingerprint() {
-    let (mut rules, second) = (vec![Rules::default(); 8], seconds(1));
+    let (mut rules, second) = (vec![Rules::default(); 13], seconds(1));
     rules[1].timers.min = second;
     rules[2].timers.max = Some(second);
     rules[3].timers.negotiation_for = second;
     rules[4].hints.keep_for = second;
     rules[5].hints.conflict = Conflict::NoPermanentStore;
-    rules[6].offline.undelivered_for = Some(second);
-    rules[7].offline.undelivered_for = None;
+    rules[6].timers.unread_for = Some(second);
+    rules[7].timers.unread_for = None;
+    rules[8].timers.start = StartRule::Archived;
+    rules[9].timers.start = StartRule::Read;
+    rules[10].timers.start = StartRule::Auto;
+    rules[11].timers.start = StartRule::Auto;
+    rules[11].timers.read_evidence.mds = false;
+    rules[12].timers.start = StartRule::Read;
+    rules[12].timers.read_evidence.replies = false;
     let fingerprints: HashSet<_> = rules.iter().map(fingerprint).collect();
     assert_eq!(fingerprints.len(), rules.len());
 }
@@ -294,15 +307,32 @@ fn a_placeholder_and_what_is_no_message_stay_whatever_they_say() {
 }
 
 #[test]
-fn what_waits_for_somebody_is_known_by_its_reasons() {
+fn what_nobody_has_received_waits_with_its_copy_in_the_queue() {
     let id = StanzaId { by: "bob@example.org".to_owned(), id: "1".to_owned() };
     let queued = Facts { last_stanza_id: Some(id), ..message(Some(60)) };
     let unnamed = message(Some(60));
-    let stays = [Because::Timer { seconds: 60, of: 1 }, Because::UndeliveredStays];
-    let hint = [Because::HintInQueue];
-    assert!(waits(Store::Archive, &stays, &unnamed));
-    assert!(waits(Store::Queue, &stays, &queued) && waits(Store::Queue, &hint, &queued));
-    assert!(!waits(Store::Queue, &stays, &unnamed) && !waits(Store::Queue, &hint, &unnamed));
-    assert!(!waits(Store::Archive, &[Because::NothingAsked], &queued));
-    assert!(!waits(Store::Archive, &[], &queued));
+    let hinted = |mut facts: Facts| {
+        facts.timers = Timers::default();
+        facts.hints.no_store = true;
+        facts
+    };
+    let mut forever = Rules::default();
+    forever.timers.unread_for = None;
+    let from = at("2026-11-22T04:14:00Z");
+    let waits = |facts: &Facts, store, undelivered| {
+        let placement = Placement { store, runs_from: from, undelivered, read: false };
+        let judgement = judge(facts, &placement, &forever);
+        assert_eq!(judgement.entry().is_some(), !matches!(judgement, Judgement::Stays(_)));
+        matches!(judgement, Judgement::Waits(_))
+    };
+    assert!(waits(&unnamed, Store::Archive, true));
+    assert!(
+        waits(&queued, Store::Queue, false) && waits(&hinted(queued.clone()), Store::Queue, false)
+    );
+    assert!(
+        !waits(&unnamed, Store::Queue, false)
+            && !waits(&hinted(unnamed.clone()), Store::Queue, false)
+    );
+    assert!(!waits(&message(None), Store::Archive, true), "it asks for nothing");
+    assert!(!waits(&unnamed, Store::Archive, false), "it goes");
 }

@@ -5,8 +5,8 @@ use super::{
     chars::{attribute_value, is_space},
 };
 
-/// A name as written: `prefix:local`, or `local` with an empty prefix. Two are compared by what
-/// differs most.
+/// A name as written: `prefix:local`, or `local` with an empty prefix. Compares the local part first, as it
+/// differs most often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Name<'a> {
     pub(super) local: &'a str,
@@ -35,15 +35,15 @@ fn is_ncname(name: &str) -> bool {
         && bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
 }
 
-/// An attribute; its value is as a client would see it.
+/// An attribute, its value as a client would see it.
 #[derive(Debug, Clone)]
 pub(super) struct Attribute<'a> {
     pub(super) name: Name<'a>,
     pub(super) value: Cow<'a, str>,
 }
 
-/// Splits what stands between a tag's name and its end into attributes. `into` is emptied first: it
-/// is reused from tag to tag.
+/// Splits the text between a tag's name and its end into attributes. Clears `into` first; it is reused
+/// between tags.
 pub(super) fn split<'a>(text: &'a str, into: &mut Vec<Attribute<'a>>) -> Result<(), Flaw> {
     into.clear();
     let mut rest = text;
@@ -72,7 +72,7 @@ fn trim_start(text: &str) -> &str {
     text.split_at(start.unwrap_or(text.len())).1
 }
 
-/// A value between quotes, and what follows it.
+/// A quoted value, and what follows it.
 fn quoted(text: &str) -> Result<(Cow<'_, str>, &str), Flaw> {
     let (quote, inner) = match text.as_bytes().first() {
         Some(&quote @ (b'\'' | b'"')) => (quote, text.split_at(1).1),
@@ -83,7 +83,7 @@ fn quoted(text: &str) -> Result<(Cow<'_, str>, &str), Flaw> {
     Ok((attribute_value(raw)?, after.split_at(1).1))
 }
 
-/// Whether two items are equal; linear in their number, for a tag may hold a million attributes.
+/// Whether two items are equal, in linear time: a tag may have a million attributes.
 pub(super) fn has_twins<T: Eq + Hash>(items: impl Iterator<Item = T> + Clone) -> bool {
     const FEW: usize = 16;
     if items.clone().nth(FEW).is_some() {

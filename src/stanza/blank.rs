@@ -11,23 +11,23 @@ use super::{
 };
 use crate::model::{LATEST, Timestamp};
 
-/// What takes the place of an archived stanza whose words are gone: `from`, `to` and `type` of its
-/// start tag, and the time at which the row goes too.
+/// The placeholder that replaces an archived stanza: `from`, `to` and `type` of its start tag, and the time
+/// at which the row goes too.
 ///
-/// It needs no more of the `original` than its beginning; where the start tag cannot be read, the
-/// attributes are left out. The result is always valid XML: one row that is not makes Prosody leave
-/// a whole archive query without an answer. The root has an `xmlns` only if the original's had it,
-/// as in the server's own rows. `until` is written in whole seconds, rounded up.
+/// Only the start of the `original` is needed; if the start tag cannot be read, the attributes are left out.
+/// The result is always valid XML: a single invalid row makes Prosody leave a whole archive query unanswered.
+/// The root has an `xmlns` only if the original did, as in the server's own rows. `until` is written in whole
+/// seconds, rounded up.
 pub fn placeholder(original: &str, until: Timestamp) -> String {
     let kept = root_attributes(original, &["xmlns", "from", "to", "type"]);
     message(&kept, "", until)
 }
 
-/// What takes the place of a stanza in an offline queue: a [`placeholder`] that keeps the root's
-/// `id` too, and `<delay/>` and `<stanza-id/>` without any text in them.
+/// What replaces a stanza in an offline queue: a [`placeholder`] that also keeps the root's `id`, and
+/// `<delay/>` and `<stanza-id/>` without any text in them.
 ///
-/// With `use_mam_for_storage` ejabberd finds everything that waits after this stanza by its stamp
-/// and id. An unreadable stanza is replaced by a placeholder.
+/// With `use_mam_for_storage`, ejabberd finds everything queued after this stanza by its stamp and id. An
+/// unreadable stanza is replaced by a plain placeholder.
 pub fn blank_queued(original: &str, until: Timestamp) -> String {
     let kept = root_attributes(original, &["xmlns", "from", "to", "type", "id"]);
     message(&kept, &stamps(original).unwrap_or_default(), until)
@@ -49,7 +49,7 @@ fn push_attribute(out: &mut String, name: &str, value: &str) {
     out.push('\'');
 }
 
-/// The addresses in a message's start tag, `from` and `to`, as far as it has them and can be read.
+/// The addresses in a message's start tag, `from` and `to`, if present and readable.
 pub fn parties(start: &str) -> Vec<String> {
     let parties = root_attributes(start, &["from", "to"]);
     parties.into_iter().map(|it| it.value.into_owned()).collect()
@@ -69,13 +69,13 @@ fn root_attributes<'a>(original: &'a str, names: &[&str]) -> Vec<Attribute<'a>> 
     kept.collect()
 }
 
-/// An `xmlns` that makes the root anything but a message would hide the placeholder from us.
+/// Drops an `xmlns` that would make the root something other than a message and hide the placeholder from us.
 fn may_stand(attribute: &Attribute<'_>) -> bool {
     attribute.value.chars().all(is_allowed)
         && (attribute.name.local != "xmlns" || attribute.value == JABBER_CLIENT)
 }
 
-/// What stands between the name `message` and the end of the root's start tag.
+/// The text between the name `message` and the end of the root's start tag.
 fn start_tag(original: &str) -> Option<&str> {
     let tag = original.trim_start_matches(is_space).strip_prefix('<')?;
     let mut quote = None;
@@ -95,7 +95,7 @@ fn start_tag(original: &str) -> Option<&str> {
     if is_message { inner.get(name.len()..) } else { None }
 }
 
-/// The delays and stanza ids among the direct children, in their order, without their text.
+/// The delays and stanza ids among the direct children, in order, without their text.
 fn stamps(original: &str) -> Result<String, Unreadable> {
     let mut xml = Xml::new(original)?;
     let mut out = String::new();

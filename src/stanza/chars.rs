@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use super::Flaw;
 
-/// White space as XML 1.0 §2.3 has it: less than Unicode's.
+/// White space as defined by XML 1.0 §2.3: less than Unicode's.
 pub(super) const fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\r' | '\n')
 }
@@ -17,11 +17,11 @@ pub(super) const fn is_allowed(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{fffd}' | '\u{10000}'..)
 }
 
-/// Where the first character stands that XML forbids.
+/// Position of the first character that XML forbids.
 pub(super) fn first_forbidden(xml: &str) -> Option<usize> {
-    const HIGHEST: u8 = 0xef; // begins the characters from U+F000 to U+FFFF
+    const HIGHEST: u8 = 0xef; // first byte of U+F000 to U+FFFF
     let is_control = |b: u8| b < 0x20 && !matches!(b, b'\t' | b'\n' | b'\r');
-    // Without an early exit the compiler makes this many bytes at a time.
+    // Without an early exit the compiler vectorises this.
     let suspect = xml.bytes().fold(false, |seen, b| seen | is_control(b) | (b == HIGHEST));
     if !suspect {
         return None;
@@ -29,7 +29,7 @@ pub(super) fn first_forbidden(xml: &str) -> Option<usize> {
     xml.char_indices().find(|&(_, c)| !is_allowed(c)).map(|(at, _)| at)
 }
 
-/// What a reference stands for; `name` is what is between `&` and `;`.
+/// What a reference means; `name` is the part between `&` and `;`.
 pub(super) fn referenced(name: &str) -> Result<char, Flaw> {
     let Some(number) = name.strip_prefix('#') else {
         return match name {
@@ -84,8 +84,7 @@ pub(super) fn attribute_value(raw: &str) -> Result<Cow<'_, str>, Flaw> {
     Ok(Cow::Owned(value))
 }
 
-/// Writes `value` so that it may stand in an attribute between single quotes and is read back as it
-/// was.
+/// Escapes `value` for an attribute in single quotes, so that it reads back unchanged.
 pub(super) fn push_escaped(out: &mut String, value: &str) {
     for c in value.chars() {
         match c {

@@ -6,44 +6,48 @@ const EPHEMERAL: &str = "urn:xmpp:ephemeral:0";
 const HINTS: &str = "urn:xmpp:hints";
 const STANZA_ID: &str = "urn:xmpp:sid:0";
 const DELAY: &str = "urn:xmpp:delay";
+const LEGACY_DELAY: &str = "jabber:x:delay";
+const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
 const PUBSUB_EVENT: &str = "http://jabber.org/protocol/pubsub#event";
 
 /// The node of ejabberd's MUC/Sub events that hold a room's messages.
 pub(super) const MUCSUB_MESSAGES: &str = "urn:xmpp:mucsub:nodes:messages";
 
-/// What a child of `<message/>` means to retention.
+/// What a child of `<message/>` means for retention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Child {
     /// A timer (XEP-0466).
     Ephemeral,
-    /// The opt-out that is deployed in the same namespace.
+    /// The opt-out that clients use in the same namespace.
     WantsOut,
     /// A processing hint (XEP-0334), by its name.
     NoPermanentStore,
     NoStore,
     Store,
-    /// Who archived the stanza, and as what (XEP-0359).
+    /// Who archived the stanza, and under which id (XEP-0359).
     StanzaId,
-    /// When it came (XEP-0203).
+    /// When it was sent (XEP-0203).
     Delay,
     /// What ephemerd left in a placeholder.
     Expired,
-    /// It carries content if it has any.
-    Body,
-    /// Perhaps ejabberd's wrapper around a room's message.
+    /// Possibly ejabberd's wrapper around a room's message.
     Event,
-    /// It carries no content.
+    /// Not content as long as it is empty, such as a `<body/>`.
     Quiet,
-    /// It carries content, or nobody knows.
+    /// Not content; any text in it is an id or a server's remark.
+    Label,
+    /// What a room says about its occupants; an invitation in it is content.
+    Room,
+    /// Content, or unknown.
     Content,
 }
 
-/// What an element means where it is a direct child of `<message/>`.
+/// What an element means as a direct child of `<message/>`.
 pub(super) fn child(namespace: &str, name: &str) -> Child {
     match namespace {
         JABBER_CLIENT => match name {
-            "body" => Child::Body,
-            "thread" => Child::Quiet,
+            "body" => Child::Quiet,
+            "thread" => Child::Label,
             _ => Child::Content,
         },
         EPHEMERAL => match name {
@@ -66,12 +70,14 @@ pub(super) fn child(namespace: &str, name: &str) -> Child {
         DELAY if name == "delay" => Child::Delay,
         EPHEMERD if name == "expired" => Child::Expired,
         PUBSUB_EVENT if name == "event" => Child::Event,
+        LEGACY_DELAY if name == "x" => Child::Label,
+        MUC_USER if name == "x" => Child::Room,
         _ if is_quiet(namespace, name) => Child::Quiet,
         _ => Child::Content,
     }
 }
 
-/// Elements of other protocols that carry no content.
+/// Elements of other protocols that are not content while they are empty. A nick may contain text.
 fn is_quiet(namespace: &str, name: &str) -> bool {
     match namespace {
         "urn:xmpp:receipts" => matches!(name, "request" | "received"),
@@ -81,18 +87,22 @@ fn is_quiet(namespace: &str, name: &str) -> bool {
         "http://jabber.org/protocol/chatstates" => {
             matches!(name, "active" | "composing" | "paused" | "inactive" | "gone")
         }
-        "jabber:x:delay" => name == "x",
         "http://jabber.org/protocol/nick" => name == "nick",
-        // ejabberd's mark on what it has archived, beside the stanza-id.
+        // ejabberd's mark on archived stanzas, beside the stanza-id.
         "urn:xmpp:mam:tmp" => name == "archived",
         "urn:xmpp:occupant-id:0" => name == "occupant-id",
-        "http://jabber.org/protocol/muc#user" => name == "x",
         _ => false,
     }
 }
 
-/// Whether an element is the next step from a pubsub event down to a room's message inside it;
-/// `steps` are taken.
+/// Whether this is an element that a room itself adds to [`Child::Room`]. Invitations, declined ones,
+/// passwords and everything else are content.
+pub(super) fn is_room_remark(namespace: &str, name: &str) -> bool {
+    namespace == MUC_USER && matches!(name, "item" | "status")
+}
+
+/// Whether an element is the next step down from a pubsub event to a room's message inside it, after `steps`
+/// of them.
 pub(super) fn is_wrapper_step(steps: usize, namespace: &str, name: &str) -> bool {
     match steps {
         1 => (namespace, name) == (PUBSUB_EVENT, "items"),

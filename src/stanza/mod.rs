@@ -1,16 +1,17 @@
 //! XML → [`Facts`]: what an archived stanza says about its own retention.
 //!
-//! Pure and total: no I/O, no recursion, no panic; time and memory are linear in the stanza's
-//! length, whatever it holds. XML that a server may not have stored is [`Unreadable`]: its words
-//! cannot be judged, so it is left alone.
+//! Pure and total: no I/O, no recursion, no panic; time and memory are linear in the stanza's length,
+//! whatever it contains. XML that a server cannot have stored is [`Unreadable`]: it cannot be judged, so it
+//! is left alone.
 //!
-//! The tokens come from quick-xml; `xml` adds the rules that quick-xml leaves to its caller, so that
-//! ephemerd and the clients never see two different messages in one row.
+//! Tokens come from quick-xml; `xml` adds the rules that quick-xml leaves to its caller, so that ephemerd and
+//! clients never see two different messages in one row.
 
 mod attributes;
 mod blank;
 mod chars;
 mod element;
+mod envelope;
 mod reader;
 mod scope;
 mod timer;
@@ -18,12 +19,12 @@ mod unreadable;
 mod xml;
 
 pub use blank::{blank_queued, parties, placeholder};
+pub use envelope::{Envelope, Shows, displayed_item, envelope};
 pub use unreadable::{Flaw, Unreadable};
 
 use crate::model::Facts;
 
-/// A stanza longer than this is [`Unreadable`], in bytes. The archives' SQL applies the same limit
-/// before it reads.
+/// Maximum size of a readable stanza in bytes. The archives' SQL applies the same limit before reading.
 pub const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// Reads what a stored stanza says about its own retention.

@@ -3,16 +3,15 @@ use chrono::{DateTime, Utc};
 use super::{
     Unreadable,
     attributes::Name,
-    element::{Child, JABBER_CLIENT, MUCSUB_MESSAGES, child, is_wrapper_step},
+    element::{Child, JABBER_CLIENT, MUCSUB_MESSAGES, child, is_room_remark, is_wrapper_step},
     timer::Timer,
     xml::{Event, Xml},
 };
 use crate::model::{Facts, StanzaId, Timestamp};
 
-/// Depth of the root element.
+/// The root element's depth.
 const ROOT: usize = 1;
-/// How many elements lead from a message to the one inside its MUC/Sub event: event, items, item,
-/// message.
+/// Number of elements from a message to the one inside its MUC/Sub event: event, items, item, message.
 const WRAPPER: usize = 4;
 
 pub(super) fn facts(text: &str) -> Result<Facts, Unreadable> {
@@ -28,20 +27,28 @@ pub(super) fn facts(text: &str) -> Result<Facts, Unreadable> {
     Ok(gatherer.finish())
 }
 
-/// Gathers facts from one event after the other, with a place in the stanza but without a tree.
+/// What a child of the message may contain without being content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Allowed {
+    Nothing,
+    Text,
+    RoomRemarks,
+}
+
+/// Gathers facts event by event; it tracks its position in the stanza but builds no tree.
 #[derive(Debug, Default)]
 struct Gatherer {
     facts: Facts,
     /// How many elements of a MUC/Sub wrapper are open: event, items, item, message.
     steps: usize,
-    /// The open pubsub event held a message.
+    /// The open pubsub event contained a message.
     unwrapped: bool,
-    /// The depth of the open `<body/>` of the message.
-    body: Option<usize>,
-    /// `<expired/>` elements, and the time that the last one names.
+    /// The depth of the message's open child, and what it may contain without being content.
+    open: Option<(usize, Allowed)>,
+    /// Number of `<expired/>` elements, and the time in the last one.
     expired: Option<Timestamp>,
     expired_count: usize,
-    /// Something stands here that no placeholder holds.
+    /// Something that no placeholder contains.
     more_than_placeholder: bool,
 }
 
@@ -59,8 +66,11 @@ impl Gatherer {
         }
         let parent = depth - 1;
         self.more_than_placeholder |= parent > ROOT;
-        if self.body.is_some() {
-            self.facts.has_content = true;
+        if let Some((at, allowed)) = self.open {
+            let is_remark = allowed == Allowed::RoomRemarks
+                && parent == at
+                && is_room_remark(xml.namespace(name)?, name.local);
+            self.facts.has_content |= !is_remark;
         } else if parent == ROOT || (self.steps == WRAPPER && parent == ROOT + WRAPPER) {
             self.child(xml, child(xml.namespace(name)?, name.local));
         } else if self.steps > 0 && parent == ROOT + self.steps {
@@ -72,6 +82,12 @@ impl Gatherer {
     /// A direct child of the message, or of the message inside the wrapper.
     fn child(&mut self, xml: &Xml<'_>, child: Child) {
         let facts = &mut self.facts;
+        self.open = match child {
+            Child::Event if self.steps == 0 => None,
+            Child::Label | Child::Delay => Some((xml.depth(), Allowed::Text)),
+            Child::Room => Some((xml.depth(), Allowed::RoomRemarks)),
+            _ => Some((xml.depth(), Allowed::Nothing)),
+        };
         match child {
             Child::Ephemeral => note(&mut facts.timers, xml.attribute("timer").unwrap_or_default()),
             Child::WantsOut => facts.wants_out = true,
@@ -85,19 +101,18 @@ impl Gatherer {
                 self.expired = xml.attribute("until").and_then(timestamp);
                 self.expired_count += 1;
             }
-            Child::Body => self.body = Some(xml.depth()),
             Child::Event if self.steps == 0 => {
                 self.steps = 1;
                 self.unwrapped = false;
             }
             Child::Event | Child::Content => facts.has_content = true,
-            Child::StanzaId | Child::Delay | Child::Quiet => {}
+            Child::StanzaId | Child::Delay | Child::Quiet | Child::Label | Child::Room => {}
         }
         self.more_than_placeholder |=
             !matches!(child, Child::Expired | Child::Delay | Child::StanzaId);
     }
 
-    /// A child of the wrapper: the next step down to the message inside, or something unknown.
+    /// A child of the wrapper: the next step towards the inner message, or something unknown.
     fn step(&mut self, xml: &Xml<'_>, name: Name<'_>) -> Result<(), Unreadable> {
         let is_items = self.steps == 1;
         if is_wrapper_step(self.steps, xml.namespace(name)?, name.local)
@@ -113,9 +128,7 @@ impl Gatherer {
 
     /// An element ended; `depth` elements are still open.
     fn end(&mut self, depth: usize) {
-        if self.body == Some(depth + 1) {
-            self.body = None;
-        }
+        self.open = self.open.filter(|(at, _)| *at <= depth);
         if self.steps > 0 && depth + 1 == ROOT + self.steps {
             self.steps -= 1;
             self.facts.has_content |= self.steps == 0 && !self.unwrapped;
@@ -124,9 +137,13 @@ impl Gatherer {
 
     fn words(&mut self, depth: usize) {
         self.more_than_placeholder = true;
-        if !self.facts.not_a_message && (self.body.is_some() || depth == ROOT + self.steps) {
-            self.facts.has_content = true;
+        if self.facts.not_a_message {
+            return;
         }
+        self.facts.has_content |= match self.open {
+            Some((_, allowed)) => allowed != Allowed::Text,
+            None => depth == ROOT + self.steps,
+        };
     }
 
     fn finish(mut self) -> Facts {

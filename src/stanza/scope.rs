@@ -9,22 +9,21 @@ use super::{
 const XML: &str = "http://www.w3.org/XML/1998/namespace";
 const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
 
-/// The namespace declarations that hold at the reader's place (Namespaces in XML 1.0).
+/// The namespace declarations in scope (Namespaces in XML 1.0).
 ///
-/// Looking up takes constant time, however many declarations a stanza nests.
+/// A look-up takes constant time, however deeply declarations are nested.
 #[derive(Debug, Default)]
 pub(super) struct Scope<'a> {
-    /// Default namespaces, the innermost last, each with the depth of the element that declares it.
+    /// Default namespaces, innermost last, each with the depth of the declaring element.
     defaults: Vec<(usize, Cow<'a, str>)>,
-    /// For each prefix its namespaces, the innermost last.
+    /// The namespaces of each prefix, innermost last.
     prefixed: HashMap<&'a str, Vec<Cow<'a, str>>>,
-    /// The prefixes declared by open elements and their depths, for undoing.
+    /// The prefixes declared by open elements, with their depths, for undoing.
     declared: Vec<(usize, &'a str)>,
 }
 
 impl<'a> Scope<'a> {
-    /// Takes in the declarations of an element at `depth`, and checks the namespaces of its other
-    /// attributes.
+    /// Adds the declarations of an element at `depth`, and checks the namespaces of its other attributes.
     pub(super) fn enter(&mut self, depth: usize, attributes: &[Attribute<'a>]) -> Result<(), Flaw> {
         let mut is_prefixed = false;
         for Attribute { name, value } in attributes {
@@ -63,7 +62,7 @@ impl<'a> Scope<'a> {
         Ok(())
     }
 
-    /// Every prefix is declared, and no attribute stands twice under two prefixes of one namespace.
+    /// Every prefix is declared, and no attribute occurs twice under two prefixes of one namespace.
     fn check(&self, attributes: &[Attribute<'a>]) -> Result<(), Flaw> {
         let names = attributes.iter().map(|it| it.name);
         let prefixed = names.filter(|it| !matches!(it.prefix, "" | "xml" | "xmlns"));
@@ -90,7 +89,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// Drops the declarations of the element at `depth`, which ends.
+    /// Drops the declarations of the element at `depth`, which has ended.
     pub(super) fn leave(&mut self, depth: usize) {
         if self.defaults.last().is_some_and(|(at, _)| *at == depth) {
             self.defaults.pop();

@@ -1,19 +1,19 @@
 use super::chars::is_space;
 
-/// What a `timer` attribute says.
+/// The meaning of a `timer` attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Timer {
-    /// So many seconds, at least one.
+    /// This many seconds, at least one.
     Seconds(u32),
     /// Zero, which deployed clients use for "off".
     Zero,
-    /// No number of seconds.
+    /// Not a number of seconds.
     Invalid,
 }
 
 impl Timer {
-    /// Reads XEP-0466's `timer`: an `xs:unsignedInt`, and beyond it the decimals that Xabber
-    /// writes, rounded up. What is above the type's largest value counts as that.
+    /// Reads XEP-0466's `timer`: an `xs:unsignedInt`, or a decimal as Xabber writes it, rounded up. Values
+    /// above the type's maximum count as the maximum.
     pub(super) fn parse(text: &str) -> Self {
         let text = text.trim_matches(is_space);
         let text = text.strip_prefix('+').unwrap_or(text);

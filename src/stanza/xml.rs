@@ -7,33 +7,32 @@ use super::{
     scope::Scope,
 };
 
-/// What the strict reader meets next.
+/// What the strict reader finds next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event<'a> {
-    /// An element begins; [`Xml::namespace`] and [`Xml::attribute`] tell more.
+    /// Start of an element; see [`Xml::namespace`] and [`Xml::attribute`] for details.
     Start(Name<'a>),
-    /// The innermost open element ends.
+    /// End of the innermost open element.
     End,
-    /// Words: text that is more than white space.
+    /// Text that is more than white space.
     Words,
 }
 
-/// A reader of one XML document that takes nothing but namespace-well-formed XML of the kind RFC
-/// 6120 §11 allows.
+/// A reader for one XML document that accepts only namespace-well-formed XML as RFC 6120 §11 allows it.
 ///
-/// quick-xml splits tokens and matches end tags; names, attributes, references, namespaces and what
-/// may stand where are checked here.
+/// quick-xml splits tokens and matches end tags; names, attributes, references, namespaces and structure are
+/// checked here.
 pub(super) struct Xml<'a> {
     text: &'a str,
     tokens: Reader<&'a [u8]>,
     scope: Scope<'a>,
     attributes: Vec<Attribute<'a>>,
-    /// Open elements.
+    /// Number of open elements.
     depth: usize,
-    /// The last start tag was an empty one: its end is due.
+    /// The last start tag was an empty-element tag: its end event comes next.
     empty: bool,
     root_seen: bool,
-    /// Where the current token begins.
+    /// Where the current token starts.
     at_byte: usize,
 }
 
@@ -65,18 +64,18 @@ impl<'a> Xml<'a> {
         self.depth
     }
 
-    /// The namespace of an element that has just begun.
+    /// The namespace of the element that has just started.
     pub(super) fn namespace(&self, of: Name<'a>) -> Result<&str, Unreadable> {
         self.scope.of(of).map_err(|flaw| self.flawed(flaw))
     }
 
-    /// An attribute of the element that has just begun, by its name without a prefix.
+    /// An attribute of the element that has just started, by its unprefixed name.
     pub(super) fn attribute(&self, local: &str) -> Option<&str> {
         let wanted = Name { prefix: "", local };
         self.attributes.iter().find(|it| it.name == wanted).map(|it| it.value.as_ref())
     }
 
-    /// The next event; `None` after the document's proper end.
+    /// The next event; `None` after a complete document.
     pub(super) fn next(&mut self) -> Result<Option<Event<'a>>, Unreadable> {
         self.step().map_err(|flaw| self.flawed(flaw))
     }

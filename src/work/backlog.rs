@@ -1,4 +1,4 @@
-//! Lets the backlog go, in short transactions: it may hold millions of entries.
+//! Releases the backlog in short transactions: it may hold millions of entries.
 
 use sqlx::{Connection as _, PgConnection};
 
@@ -7,20 +7,20 @@ use crate::{
     ledger,
 };
 
-/// Entries that one transaction releases.
+/// Entries released by one transaction.
 const ENTRIES: i64 = 10_000;
 
-/// The operator accepts the backlog: nothing is held back any more, and what is held goes. `told` hears
-/// how many have been released so far. Returns how many that were.
-pub async fn accept(connection: &mut PgConnection, told: impl FnMut(i64)) -> Result<i64> {
+/// The operator accepts the backlog: nothing is held from now on, and what is held is released. `report` gets the
+/// number released so far. Returns the total.
+pub async fn accept(connection: &mut PgConnection, report: impl FnMut(i64)) -> Result<i64> {
     let mut transaction = connection.begin().await.named("accept_begin")?;
     ledger::accept_backlog(&mut transaction).await?;
     transaction.commit().await.named("accept_commit")?;
-    release(connection, told).await
+    release(connection, report).await
 }
 
-/// Lets go what is held now.
-pub async fn release(connection: &mut PgConnection, mut told: impl FnMut(i64)) -> Result<i64> {
+/// Releases what is held now.
+pub async fn release(connection: &mut PgConnection, mut report: impl FnMut(i64)) -> Result<i64> {
     let (mut after, mut count) = (0, 0);
     loop {
         let mut transaction = connection.begin().await.named("release_begin")?;
@@ -28,6 +28,6 @@ pub async fn release(connection: &mut PgConnection, mut told: impl FnMut(i64)) -
         transaction.commit().await.named("release_commit")?;
         let Some((released, last)) = released else { return Ok(count) };
         (after, count) = (last, count + released);
-        told(count);
+        report(count);
     }
 }

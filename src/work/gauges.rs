@@ -1,4 +1,4 @@
-//! The ledger in figures, for Prometheus and the status page: counted now and then, never when somebody asks.
+//! The ledger in figures, for Prometheus and the status page: counted now and then, never on request.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,24 +16,24 @@ use crate::{
     model::{Clock, Timestamp},
 };
 
-/// The shortest time between two counts.
+/// Minimum interval between counts.
 const EVERY: Duration = Duration::from_secs(15);
 
-/// Counting takes at most one part in so many of the time, …
+/// Counting takes up at most one part in this many of the time, …
 const IDLE_PARTS: u32 = 100;
 
-/// … but nobody waits longer for fresh figures: alerts live by them.
+/// … but figures are never older than this: alerts depend on them.
 const LONGEST: Duration = Duration::from_secs(120);
 
-/// So often the archive's hosts are compared with those that are listed: where no index names them, that reads it all.
+/// How often the archive's hosts are compared with the listed ones. Without an index on them, that reads everything.
 const HOSTS_EVERY: Duration = Duration::from_secs(6 * 3600);
 
-/// After a failure that may be over by then. What took too long would do so again.
+/// The same after a failure that may be over by then. What took too long would do so again.
 const HOSTS_AGAIN: Duration = Duration::from_secs(600);
 
 /// What is counted.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct GaugeSettings {
     /// Only entries of these hosts can be overdue.
     pub hosts: Vec<String>,
     /// The archive's tables, each with a sweep of its own.
@@ -43,24 +43,25 @@ pub struct Settings {
 /// What was counted last.
 #[derive(Debug, Clone)]
 pub struct Counted {
-    /// When, by our own clock.
+    /// The time, by our own clock.
     pub as_of: Timestamp,
     /// The ledger in figures.
     pub tally: Tally,
-    /// What goes when.
+    /// What is due when.
     pub outlook: Outlooks,
     /// Whether erasing is paused.
     pub pause: Pause,
-    /// How the sweep of each table stands.
+    /// The sweep of each table.
     pub sweeps: Vec<(String, Sweep)>,
 }
 
 /// Keeps the gauges of the ledger and the page's figures fresh, until stopped.
 pub async fn run(
     pool: PgPool,
-    settings: Settings,
+    settings: GaugeSettings,
     clock: Arc<dyn Clock>,
-    (metrics, page): (Arc<Metrics>, watch::Sender<Option<Counted>>),
+    metrics: Arc<Metrics>,
+    page: watch::Sender<Option<Counted>>,
     stop: CancellationToken,
 ) {
     loop {
@@ -76,9 +77,8 @@ pub async fn run(
                 EVERY
             }
         };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() => return,
+        if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
         }
     }
 }
@@ -107,8 +107,8 @@ pub async fn watch_hosts(
                     metrics.database_errors.inc();
                 }
                 debug!(%error, "the archive's hosts were not counted");
-                let passes = error.is_contention() || error.is_unreachable();
-                if passes { HOSTS_AGAIN } else { HOSTS_EVERY }
+                let took_too_long = !error.is_contention() && !error.is_unreachable();
+                if took_too_long { HOSTS_EVERY } else { HOSTS_AGAIN }
             }
         };
         if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
@@ -117,10 +117,10 @@ pub async fn watch_hosts(
     }
 }
 
-/// How long the counting took as well: waiting for a connection costs the database nothing.
+/// Returns also how long counting took, without the wait for a connection, which costs the database nothing.
 async fn refresh(
     pool: &PgPool,
-    settings: &Settings,
+    settings: &GaugeSettings,
     metrics: &Metrics,
     clock: &dyn Clock,
 ) -> Result<(Counted, Duration)> {
@@ -130,6 +130,7 @@ async fn refresh(
     let outlook = ledger::outlook(&mut connection, &settings.hosts).await?;
     let counting = started.elapsed();
     metrics.pending_expiries.set(tally.pending);
+    metrics.unread_expiries.set(tally.unread);
     metrics.pending_placeholders.set(tally.placeholders);
     metrics.backlog_expiries.set(tally.backlog);
     metrics.overdue_expiries.set(tally.overdue);
@@ -138,15 +139,10 @@ async fn refresh(
     metrics.paused.set(i64::from(pause != Pause::None));
     let mut sweeps = ledger::sweeps(&mut connection).await?;
     sweeps.retain(|(name, _)| settings.tables.contains(name));
-    let swept = last_swept(&sweeps);
+    // Whichever daemon swept, and however long ago. `None`, which is less than any time, unless each table was swept.
+    let swept = sweeps.iter().map(|(_, sweep)| sweep.completed_at).min().flatten();
     metrics
         .sweep_last_completion_timestamp_seconds
         .set(swept.map_or(0.0, |at| at.timestamp_micros() as f64 / 1e6));
     Ok((Counted { as_of: clock.now(), tally, outlook, pause, sweeps }, counting))
-}
-
-/// When the whole archive was last swept, whichever daemon did it and however long ago: `None` unless each table was.
-fn last_swept(sweeps: &[(String, Sweep)]) -> Option<Timestamp> {
-    // No time at all is less than any.
-    sweeps.iter().map(|(_, sweep)| sweep.completed_at).min().flatten()
 }

@@ -1,10 +1,12 @@
-//! Each alert's cause made for real, and the alert's coming and going read from Prometheus.
+//! Creates each alert's cause for real, and reads from Prometheus how the alert fires and resolves.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use ephemerd_lab::rows::{ArchiveRow, Bulk, insert};
-use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Postgres, PostgresConfig, Result, daemon};
+use ephemerd_lab::{
+    DaemonConfig, Lab, PATIENCE, Postgres, PostgresConfig, Result, Server as _, daemon,
+};
 use serde_json::Value;
 use sqlx::PgPool;
 
@@ -30,7 +32,8 @@ async fn command(config: &DaemonConfig, args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// With a Prosody, messages that come and go, and a sweep that has ended, nobody is woken; and each panel has its answer.
+/// With a running Prosody, ordinary traffic and a finished sweep no alert fires; and each panel shows
+/// something.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_is_quiet_while_all_is_well() -> Result<()> {
     let lab = Lab::prosody().await?;
@@ -49,7 +52,7 @@ async fn all_is_quiet_while_all_is_well() -> Result<()> {
     panels_have_answers(&watched).await
 }
 
-/// Each query of the dashboard, as Grafana would send it, is understood and answered with something.
+/// Each query of the dashboard, as Grafana would send it, is valid and returns something.
 async fn panels_have_answers(watched: &Watched) -> Result<()> {
     let text = std::fs::read_to_string(repository("deploy/grafana/dashboards/ephemerd.json"))?;
     let dashboard: Value = serde_json::from_str(&text).expect("the dashboard is JSON");
@@ -124,7 +127,7 @@ async fn a_row_that_cannot_be_read() -> Result<()> {
     watched.fires("EphemerdUnreadableRows").await
 }
 
-/// The database goes while the daemon runs, and is away when another starts.
+/// The database stops while the daemon runs, and is away when another one starts.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away() -> Result<()> {
     let postgres = Arc::new(Postgres::start(PostgresConfig::default()).await?);
@@ -139,7 +142,7 @@ async fn a_database_that_is_away() -> Result<()> {
     started.ends("EphemerdInspectionBehind").await
 }
 
-/// At one row a second the sweep of six thousand never ends as far as this test can tell.
+/// At one row per second, a sweep of six thousand rows never finishes during this test.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_that_never_ends() -> Result<()> {
     let lab = Lab::database_only().await?;

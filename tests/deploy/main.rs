@@ -1,5 +1,5 @@
-//! What an operator deploys: the package, the units, the images' recipes, the alerts, each with what it is made for, and the status page.
-//! Too heavy for the default suite: `./dev test --deploy`.
+//! What an operator deploys: the package, units, image recipes and alerts, each with the real program that
+//! uses them, and the status page. Too heavy for the default suite: `./dev test --deploy`.
 
 // `cfg(test)` on each line lets clippy know that helpers here are tests too.
 #[cfg(test)]

@@ -18,13 +18,13 @@ fn run(command: &mut Command) -> String {
     stdout + &stderr
 }
 
-/// A bare Debian in a folder of its own.
+/// A bare Debian in its own folder.
 struct Debian {
     folder: TempDir,
 }
 
 impl Debian {
-    /// A copy of one that is made once and kept below `target`.
+    /// A copy of one that is created once and kept below `target`.
     fn new() -> Self {
         let base = repository("target/deploy/bookworm");
         if !base.join("complete").exists() {
@@ -44,7 +44,7 @@ impl Debian {
         self.folder.path().join(file)
     }
 
-    /// A line for its shell. It sees `/proc` in a mount namespace that ends with it.
+    /// Runs a line in its shell, which sees `/proc` in a mount namespace that ends with it.
     fn shell(&self, line: &str) -> String {
         let enter = "mount --bind /proc \"$0/proc\" && exec chroot \"$0\" sh -c \"$1\"";
         let mut command = Command::new("unshare");
@@ -57,7 +57,7 @@ impl Debian {
         self.shell("dpkg -i /tmp/package.deb")
     }
 
-    /// Files of ours that are still there.
+    /// Files of ours that still exist.
     fn leftovers(&self) -> String {
         self.shell(
             "find / -xdev -name '*ephemerd*' -not -path '/proc/*'; getent passwd ephemerd || true",
@@ -87,7 +87,7 @@ fn later(package: &Path, folder: &Path) -> PathBuf {
     file
 }
 
-/// A child of ours that does not outlive the test.
+/// A child process that does not outlive the test.
 struct Running(Child);
 
 impl Drop for Running {
@@ -97,7 +97,8 @@ impl Drop for Running {
     }
 }
 
-/// What the unit runs, as its user and with its environment, against a private PostgreSQL, until `/readyz` says so; then SIGTERM.
+/// Runs what the unit runs, with its user and environment, against a private PostgreSQL, until `/readyz` says
+/// so; then SIGTERM.
 async fn serve(debian: &Debian, lab: &Lab) -> Result<()> {
     let listen = free_address()?;
     let config = format!(
@@ -108,7 +109,7 @@ async fn serve(debian: &Debian, lab: &Lab) -> Result<()> {
         lab.database.url_without_password(),
     );
     fs::write(debian.path("etc/ephemerd/ephemerd.toml"), config)?;
-    // As systemd shows them: LoadCredential.
+    // As systemd provides them with LoadCredential.
     let credentials = "/run/credentials/ephemerd.service";
     let folder = debian.path(&credentials[1..]);
     fs::create_dir_all(&folder)?;
@@ -136,7 +137,7 @@ async fn serve(debian: &Debian, lab: &Lab) -> Result<()> {
     Ok(())
 }
 
-/// What the installed documents point to is installed.
+/// The paths in the installed documents exist.
 fn links_lead_somewhere(debian: &Debian) {
     let below = "/usr/share/doc/ephemerd";
     let mut links = 0;

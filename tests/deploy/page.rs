@@ -1,5 +1,6 @@
-//! The status page in a real browser: its numbers are the tables', it fits a phone and a desk, can be read in both
-//! themes, and says when the database is away. The pictures lie in `target/tmp` for people to look at.
+//! The status page in a real browser: its numbers match the tables, it fits a phone and a desktop, is
+//! readable in both themes, and says when the database is away. The screenshots are in `target/tmp` for
+//! people to look at.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ const LOOKS: [Look; 4] = [
     Look { width: 1280, dark: true },
 ];
 
-/// The figures are counted every 15 s, on a machine that is busy every two minutes.
+/// The figures are counted every 15 s, or every two minutes on a busy machine.
 const COUNTED_WITHIN: Duration = Duration::from_secs(150);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,7 +82,7 @@ async fn it_shows_what_the_tables_hold() -> Result<()> {
     Ok(())
 }
 
-/// Opens it, takes its picture, judges how it looks; gives its words.
+/// Opens the page, takes a screenshot, checks the layout; returns its text.
 async fn look_at(browser: &mut Chromium, url: &str, scene: &str, look: Look) -> Result<Value> {
     browser.open(url, look).await?;
     keep_picture(browser, scene, look).await?;
@@ -91,7 +92,7 @@ async fn look_at(browser: &mut Chromium, url: &str, scene: &str, look: Look) -> 
 
 const HOUR: u64 = 3_600;
 const DAY: u64 = 24 * HOUR;
-/// Messages with content and a timer of so many seconds: how many.
+/// Messages with content and a timer of this many seconds: how many.
 const TIMERS: [(u64, u64); 7] = [
     (1, 120),
     (HOUR / 2, 45),
@@ -101,9 +102,9 @@ const TIMERS: [(u64, u64); 7] = [
     (14 * DAY, 275),
     (180 * DAY, 60),
 ];
-/// Messages that are not to be kept, and go after two days.
+/// Messages with a hint, which go after two days.
 const HINTS: u64 = 140;
-/// Messages that agree on a timer, and go after 90 days.
+/// Messages that negotiate a timer, which go after 90 days.
 const NEGOTIATIONS: u64 = 25;
 const GONE: u64 = 120;
 const WAITING: u64 = 45 + 230 + 160 + 410 + 275 + 60 + HINTS + NEGOTIATIONS;
@@ -138,7 +139,7 @@ async fn count(pool: &PgPool, which: &str) -> Result<String> {
     Ok(with_comma(count))
 }
 
-/// As the page writes numbers below a million.
+/// As the page formats numbers below a million.
 fn with_comma(count: i64) -> String {
     match count {
         ..1_000 => count.to_string(),
@@ -146,7 +147,7 @@ fn with_comma(count: i64) -> String {
     }
 }
 
-/// What the chart must show, by the table itself.
+/// What the chart must show, according to the table.
 async fn spans(pool: &PgPool) -> Result<Value> {
     const QUERY: &str = "
         SELECT count(due_at) FROM (VALUES (0, NULL, '0'), (1, '0', '1 h'), (2, '1 h', '24 h'), (3, '24 h', '7 d'),
@@ -159,7 +160,7 @@ async fn spans(pool: &PgPool) -> Result<Value> {
     Ok(json!(counts.into_iter().map(with_comma).collect::<Vec<_>>()))
 }
 
-/// The page's own words.
+/// The page's text.
 const SHOWN: &str = "(() => {
     const text = (selector) => document.querySelector(selector)?.textContent;
     const tile = (name) => [...document.querySelectorAll('.tiles div')]
@@ -172,7 +173,7 @@ const SHOWN: &str = "(() => {
     };
 })()";
 
-/// What is wrong with how it looks: text outside of the page, text that is hard to read, headings out of order.
+/// Flaws of the layout: text outside the page, unreadable text, headings out of order.
 const FAULTS: &str = "(() => {
     const faults = [];
     const page = document.documentElement;

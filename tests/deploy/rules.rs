@@ -1,4 +1,4 @@
-//! A real Prometheus with our alert rules, made impatient.
+//! A real Prometheus with our alert rules, sped up.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,11 @@ use std::time::Duration;
 use ephemerd_lab::{Daemon, DaemonConfig, PATIENCE, Prometheus, Result, eventually};
 use tempfile::TempDir;
 
-/// The daemon counts its ledger every 15 s, on a busy machine less often; Prometheus' first scrape comes after five.
+/// The daemon counts its ledger every 15 s, or less often on a busy machine; Prometheus' first scrape comes
+/// after five.
 const WITHIN: Duration = Duration::from_secs(150);
 
-/// A daemon, and the Prometheus that scrapes it each second and evaluates our rules as often.
+/// A daemon, and a Prometheus that scrapes it and evaluates our rules every second.
 pub(crate) struct Watched {
     pub(crate) daemon: Daemon,
     pub(crate) prometheus: Prometheus,
@@ -27,7 +28,7 @@ pub(crate) fn repository(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
 }
 
-/// The rules with every `for:` made two seconds long: how long each really waits is promtool's to test.
+/// The rules with every `for:` reduced to two seconds; promtool tests the real durations.
 fn impatient(rules: &str) -> String {
     let lines = rules.lines().map(|line| match line.split_once("for: ") {
         Some((indent, wait)) if indent.trim().is_empty() => {
@@ -59,7 +60,7 @@ impl Watched {
         Ok(Self { daemon, prometheus, _rules: folder })
     }
 
-    /// The names of the alerts in this state, as Prometheus tells them.
+    /// The names of the alerts that Prometheus reports in this state.
     pub(crate) async fn alerts(&self, state: &str) -> Result<Vec<String>> {
         let query = format!("ALERTS{{alertstate=\"{state}\"}}");
         let series = self.prometheus.query(&query).await?;

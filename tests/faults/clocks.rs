@@ -1,4 +1,4 @@
-//! Clocks that are wrong: the server's, and the daemon's.
+//! Wrong clocks: the server's, and the daemon's.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,8 @@ use crate::house::{House, program, seconds};
 const HOUR: i64 = 3_600;
 const TIMER: Duration = Duration::from_secs(4);
 
-/// A server whose clock runs an hour ahead: its rows' timers run from when they were seen, and nothing else goes.
+/// The server's clock is an hour ahead: timers of its rows start when they are first seen, and nothing else
+/// goes.
 pub(crate) async fn stamps_from_the_future(seed: u64) -> Result<()> {
     let mut seen = Vec::new();
     for kind in ["Prosody", "ejabberd"] {
@@ -65,7 +66,7 @@ pub(crate) async fn stamps_from_the_future(seed: u64) -> Result<()> {
         })
         .await?;
         let took = archived.elapsed();
-        // By their stamps they went early: the rest of the check is for the others.
+        // By their stamps they went early, so the rest of the check is only for the others.
         house
             .sql(match kind {
                 "Prosody" => "DELETE FROM shadow_prosodyarchive WHERE row ->> 'user' = 'future'",
@@ -85,7 +86,7 @@ pub(crate) async fn stamps_from_the_future(seed: u64) -> Result<()> {
     )
 }
 
-/// Debian's library that gives one process another clock.
+/// Debian's library that gives a single process another clock.
 fn faketime() -> Result<&'static str> {
     let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
     match Path::new(library).exists() {
@@ -116,7 +117,7 @@ pub(crate) async fn the_daemons_clock_is_off(seed: u64) -> Result<()> {
         }
     }
     let checked = house.check().await?;
-    // Neither an hour more nor nothing.
+    // Not an hour more, and not zero.
     for (jump, age) in &ages {
         ensure!((1.0..120.0).contains(age), "with {jump} s the metric tells {age} s: {ages:?}");
     }
@@ -127,7 +128,7 @@ pub(crate) async fn the_daemons_clock_is_off(seed: u64) -> Result<()> {
     )
 }
 
-/// What the metric tells of a row that another session holds beyond its time.
+/// What the metric says of an overdue row that another session has locked.
 async fn overdue_for(house: &House, daemon: &Daemon, number: usize) -> Result<f64> {
     let mut holding = house.pool().begin().await?;
     let stanza =
@@ -139,7 +140,7 @@ async fn overdue_for(house: &House, daemon: &Daemon, number: usize) -> Result<f6
         .bind(rows)
         .execute(&mut *holding)
         .await?;
-    // The ledger is counted every 15 s at the most, less often where that takes long.
+    // The ledger is counted every 15 s, or less often if counting takes long.
     let age = daemon
         .wait_for_figure("ephemerd_oldest_overdue_seconds", &[], PATIENCE * 5, |age| age > 1.0)
         .await;

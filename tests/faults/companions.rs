@@ -1,5 +1,5 @@
-//! Archives that only the companion module reaches, while the daemon, its database, the server and the way to it
-//! break. Judged by what a client finds: there is no table to look into.
+//! Archives that only the companion module can reach, while the daemon, its database, the server and the
+//! connections break. Judged by what a client finds: there is no table to inspect.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use ephemerd_lab::reliability::note;
 use ephemerd_lab::xmpp::{Element, MamItem, MamQuery};
 use ephemerd_lab::{
     Daemon, DaemonConfig, Ejabberd, Gate, Lab, Load, PATIENCE, Postgres, PostgresConfig, Prosody,
-    Result, eventually,
+    Result, Server, eventually,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -19,21 +19,21 @@ use tokio::time::{Instant, sleep};
 
 use crate::ensure;
 use crate::house::{program, seconds};
-use crate::servers::{Restarts, torment};
+use crate::servers::torment;
 
 const KILLS: u32 = 20;
 
-/// What a client found in its archive: the unmarked messages by their ids.
+/// What a client found in its archive: the unmarked messages by id.
 #[derive(Default)]
 struct Found {
     unmarked: BTreeMap<String, Element>,
     placeholders: usize,
-    /// Bodies of marked messages that stand.
+    /// Bodies of marked messages that still exist.
     words: usize,
 }
 
 impl Found {
-    async fn by<S: Restarts>(lab: &Lab<S>, user: &str) -> Result<Self> {
+    async fn by<S: Server + 'static>(lab: &Lab<S>, user: &str) -> Result<Self> {
         let mut found = Self::default();
         for MamItem { id, xml, .. } in lab.archive(user, &MamQuery::default()).await? {
             if xml.contains("urn:ephemerd:0") {
@@ -47,25 +47,25 @@ impl Found {
         Ok(found)
     }
 
-    /// A killed Mnesia may come back without anything, with no module and no daemon there as well.
+    /// A killed Mnesia may come back without some data, even with neither module nor daemon.
     fn forget_what_is_missing(&mut self, now: &Self) {
         self.unmarked.retain(|id, _| now.unmarked.contains_key(id));
     }
 
-    /// Everything unmarked that was found before is found now, the same.
+    /// Everything unmarked that was found before is found now, unchanged.
     fn keeps(&self, before: &Self) -> bool {
         before.unmarked.iter().all(|(id, stanza)| self.unmarked.get(id) == Some(stanza))
     }
 }
 
-/// Prosody writes attributes in an order of its own after each start.
+/// Prosody changes the order of attributes at each start.
 fn without_spans(element: Element) -> Element {
     let children = element.children.into_iter().map(without_spans).collect();
     Element { span: 0..0, children, ..element }
 }
 
-/// Two people chat while everything breaks, one thing after the other.
-async fn tormented<S: Restarts>(
+/// Two people chat while everything breaks, one thing at a time.
+async fn tormented<S: Server + 'static>(
     postgres: Arc<Postgres>,
     lab: Lab<S>,
     (faults, is_mnesia): (&[&str], bool),
@@ -113,7 +113,7 @@ async fn tormented<S: Restarts>(
     }
     let over = Instant::now();
     load.stop().await?;
-    // What came just as she went waits in her queue, as it must, until she takes it.
+    // A message that arrived just as she left waits in her queue, as it should, until she receives it.
     let _rosa = lab.online("rosa").await?;
     for user in ["rosa", "peter"] {
         eventually("all that is marked goes", PATIENCE * 6, async || {
@@ -141,8 +141,8 @@ async fn killed_often(config: &DaemonConfig, random: &mut StdRng) -> Result<()> 
     Ok(())
 }
 
-/// Waits for new unmarked messages; what rosa finds then.
-async fn chat_goes_on<S: Restarts>(lab: &Lab<S>, before: &Found) -> Result<Found> {
+/// Waits for new unmarked messages; returns what rosa finds then.
+async fn chat_goes_on<S: Server + 'static>(lab: &Lab<S>, before: &Found) -> Result<Found> {
     eventually("people to chat again", PATIENCE * 3, async || {
         let Ok(now) = Found::by(lab, "rosa").await else { return Ok(None) };
         let new = now.unmarked.keys().filter(|id| !before.unmarked.contains_key(*id)).count();
@@ -159,7 +159,7 @@ const DONE: &str = "two clients chat, archives only the module reaches; the daem
 pub(crate) async fn prosodys_module_tormented(seed: u64) -> Result<()> {
     let postgres = Arc::new(Postgres::start(PostgresConfig::default()).await?);
     let mut config = ProsodyConfig::default().storage_in(Storage::Files).with_companion();
-    // Or it would hold the connection that fell silent for as long as TCP does, and refuse the next.
+    // Otherwise it would keep the silent connection for as long as TCP does, and refuse the next one.
     config.globals.push("component_conflict_resolve = \"kick_old\"".to_owned());
     let lab: Lab<Prosody> = Lab::prosody_on(Arc::clone(&postgres), &config).await?;
     let faults = [&FAULTS[..], &["silent"]].concat();

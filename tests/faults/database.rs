@@ -1,4 +1,4 @@
-//! PostgreSQL is away, stands still, is full, or refuses.
+//! PostgreSQL is away, frozen, full, or refusing.
 
 use std::fs;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use tokio::time::{Instant, sleep};
 use crate::ensure;
 use crate::house::{House, seconds};
 
-/// A house on a PostgreSQL of its own.
+/// A house with its own PostgreSQL.
 async fn apart(seed: u64, config: PostgresConfig) -> Result<(Arc<Postgres>, House)> {
     let postgres = Arc::new(Postgres::start(config).await?);
     let house = House::on(Arc::clone(&postgres), seed).await?;
     Ok((postgres, house))
 }
 
-/// Stopped fast and immediate, restarted, again and again.
+/// Stopped fast, stopped immediately, restarted, repeatedly.
 pub(crate) async fn postgresql_stopped_and_started(seed: u64) -> Result<()> {
     const ROUNDS: u32 = 4;
     let (postgres, mut house) = apart(seed, PostgresConfig::default()).await?;
@@ -52,7 +52,7 @@ pub(crate) async fn postgresql_stopped_and_started(seed: u64) -> Result<()> {
     )
 }
 
-/// All its processes stand still for a minute.
+/// All its processes are frozen for a minute.
 pub(crate) async fn postgresql_paused(seed: u64) -> Result<()> {
     let (postgres, mut house) = apart(seed, PostgresConfig::default()).await?;
     let daemon = house.daemon().await?;
@@ -65,7 +65,7 @@ pub(crate) async fn postgresql_paused(seed: u64) -> Result<()> {
     postgres.thaw().await?;
     ensure!((ready, alive) == (503, 200), "/readyz says {ready}, /healthz {alive}");
     let checked = house.check_within(PATIENCE * 2).await?;
-    // The gauges are told anew as soon as they can be: the alerts hang on them.
+    // The gauges must be refreshed as soon as possible, because alerts depend on them.
     house.long_timer().await?;
     let pending = |it: f64| it >= 1.0;
     daemon
@@ -79,13 +79,13 @@ pub(crate) async fn postgresql_paused(seed: u64) -> Result<()> {
     )
 }
 
-/// Slow enough that a cut meets a batch.
+/// Slow enough that a cut hits a batch.
 const SLOW: &str = "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN PERFORM pg_sleep(0.002); RETURN coalesce(NEW, OLD); END $$;
     CREATE TRIGGER slow BEFORE UPDATE OR DELETE ON prosodyarchive
        FOR EACH ROW EXECUTE FUNCTION slow();";
 
-/// A proxy cuts all connections while a statement of a batch runs.
+/// A proxy cuts all connections while a batch's statement is running.
 pub(crate) async fn connections_cut_in_a_batch(seed: u64) -> Result<()> {
     const CUTS: u32 = 30;
     let mut house = House::new(seed).await?;
@@ -115,7 +115,7 @@ pub(crate) async fn connections_cut_in_a_batch(seed: u64) -> Result<()> {
     )
 }
 
-/// Others take all connections; the daemon's own are ended, and it gets no new ones.
+/// Others take all connections; the daemon's own are ended, and it cannot get new ones.
 pub(crate) async fn too_many_connections(seed: u64) -> Result<()> {
     let settings = vec!["max_connections = 24".to_owned()];
     let (_postgres, mut house) =
@@ -138,7 +138,7 @@ pub(crate) async fn too_many_connections(seed: u64) -> Result<()> {
         refused += 1;
         sleep(Duration::from_millis(200)).await;
     }
-    // One that starts now waits for its turn.
+    // A daemon that starts now waits for its turn.
     let late = Daemon::spawn(crate::house::program(), &house.config())?;
     sleep(Duration::from_secs(3)).await;
     let (ready, alive) = (daemon.get("/readyz").await?.status, late.get("/healthz").await?.status);
@@ -156,7 +156,7 @@ pub(crate) async fn too_many_connections(seed: u64) -> Result<()> {
     )
 }
 
-/// The volume fills to the last byte: first the tables cannot grow, then PostgreSQL itself breaks off.
+/// The volume fills to the last byte: first the tables cannot grow, then PostgreSQL itself aborts.
 pub(crate) async fn the_disk_is_full(seed: u64) -> Result<()> {
     let settings = vec!["max_wal_size = '64MB'".to_owned(), "min_wal_size = '32MB'".to_owned()];
     let config = PostgresConfig { settings, volume_mib: Some(220), ..PostgresConfig::default() };
@@ -177,7 +177,7 @@ pub(crate) async fn the_disk_is_full(seed: u64) -> Result<()> {
     let refused = postgres.log_text()?.matches("No space left on device").count();
     fs::remove_file(&ballast)?;
     ensure!(alive == 200 && refused > 0, "/healthz {alive}, {refused} refused");
-    // Where it gave up by itself, an operator starts it again.
+    // If PostgreSQL stopped by itself, an operator starts it again.
     postgres.resume().await?;
     let checked = house.check_within(PATIENCE * 2).await?;
     note(
@@ -191,7 +191,7 @@ pub(crate) async fn the_disk_is_full(seed: u64) -> Result<()> {
     )
 }
 
-/// Writes until there is no room; how many bytes.
+/// Writes until the volume is full; returns how many bytes.
 fn fill(ballast: &std::path::Path) -> Result<u64> {
     use std::io::Write as _;
     let mut file = fs::OpenOptions::new().create(true).append(true).open(ballast)?;
@@ -205,7 +205,7 @@ fn fill(ballast: &std::path::Path) -> Result<u64> {
     Ok(written)
 }
 
-/// Somebody cancels whatever the daemon asks, or ends its sessions.
+/// Somebody cancels the daemon's statements, or ends its sessions.
 pub(crate) async fn statements_cancelled(seed: u64) -> Result<()> {
     let mut house = House::new(seed).await?;
     house.sql(SLOW).await?;
@@ -227,7 +227,7 @@ pub(crate) async fn statements_cancelled(seed: u64) -> Result<()> {
         }
         sleep(Duration::from_millis(30)).await;
     }
-    // What was put off each time it was cancelled, alone, waits for up to 5 minutes: here as long as it was tried.
+    // A row that was cancelled alone each time waits for up to 5 minutes: here for as long as it was tried.
     let checked = house.check_within(PATIENCE * 2).await?;
     ensure!(cancelled > 20, "only {cancelled} statements were cancelled");
     let put_off =
@@ -242,11 +242,11 @@ pub(crate) async fn statements_cancelled(seed: u64) -> Result<()> {
     )
 }
 
-/// For how long a server may wait for the daemon.
+/// Maximum time that a server may wait for the daemon.
 const SERVER_WAITS_AT_MOST: Duration = Duration::from_secs(1);
 
-/// The server deletes what the daemon is about to erase, in both orders, and holds locks meanwhile: it
-/// must never be the victim, nor wait long.
+/// The server deletes what the daemon is about to erase, in both orders, and holds locks meanwhile: it must
+/// never become the victim of a deadlock, nor wait long.
 pub(crate) async fn the_servers_clean_up(seed: u64) -> Result<()> {
     let mut house = House::new(seed).await?;
     house.set("erase.mode", "delete");
@@ -261,7 +261,7 @@ pub(crate) async fn the_servers_clean_up(seed: u64) -> Result<()> {
             let mut transaction = server.begin().await?;
             for store in stores {
                 let begun = Instant::now();
-                // As Prosody does it each day, with the retention that makes both want the same rows.
+                // As Prosody does daily, with a retention that makes both want the same rows.
                 let done = sqlx::query(
                     "DELETE FROM prosodyarchive
                       WHERE host LIKE '%localhost' AND store = $1 AND value LIKE '%urn:xmpp:ephemeral:0%'

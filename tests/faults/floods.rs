@@ -1,4 +1,4 @@
-//! Floods: at the component, at the stream, at HTTP. What is erased meanwhile goes on time, and memory stays bounded.
+//! Floods: of the component, of the stream, of HTTP. Erasing stays on time, and memory stays bounded.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::house::House;
 const FOR: Duration = Duration::from_secs(12);
 const MOST_BYTES: u64 = 100 << 20;
 
-/// What every flood is judged by, besides the exact check: memory, and the delay of erasing.
+/// Every flood is judged by memory and erasing delay, besides the exact check.
 async fn judged(mut house: House, daemon: &Daemon) -> Result<String> {
     let peak = daemon.usage()?.peak_bytes;
     ensure!(daemon.get("/readyz").await?.status == 200, "not ready afterwards");
@@ -33,7 +33,7 @@ async fn judged(mut house: House, daemon: &Daemon) -> Result<String> {
     ))
 }
 
-/// An ordinary account asks as much as Prosody passes on.
+/// An ordinary account sends requests as fast as Prosody forwards them.
 pub(crate) async fn requests_to_the_component(seed: u64) -> Result<()> {
     const AT_ONCE: usize = 200;
     let files = ProsodyConfig { storage: Storage::Files, ..ProsodyConfig::default() };
@@ -74,7 +74,7 @@ pub(crate) async fn requests_to_the_component(seed: u64) -> Result<()> {
     )
 }
 
-/// A server that says anything, as fast as the daemon reads, and does not read what it answers for a while.
+/// A server that sends anything, as fast as the daemon reads, and does not read the answers for a while.
 pub(crate) async fn a_raw_stream(seed: u64) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let lab = Lab::database_only().await?;
@@ -87,7 +87,7 @@ pub(crate) async fn a_raw_stream(seed: u64) -> Result<()> {
     for (what, unit) in [
         ("requests", "<iq type='get' id='1' from='a@b/c' to='ephemerd.localhost'><ping xmlns='urn:xmpp:ping'/></iq>".repeat(100)),
         ("messages", format!("<message from='a@b/c' to='ephemerd.localhost'><body>{}</body></message>", "x".repeat(100_000))),
-        ("levels", format!("<message from='a@b/c' to='ephemerd.localhost'>{}{}</message>", "<a>".repeat(20_000), "</a>".repeat(20_000))),
+        ("levels", format!("<message from='a@b/c' to='ephemerd.localhost'>{}{}</message>", "<a>".repeat(64), "</a>".repeat(64)).repeat(300)),
         ("white space", " \n".repeat(50_000)),
     ] {
         let (mut stream, _) = timeout(PATIENCE, listener.accept())
@@ -100,14 +100,14 @@ pub(crate) async fn a_raw_stream(seed: u64) -> Result<()> {
     let seen = judged(house, &daemon).await?;
     note(
         "a raw stream",
-        "a server played by hand floods the component for 12 s: requests whose answers it does not read at first, messages of 100 KB, 20,000 levels, white space",
+        "a server played by hand floods the component for 12 s: requests whose answers it does not read at first, messages of 100 KB, messages one level too deep, white space",
         &format!("{} MiB taken; {seen}", bytes >> 20),
     )
 }
 
-/// Plays the server's side of XEP-0114 and believes any secret.
+/// Plays the server's side of XEP-0114 and accepts any secret.
 async fn greet(stream: &mut TcpStream) -> Result<()> {
-    until(stream, ">").await?; // perhaps an XML declaration
+    until(stream, ">").await?; // possibly an XML declaration
     stream
         .write_all(
             b"<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept' \
@@ -131,7 +131,7 @@ async fn until(stream: &mut TcpStream, text: &str) -> Result<()> {
     timeout(PATIENCE, reading).await.map_err(|_| LabError::new(format!("no {text}")))?
 }
 
-/// Writes for so long, or until the daemon ends the stream; how many bytes.
+/// Writes for this long, or until the daemon ends the stream; returns how many bytes.
 async fn flood(stream: &mut TcpStream, unit: &str, long: Duration) -> u64 {
     let until = Instant::now() + long;
     let (mut read, mut write) = stream.split();
@@ -165,7 +165,7 @@ async fn flood(stream: &mut TcpStream, unit: &str, long: Duration) -> u64 {
     bytes
 }
 
-/// Who connects and says nothing, who asks and does not read, who never ends its header.
+/// Clients that connect and say nothing, that ask and do not read, that never end their header.
 pub(crate) async fn http_is_flooded(seed: u64) -> Result<()> {
     const IDLE: usize = 1_000;
     let mut house = House::new(seed).await?;
@@ -173,7 +173,7 @@ pub(crate) async fn http_is_flooded(seed: u64) -> Result<()> {
     house.load();
     let mut held = Vec::new();
     for _ in 0..IDLE {
-        // What the kernel queues for nobody is refused: that is an answer too.
+        // Connections beyond the kernel's backlog are refused: that is an answer too.
         if let Ok(Ok(stream)) =
             timeout(Duration::from_millis(50), TcpStream::connect(daemon.http())).await
         {

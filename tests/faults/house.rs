@@ -1,4 +1,4 @@
-//! What every fault begins and ends with: tables, a shadow of them, a daemon, a load, and the exact check.
+//! What all faults share: tables, a shadow of them, a daemon, a load, and the exact check.
 
 use std::fmt;
 use std::path::Path;
@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use crate::ensure;
 
-/// How long a marked message may stand after a fault is over: its timer of at most 2 s, the end of its second, what is
-/// waited between two tries (5 s), and room for a busy machine.
+/// How long a marked message may exist after a fault has ended: its timer of at most 2 s, the end of its
+/// second, the wait between two attempts (5 s), and a margin for a busy machine.
 pub(crate) const ON_TIME: Duration = Duration::from_secs(20);
 
 /// The program, as cargo built it for these tests.
@@ -26,7 +26,7 @@ pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_ephemerd"))
 }
 
-/// One fault's world.
+/// The environment of one fault.
 pub(crate) struct House {
     database: Database,
     shadow: Shadow,
@@ -42,7 +42,7 @@ impl House {
         Self::on(Postgres::shared().await?, seed).await
     }
 
-    /// Prosody's tables in a PostgreSQL of their own.
+    /// Prosody's tables in a PostgreSQL of its own.
     pub(crate) async fn on(postgres: Arc<Postgres>, seed: u64) -> Result<Self> {
         let lab = Lab::database_only_on(postgres).await?;
         let config = DaemonConfig::for_database(&lab.database)?;
@@ -58,7 +58,7 @@ impl House {
         Self::around(database, EJABBERD_ARCHIVES, config, seed).await
     }
 
-    /// Prosody's tables that hold rows already, which the check does not ask for.
+    /// Prosody's tables that already contain rows, which the check ignores.
     pub(crate) async fn beside(
         database: Database,
         config: DaemonConfig,
@@ -69,7 +69,7 @@ impl House {
         Ok(house)
     }
 
-    /// A server's tables that are there.
+    /// Existing tables of a server.
     pub(crate) async fn around(
         database: Database,
         table: Table,
@@ -104,7 +104,7 @@ impl House {
         Daemon::start(program(), &self.config).await
     }
 
-    /// From now on messages are archived all the time.
+    /// Starts archiving messages continuously.
     pub(crate) fn load(&mut self) {
         self.load = Some(match self.table == EJABBERD_ARCHIVES {
             true => Load::ejabberd_rows(&self.database, Schema::Classic, self.seed),
@@ -112,12 +112,12 @@ impl House {
         });
     }
 
-    /// The same, from elsewhere.
+    /// The same, with another load.
     pub(crate) fn load_by(&mut self, load: Load) {
         self.load = Some(load);
     }
 
-    /// The fault is over: ends the load, waits until all that is marked is gone, and compares everything.
+    /// The fault is over: stops the load, waits until everything marked is gone, and compares everything.
     pub(crate) async fn check(&mut self) -> Result<Checked> {
         self.check_within(ON_TIME).await
     }
@@ -137,7 +137,7 @@ impl House {
         ensure!(standing.unmarked_harmed == 0, "unmarked messages were harmed: {standing:?}");
         ensure!(standing.early == 0, "messages went early: {standing:?}");
         ensure!(standing.archived > 0, "nothing was archived: {standing:?}");
-        // A sweep or the eraser forgets what others took.
+        // A sweep or the eraser forgets what others removed.
         let empty = eventually("the ledger forgets what is gone", within, async || {
             Ok((self.wrong_in_ledger().await? == 0).then_some(()))
         });
@@ -146,12 +146,12 @@ impl House {
         Ok(Checked { standing, took })
     }
 
-    /// How all rows stand against their copies.
+    /// All rows compared with their copies.
     pub(crate) async fn standing(&self) -> Result<Standing> {
         self.shadow.compare(&self.database, MARKED).await
     }
 
-    /// Entries that no row stands for, or whose words are gone, or whose time is over.
+    /// Entries without a row, or whose text is gone, or that are overdue.
     async fn wrong_in_ledger(&self) -> Result<i64> {
         let (join, words) = match self.table == EJABBERD_ARCHIVES {
             true => ("archive a ON a.timestamp::text = e.archive_id", "xml"),
@@ -169,7 +169,7 @@ impl House {
         Ok(sqlx::query_scalar(AssertSqlSafe(wrong)).fetch_one(self.pool()).await?)
     }
 
-    /// Archives one message whose time comes in an hour.
+    /// Archives one message that falls due in an hour.
     pub(crate) async fn long_timer(&self) -> Result<()> {
         let now = self.number("SELECT floor(extract(epoch FROM now()))::bigint").await?;
         let stanza = "<message><body>later</body><ephemeral xmlns='urn:xmpp:ephemeral:0' timer='3600'/></message>";
@@ -202,13 +202,13 @@ impl fmt::Display for Checked {
 }
 
 impl Checked {
-    /// How long after its time the words of the slowest message went.
+    /// How long after its due time the slowest message's text went.
     pub(crate) fn slowest(&self) -> String {
         format!("{:.1} s", self.standing.slowest_seconds)
     }
 }
 
-/// For the table of docs/reliability.md.
+/// For docs/evidence.md.
 pub(crate) fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }

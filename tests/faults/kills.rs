@@ -1,4 +1,4 @@
-//! The daemon dies at every step of its work, and at any moment.
+//! The daemon dies at every step of its work, and at random moments.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use crate::ensure;
 use crate::house::{House, program};
 
-/// Where `src/work/crash.rs` lets it die.
+/// Where `src/work/base/crash.rs` lets it die.
 const POINTS: [&str; 7] =
     ["claimed", "erased", "settled", "committed", "recorded", "inspected", "swept"];
 

@@ -1,5 +1,5 @@
-//! Real servers under a steady load are broken on purpose; after each fault an exact check, and a row for the table of
-//! docs/reliability.md. `./dev test --faults [NAME…]`; `--list` names the faults; LAB_SEED repeats a run.
+//! Real servers under a steady load are broken on purpose; each fault ends with an exact check, and a section
+//! in docs/evidence.md. `./dev test --faults [NAME…]`; `--list` lists the faults; LAB_SEED repeats a run.
 
 mod clocks;
 mod companions;
@@ -21,12 +21,12 @@ use std::time::Duration;
 use ephemerd_lab::{LabError, Result, Words};
 use tokio::time::{Instant, timeout};
 
-/// No fault takes longer; one that does has failed.
+/// Timeout of a fault; one that takes longer has failed.
 const LONGEST: Duration = Duration::from_secs(1_800);
 
 type Run = Pin<Box<dyn Future<Output = Result<()>>>>;
 
-/// A fault: its name, and what does it with this seed.
+/// A fault: its name, and the function that runs it with a seed.
 struct Fault(&'static str, fn(u64) -> Run);
 
 macro_rules! faults {
@@ -72,7 +72,7 @@ const FAULTS: &[Fault] = &faults![
     secrets::a_release_has_no_crash_points,
 ];
 
-/// Fails where this does not hold, with what was seen.
+/// Fails with what was seen unless this holds.
 macro_rules! ensure {
     ($holds:expr, $($seen:tt)+) => {
         if !$holds {
@@ -113,7 +113,7 @@ fn main() -> ExitCode {
     if failed.is_empty() && done > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Runs one fault in a runtime of its own, so that nothing of it lives on.
+/// Runs one fault in its own runtime, so that nothing of it survives.
 fn alone(run: Run) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let outcome = runtime.block_on(async { timeout(LONGEST, run).await });

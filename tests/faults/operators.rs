@@ -1,4 +1,4 @@
-//! What people and operators do to the archive under a running daemon.
+//! What users and operators do to the archive under a running daemon.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn talk(
     insert(house.pool(), &rows).await.map(drop)
 }
 
-/// The server deletes what is an account's, and the shadow forgets it.
+/// The server deletes an account's data, and the shadow forgets it.
 async fn deleted(house: &House, condition: &str) -> Result<()> {
     house.sql(&format!("DELETE FROM prosodyarchive WHERE {condition}")).await?;
     let condition =
@@ -39,8 +39,8 @@ async fn deleted(house: &House, condition: &str) -> Result<()> {
     house.sql(&format!("DELETE FROM shadow_prosodyarchive WHERE {condition}")).await
 }
 
-/// An account is deleted with its archive and registered again by somebody else, whose messages get the same archive ids;
-/// a room is destroyed and made again.
+/// An account is deleted with its archive and registered again by somebody else, whose messages get the same
+/// archive ids; a room is destroyed and created again.
 pub(crate) async fn accounts_and_rooms_come_and_go(seed: u64) -> Result<()> {
     let mut house = House::new(seed).await?;
     let daemon = house.daemon().await?;
@@ -53,7 +53,7 @@ pub(crate) async fn accounts_and_rooms_come_and_go(seed: u64) -> Result<()> {
         sleep(Duration::from_millis(1_500)).await;
         deleted(&house, "\"user\" = 'anna'").await?;
         deleted(&house, "\"user\" = 'attic' AND store = 'muc_log'").await?;
-        // Another person's, with the same ids: their times are their own.
+        // Another person's messages, with the same ids but times of their own.
         talk(&house, account, "before").await?;
         talk(&house, room, "before").await?;
         sleep(Duration::from_secs(1)).await;
@@ -63,7 +63,7 @@ pub(crate) async fn accounts_and_rooms_come_and_go(seed: u64) -> Result<()> {
         deleted(&house, "\"user\" = 'anna'").await?;
         deleted(&house, "\"user\" = 'attic' AND store = 'muc_log'").await?;
     }
-    // What others deleted, the next sweep forgets.
+    // The next sweep forgets what others deleted.
     house.sql("UPDATE ephemerd.sweeps SET requested_at = now()").await?;
     let checked = house.check().await?;
     let gone = daemon.figures().await?.get("ephemerd_already_gone_total", &[]).unwrap_or_default();
@@ -79,7 +79,7 @@ pub(crate) async fn accounts_and_rooms_come_and_go(seed: u64) -> Result<()> {
 /// A host leaves the list and comes back, by restarts.
 pub(crate) async fn hosts_come_and_go(seed: u64) -> Result<()> {
     let mut house = House::new(seed).await?;
-    // What is there before the first start is backlog, and held.
+    // What existed before the first start is backlog, and held.
     ensure!(house.daemon().await?.terminate().await?.success(), "the first start failed");
     house.load();
     let of = |host: &str, age: u32| {
@@ -96,7 +96,7 @@ pub(crate) async fn hosts_come_and_go(seed: u64) -> Result<()> {
         let without = house.config().set("archive.hosts", vec!["localhost"]);
         let without = Daemon::start(program(), &without).await?;
         sleep(Duration::from_secs(10)).await;
-        // What of the room fell due meanwhile stands, and the other host's goes.
+        // The room's messages that fell due meanwhile are still there, and the other host's have gone.
         let standing = house.number(&of("conference.localhost", 5)).await?;
         ensure!(standing > 0, "messages of a host that is not listed went");
         let gone = eventually("messages of a listed host go", PATIENCE, async || {
@@ -115,7 +115,7 @@ pub(crate) async fn hosts_come_and_go(seed: u64) -> Result<()> {
     )
 }
 
-/// Timers are shortened and lengthened for what is recorded already.
+/// Timers are shortened and lengthened for recorded messages.
 pub(crate) async fn timers_change_for_what_is_recorded(seed: u64) -> Result<()> {
     let mut house = House::new(seed).await?;
     let mut daemon = house.daemon().await?;
@@ -140,7 +140,7 @@ pub(crate) async fn timers_change_for_what_is_recorded(seed: u64) -> Result<()> 
         format!("SELECT count(*) FROM prosodyarchive WHERE key = '{key}' AND value LIKE '%<body>%'")
     };
     ensure!(house.number(&words("short")).await? == 1, "timers.min was not heard");
-    // And the long one shorter: it goes earlier than its sender asked, as the operator says.
+    // And the long one shorter: it goes earlier than its sender asked, as the operator decided.
     daemon.reload(&house.config().set("timers.max", "5s"))?;
     for key in ["short", "long"] {
         eventually("both go", PATIENCE, async || {

@@ -1,4 +1,4 @@
-//! Backups come back: all of the database, or the archive alone, by pg_dump and pg_restore.
+//! Backups are restored: the whole database, or the archive alone, with pg_dump and pg_restore.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use tokio::time::{Duration, sleep};
 use crate::ensure;
 use crate::house::{House, ON_TIME};
 
-/// The highest number that was ever given.
+/// The highest number ever assigned.
 const LAST: &str = "SELECT last_value FROM prosodyarchive_sort_id_seq";
 
-/// What of the laboratory's own measures stands in the dump and must not come back with it.
+/// Instruments of the laboratory in the dump, which must not be restored.
 const SHADOWS: [&str; 2] = ["--exclude-table=shadow_*", "--no-publications"];
 
 async fn dump(house: &House, file: &Path, what: &[&str]) -> Result<()> {
@@ -28,8 +28,8 @@ async fn restore(house: &House, file: &Path, what: &[&str]) -> Result<()> {
     house.database().postgres().run("pg_restore", house.database().name(), &args).await
 }
 
-/// The shadow follows the restore: what is not in the backup never was, and nothing was touched. Its triggers come back with
-/// the table.
+/// The shadow follows the restore: what is not in the backup never existed, and nothing was touched. Its
+/// triggers are restored with the table.
 async fn follow(house: &House) -> Result<()> {
     house
         .sql(
@@ -40,8 +40,8 @@ async fn follow(house: &House) -> Result<()> {
         .await
 }
 
-/// Yesterday's dump of everything, put back under a running daemon in one transaction, twice; and then a row that commits
-/// late, with a number that had been used before.
+/// Yesterday's dump of everything, restored under a running daemon in one transaction, twice; and then a row
+/// that commits late, with a number that had been used before.
 pub(crate) async fn everything_is_restored(seed: u64) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("dump");
@@ -72,7 +72,7 @@ pub(crate) async fn everything_is_restored(seed: u64) -> Result<()> {
     )
 }
 
-/// A row whose number is drawn first and which commits last, among others. 1 if it is not seen.
+/// A row whose number is drawn first and that commits last. Returns 1 if it is not seen.
 async fn late(house: &House) -> Result<i64> {
     let insert = |key: &str| {
         format!(
@@ -95,7 +95,7 @@ async fn late(house: &House) -> Result<i64> {
     Ok(missed)
 }
 
-/// The archive alone comes back, and with it numbers that others have had, in each mode.
+/// The archive alone is restored, and with it numbers that others have had, in each mode.
 pub(crate) async fn the_archive_alone_is_restored(seed: u64) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut seen = Vec::new();
@@ -110,7 +110,8 @@ pub(crate) async fn the_archive_alone_is_restored(seed: u64) -> Result<()> {
         sleep(Duration::from_secs(4)).await;
         house.check().await?;
         restore(&house, &file, &["--clean", "--if-exists"]).await?;
-        // A role's grants come back with the table; a dump made with --no-privileges needs deploy/grants.sql again.
+        // A role's grants are restored with the table; a dump made with --no-privileges needs
+        // deploy/grants.sql again.
         let kept = house.number(LAST).await?;
         follow(&house).await?;
         house.load();
@@ -127,7 +128,7 @@ pub(crate) async fn the_archive_alone_is_restored(seed: u64) -> Result<()> {
     )
 }
 
-/// The archive is put back while the daemon is away, and the dump is older than its ledger.
+/// The archive is restored while the daemon is away, and the dump is older than its ledger.
 pub(crate) async fn restored_while_the_daemon_is_away(seed: u64) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("dump");
@@ -141,7 +142,7 @@ pub(crate) async fn restored_while_the_daemon_is_away(seed: u64) -> Result<()> {
     ensure!(daemon.terminate().await?.success(), "the daemon ended badly");
     restore(&house, &file, &["--clean", "--if-exists"]).await?;
     follow(&house).await?;
-    // So much that the sequence is beyond the ledger's cursor when the daemon comes back.
+    // So much that the sequence has passed the ledger's cursor when the daemon is back.
     let cursor = house.number("SELECT max(frontier) FROM ephemerd.cursors").await?;
     house.load();
     while house.number(LAST).await? <= cursor + 100 {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ephemerd_lab::ejabberd::EjabberdConfig;
 use ephemerd_lab::reliability::note;
-use ephemerd_lab::{Ejabberd, Gate, Lab, LabError, PATIENCE, Prosody, Result, Server, eventually};
+use ephemerd_lab::{Gate, Lab, LabError, PATIENCE, Result, Server, eventually};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant, sleep};
@@ -13,38 +13,18 @@ use tokio::time::{Instant, sleep};
 use crate::ensure;
 use crate::house::{House, seconds};
 
-/// What the laboratory's servers can besides.
-pub(crate) trait Restarts: Server + 'static {
-    async fn die(&self) -> Result<()>;
-    async fn come_back(&self) -> Result<()>;
-}
-
-impl Restarts for Prosody {
-    async fn die(&self) -> Result<()> {
-        self.kill().await
-    }
-    async fn come_back(&self) -> Result<()> {
-        self.resume().await
-    }
-}
-
-impl Restarts for Ejabberd {
-    async fn die(&self) -> Result<()> {
-        self.kill().await
-    }
-    async fn come_back(&self) -> Result<()> {
-        self.resume().await
-    }
-}
-
-/// Does this to the server, or to the way to it.
-pub(crate) async fn torment<S: Restarts>(what: &str, server: &S, gate: &Gate) -> Result<()> {
+/// Does this to the server, or to the connection to it.
+pub(crate) async fn torment<S: Server + 'static>(
+    what: &str,
+    server: &S,
+    gate: &Gate,
+) -> Result<()> {
     match what {
         "restart" => server.restart().await?,
         "kill" => {
-            server.die().await?;
+            server.kill().await?;
             sleep(Duration::from_secs(3)).await;
-            server.come_back().await?;
+            server.resume().await?;
         }
         "cut" => gate.reopen(),
         "silent" => gate.forget(),
@@ -58,8 +38,8 @@ pub(crate) async fn torment<S: Restarts>(what: &str, server: &S, gate: &Gate) ->
     Ok(())
 }
 
-/// Restarts, kills, and connections that fall silent or are cut.
-async fn tormented<S: Restarts>(lab: Lab<S>, seed: u64) -> Result<String> {
+/// Restarts, kills, and connections that are silenced or cut.
+async fn tormented<S: Server + 'static>(lab: Lab<S>, seed: u64) -> Result<String> {
     let lab = Arc::new(lab);
     let gate = Gate::to(lab.endpoints().components).await?;
     let config = lab.daemon_config().set("component.server", gate.address().to_string());
@@ -78,7 +58,7 @@ async fn tormented<S: Restarts>(lab: Lab<S>, seed: u64) -> Result<String> {
         sleep(Duration::from_millis(random.random_range(2_000..4_000))).await;
         connected().await?;
         torment(what, &lab.server, &gate).await?;
-        // A connection that fell silent is found dead by asking, which takes its time; nothing waits for that.
+        // A silenced connection is only found dead by a ping, which takes its time; nothing waits for that.
         if what != "silent" {
             let back = Instant::now();
             connected().await?;

@@ -1,4 +1,4 @@
-//! Several daemons, of which one after the other is killed, stopped, and cut off from the database.
+//! Several daemons, which are killed, stopped, and cut off from the database one at a time.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ async fn tormented(count: usize, seed: u64) -> Result<String> {
     let mut done = [0, 0, 0];
     for round in 0..9 {
         let found = eventually("one leads", PATIENCE, async || leader(&members).await).await?;
-        // The one that leads, and now and then another.
+        // The leader, and now and then another one.
         let at = if round % 3 == 2 { random.random_range(0..count) } else { found };
         let member = members.get_mut(at).ok_or_else(|| LabError::new("no such daemon"))?;
         let away = Duration::from_millis(random.random_range(500..8_000));

@@ -10,14 +10,15 @@ use tokio::time::{Instant, sleep};
 use crate::ensure;
 use crate::house::{House, program, seconds};
 
-/// What a daemon may hold, whatever comes (design: 40 MB with a million pending; a debug build and its pages need some more).
+/// Maximum memory of a daemon (design: 40 MB with a million pending; a debug build and its pages need
+/// somewhat more).
 const MOST_BYTES: u64 = 100 << 20;
 
 fn mib(daemon: &Daemon) -> Result<u64> {
     Ok(daemon.usage()?.peak_bytes >> 20)
 }
 
-/// 100,000 rows whose time is over in the same second.
+/// 100,000 rows that fall due in the same second.
 pub(crate) async fn much_is_due_at_once(seed: u64) -> Result<()> {
     const ROWS: i64 = 100_000;
     let mut seen = Vec::new();
@@ -57,7 +58,7 @@ pub(crate) async fn much_is_due_at_once(seed: u64) -> Result<()> {
     )
 }
 
-/// 1,000 rows that no parser reads.
+/// 1,000 rows that no parser accepts.
 pub(crate) async fn unreadable_rows(seed: u64) -> Result<()> {
     let mut house = House::new(seed).await?;
     let daemon = house.daemon().await?;
@@ -69,7 +70,7 @@ pub(crate) async fn unreadable_rows(seed: u64) -> Result<()> {
         2 => format!("<message><body>{at}</p:body></message>"),
         _ => format!("no XML, number {at}"),
     };
-    // They are candidates by their words, but not what the check counts as marked.
+    // Their text makes them candidates, but they are not what the check counts as marked.
     let rows: Vec<_> = (0..1_000)
         .map(|at| {
             ArchiveRow::archive("broken", &format!("b{at}"), now, &(broken(at) + " urn:ephemerd:0"))
@@ -132,7 +133,7 @@ pub(crate) async fn long_stanzas(seed: u64) -> Result<()> {
     )
 }
 
-/// Migrations that are cut off at any moment, by their own death and by the database's.
+/// Migrations interrupted at any moment, by the daemon's death or the database's.
 pub(crate) async fn a_migration_is_interrupted(seed: u64) -> Result<()> {
     let mut house = House::new(seed).await?;
     let (mut killed, mut ended) = (0, 0);
@@ -155,13 +156,13 @@ pub(crate) async fn a_migration_is_interrupted(seed: u64) -> Result<()> {
         let (tables, books) = (house.number(tables).await?, house.number(done).await?);
         ensure!(tables <= books, "tables without their entry in the books");
         if at < 10 {
-            // Each time from the start.
+            // From the start each time.
             house
                 .sql("DROP SCHEMA ephemerd CASCADE; CREATE SCHEMA ephemerd AUTHORIZATION ephemerd")
                 .await?;
         }
     }
-    // Two at once finish what is left.
+    // Two at once finish the rest.
     let config = house.config();
     let (one, two) = tokio::join!(
         daemon::command(program(), &config, &["migrate"]),
@@ -200,7 +201,7 @@ pub(crate) async fn the_first_start_on_a_large_archive(seed: u64) -> Result<()> 
     let daemon = house.daemon().await?;
     let ready = started.elapsed();
     house.load();
-    // What is archived now is as quick as ever, while the sweep goes through what was there.
+    // What is archived now goes as fast as ever, while the sweep reads what was there before.
     let swept = daemon
         .wait_for_figure(
             "ephemerd_sweep_last_completion_timestamp_seconds",

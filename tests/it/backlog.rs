@@ -1,4 +1,4 @@
-//! What is older than the first start is held until the operator lets it go.
+//! What is older than the first start is held until the operator releases it.
 
 use std::time::Duration;
 
@@ -52,10 +52,10 @@ async fn it_is_shown_and_goes_when_accepted() -> Result<()> {
     let text = printed(&config, &["backlog", "accept"]).await?;
     assert_eq!(
         text,
-        "402 messages are no longer held: each goes when its time is over. \
-         Later sweeps hold nothing back.\n"
+        "402 messages are no longer held: each goes when it is due. \
+         Later sweeps hold nothing.\n"
     );
-    // By the bell: an eraser that is not woken sleeps for up to a minute.
+    // Woken by NOTIFY: otherwise an eraser sleeps for up to a minute.
     tokio::time::timeout(Duration::from_secs(10), wait_for_number(pool, MARKED, 1))
         .await
         .expect("the accepted backlog goes at once")?;
@@ -64,12 +64,12 @@ async fn it_is_shown_and_goes_when_accepted() -> Result<()> {
     assert_eq!(number(pool, left).await?, 1, "what is not due stays");
     assert_eq!(printed(&config, &["backlog", "show"]).await?, "Nothing is held.\n");
     let again = printed(&config, &["backlog", "accept"]).await?;
-    assert_eq!(again, "Nothing was held. Later sweeps hold nothing back.\n");
+    assert_eq!(again, "Nothing was held. Later sweeps hold nothing.\n");
     assert!(daemon.terminate().await?.success());
     Ok(())
 }
 
-/// A backlog that is held already goes when the daemon starts with `erase.backlog = "erase"`.
+/// A held backlog is released when the daemon starts with `erase.backlog = "erase"`.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_configuration_lets_it_go_too() -> Result<()> {
     let (lab, config) = history().await?;

@@ -1,4 +1,4 @@
-//! `check` names each thing that is wrong, in a line, with what to do.
+//! `check` names each problem on its own line, with what to do.
 
 use ephemerd_lab::postgres::PostgresConfig;
 use ephemerd_lab::rows::{ArchiveRow, insert};
@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::support::{marked, now, printed, run, told};
 
-/// What `check` prints, whose exit code is 1.
+/// The output of `check`, whose exit code must be 1.
 async fn failing(config: &DaemonConfig) -> Result<String> {
     let output = run(config, &["check"]).await?;
     assert_eq!(output.code, Some(1), "{}{}", output.stdout, output.stderr);
@@ -33,7 +33,7 @@ async fn lab() -> Result<(Lab, DaemonConfig)> {
     Ok((lab, config))
 }
 
-/// Where nothing is wrong each line is good, but for hosts of which there is no message yet.
+/// If nothing is wrong each line is good, except for hosts without a message yet.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_wrong_is_0() -> Result<()> {
     let lab = Lab::prosody().await?;
@@ -89,7 +89,7 @@ async fn the_way_to_the_database() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn our_role() -> Result<()> {
+async fn a_role_with_wrong_rights() -> Result<()> {
     let (lab, config) = lab().await?;
     let pool = lab.database.superuser();
     let superuser = config
@@ -97,8 +97,8 @@ async fn our_role() -> Result<()> {
         .unset("database.password_file")
         .set("database.url", lab.database.superuser_url());
     let text = failing(&superuser).await?;
-    let expected = "warning  Our role is a superuser: it may do far more than it needs.\n         \
-                    use the role that deploy/grants.sql makes\n";
+    let expected = "warning  Our role is a superuser: it has far more rights than it needs.\n         \
+                    use the role that deploy/grants.sql creates\n";
     assert!(text.contains(expected), "{text}");
 
     sql(pool, "ALTER TABLE prosodyarchive OWNER TO ephemerd").await?;
@@ -178,7 +178,7 @@ async fn our_schema() -> Result<()> {
     assert!(text.contains(expected), "{text}");
     sql(pool, "DROP TABLE ephemerd._sqlx_migrations").await?;
     let text = failing(&config).await?;
-    assert!(text.contains("warning  Schema ephemerd holds no tables yet.\n"), "{text}");
+    assert!(text.contains("warning  Schema ephemerd has no tables yet.\n"), "{text}");
     sql(pool, "ALTER SCHEMA ephemerd OWNER TO postgres").await?;
     let text = failing(&config).await?;
     assert!(text.contains("problem  Our role may not use schema ephemerd"), "{text}");
@@ -198,7 +198,7 @@ async fn a_database_that_cannot_be_written_to() -> Result<()> {
     let config = DaemonConfig::for_database(&lab.database)?;
     printed(&config, &["migrate"]).await?;
     let expected = "problem  The database is a stand-by or read-only: nothing can be recorded or erased there.\n         \
-                    let database.url lead to the primary, which can be written to\n";
+                    point database.url at the primary, which accepts writes\n";
     let pool = lab.database.superuser();
     let name = lab.database.name();
     sql(pool, &format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await?;
@@ -206,7 +206,7 @@ async fn a_database_that_cannot_be_written_to() -> Result<()> {
     assert!(text.contains(expected), "{text}");
     sql(pool, &format!("ALTER DATABASE {name} RESET default_transaction_read_only")).await?;
     let text = failing(&config).await?;
-    assert!(text.contains("good     The database can be written to.\n"), "{text}");
+    assert!(text.contains("good     The database accepts writes.\n"), "{text}");
     sql(pool, "COPY (SELECT 1) TO PROGRAM 'touch standby.signal'").await?;
     postgres.restart().await?;
     let text = failing(&config).await?;
@@ -214,7 +214,7 @@ async fn a_database_that_cannot_be_written_to() -> Result<()> {
     Ok(())
 }
 
-/// A database whose clock is wrong: a function of its own stands before the real one.
+/// A database whose clock is wrong: a function of its own shadows the real one.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_clocks() -> Result<()> {
     let (lab, config) = lab().await?;
@@ -262,7 +262,8 @@ async fn hosts_that_differ() -> Result<()> {
     Ok(())
 }
 
-/// PgBouncer as it is often set up, in each way that breaks us, and its answer to what it does not know.
+/// PgBouncer in common setups, in each way that breaks us, and its answer to parameters that it does not
+/// know.
 #[tokio::test(flavor = "multi_thread")]
 async fn pools_that_break_sessions() -> Result<()> {
     let (lab, config) = lab().await?;
@@ -288,13 +289,13 @@ async fn pools_that_break_sessions() -> Result<()> {
     sql(lab.database.superuser(), &settings).await?;
     let pool = PgBouncer::start(&lab.database, &in_sessions).await?;
     let text = failing(&through(&pool)).await?;
-    let good = "good     Sessions keep their settings and locks, and hear notifications.\n";
+    let good = "good     Sessions keep their settings and locks, and receive notifications.\n";
     assert!(text.contains(good), "{text}");
 
     let pool = PgBouncer::start(&lab.database, ignored).await?;
     let text = failing(&through(&pool)).await?;
     let shared =
-        "problem  Sessions do not belong to us alone: what one session sets, another one has.";
+        "problem  Our sessions are shared by a pooler: one session's settings appear in another.";
     assert!(text.contains(&format!("{shared}{remedy}")), "{text}");
     Ok(())
 }

@@ -1,18 +1,9 @@
-//! The program as an operator meets it: help, exit codes, and what goes where.
+//! The program as an operator sees it: help, exit codes, and what goes to which stream.
 
 use std::process::{Command, Output};
 
-const CONFIG: &str = r#"
-[component]
-jid = "ephemerd.example.org"
-server = "127.0.0.1:5347"
-secret = "s3cret"
-[database]
-url = "postgres://ephemerd@127.0.0.1/prosody"
-[archive]
-kind = "prosody"
-hosts = ["example.org"]
-"#;
+use crate::pages::check_table;
+use crate::support::MINIMAL;
 
 fn ephemerd(args: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ephemerd"));
@@ -26,17 +17,33 @@ fn text(bytes: &[u8]) -> &str {
 
 fn configuration() -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&file, CONFIG).unwrap();
+    std::fs::write(&file, MINIMAL).unwrap();
     file
+}
+
+/// The commands, and what the program says of each.
+fn commands() -> Vec<(String, String)> {
+    let help = ephemerd(&["--help"], &[]);
+    let list = text(&help.stdout).split_once("\nCommands:\n").unwrap().1;
+    let lines = list.lines().take_while(|line| !line.is_empty());
+    let split = |line: &str| {
+        let (name, about) = line.trim().split_once(' ').unwrap();
+        (name.to_owned(), about.trim().to_owned())
+    };
+    lines.map(split).filter(|(name, _)| name != "help").collect()
+}
+
+#[test]
+fn the_readme_lists_every_command() {
+    let rows: Vec<String> =
+        commands().iter().map(|(name, about)| format!("| `{name}` | {about} |")).collect();
+    check_table("README.md", "| command | what it does |", &rows);
 }
 
 #[test]
 fn help_and_version_go_to_stdout() {
-    let commands = [
-        "run", "check", "migrate", "config", "sweep", "preview", "explain", "backlog", "pause",
-        "resume", "status",
-    ];
-    let each = commands.iter().map(|command| vec![*command, "--help"]);
+    let commands = commands();
+    let each = commands.iter().map(|(command, _)| vec![command.as_str(), "--help"]);
     for args in each.chain([vec!["--help"], vec!["config", "-h"], vec!["backlog", "accept", "-h"]])
     {
         let args = &args[..];
@@ -61,7 +68,7 @@ fn wrong_use_is_2() {
 #[test]
 fn a_faulty_configuration_is_3_for_every_command() {
     let file = configuration();
-    std::fs::write(&file, CONFIG.replace("jid", "jud")).unwrap();
+    std::fs::write(&file, MINIMAL.replace("jid", "jud")).unwrap();
     let file = file.path().to_str().unwrap();
     for command in ["run", "migrate", "config", "check", "pause", "status", "explain"] {
         let output = ephemerd(&["--config", file, command], &[]);

@@ -1,12 +1,13 @@
-//! docs/commands.md is what the program prints. `TRYCMD=overwrite cargo test --test it commands` writes it anew.
+//! docs/commands.md is what the program prints. `TRYCMD=overwrite cargo test --test it commands` rewrites it.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 
 use crate::pages::root;
 
 const PAGE: &str = "docs/commands.md";
 
-/// What its commands find in the folder that they are run in.
+/// The files that its commands find in their working directory.
 const FILES: [(&str, &str); 2] = [
     (
         "ephemerd.toml",
@@ -22,7 +23,7 @@ const FILES: [(&str, &str); 2] = [
 ];
 
 #[test]
-fn the_page_is_what_is_printed() {
+fn the_page_matches_the_output() {
     let folder = tempfile::tempdir().expect("a folder");
     // trycmd looks for the files beside the page; the page itself has none there.
     let copy = folder.path().join("commands.md");
@@ -31,6 +32,8 @@ fn the_page_is_what_is_printed() {
     fs::create_dir(&files).expect("a folder");
     for (name, text) in FILES {
         fs::write(files.join(name), text).expect("a file");
+        // It contains a secret, which `config` would warn about.
+        fs::set_permissions(files.join(name), Permissions::from_mode(0o600)).expect("its mode");
     }
     let cases = trycmd::TestCases::new();
     cases

@@ -1,7 +1,7 @@
-//! A companion module as the daemon meets it: what it tells, and what it answers.
+//! A companion module as the daemon sees it: its notices and its answers.
 
 use ephemerd_lab::xmpp::{Component, Element, Stanza, escape};
-use ephemerd_lab::{LabError, Result};
+use ephemerd_lab::{LabError, PATIENCE, Result, eventually};
 
 /// The protocol's namespace (docs/protocol.md).
 pub(crate) const NS: &str = "urn:ephemerd:companion:0";
@@ -10,14 +10,14 @@ const NS_FORWARD: &str = "urn:xmpp:forward:0";
 /// A marked stanza that was archived, or a queue that was handed out.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Notice {
-    /// The host that told, and when: its boot id and running number.
+    /// The sending host, and the notice's boot id and number.
     pub(crate) host: String,
     pub(crate) boot: String,
     pub(crate) number: u64,
     /// `archived` or `drained`.
     pub(crate) what: String,
     pub(crate) owner: String,
-    /// Empty where the notice has none.
+    /// Empty if the notice has none.
     pub(crate) store: String,
     pub(crate) id: String,
     pub(crate) stamp: String,
@@ -47,7 +47,7 @@ impl Notice {
         })
     }
 
-    /// The words that it tells.
+    /// The text of the message in it.
     pub(crate) fn body(&self) -> Option<&str> {
         self.message.as_ref().and_then(Element::body)
     }
@@ -58,7 +58,7 @@ impl Notice {
     }
 }
 
-/// What the server has told by now. Whoever made it tell must have waited for the server before.
+/// The notices sent so far. The caller must have synchronised with the server first.
 pub(crate) async fn notices(component: &mut Component, host: &str) -> Result<Vec<Notice>> {
     companion(component, host).await?;
     let told = component.take(|it| it.name == "message");
@@ -67,13 +67,13 @@ pub(crate) async fn notices(component: &mut Component, host: &str) -> Result<Vec
     Ok(told.iter().filter_map(Notice::read).collect())
 }
 
-/// Who is there; the whole answer.
+/// The module's whole answer when asked to identify itself.
 pub(crate) async fn companion(component: &mut Component, host: &str) -> Result<Element> {
     let payload = format!("<companion xmlns='{NS}' version='1' daemon='test'/>");
     answer(component, "get", host, &payload).await
 }
 
-/// Asks, and gives what the answer holds.
+/// Sends a request and returns the payload of the answer.
 pub(crate) async fn answer(
     component: &mut Component,
     kind: &str,
@@ -83,6 +83,22 @@ pub(crate) async fn answer(
     let answer = component.iq(kind, host, payload).await?;
     let child = answer.children.iter().find(|child| child.namespace == NS);
     child.cloned().ok_or_else(|| LabError::new(format!("an empty answer: {}", answer.xml)))
+}
+
+/// The same for what the module may put off: in files each change is followed by a rest, and a list by a pause.
+pub(crate) async fn answer_in_time(
+    component: &mut Component,
+    kind: &str,
+    host: &str,
+    payload: &str,
+) -> Result<Element> {
+    eventually("an answer that is not put off", PATIENCE * 3, async || {
+        match answer(component, kind, host, payload).await {
+            Err(error) if error.condition() == Some("resource-constraint") => Ok(None),
+            answered => answered.map(Some),
+        }
+    })
+    .await
 }
 
 /// The domain of a bare JID.
@@ -102,7 +118,7 @@ pub(crate) fn request(name: &str, owner: &str, store: &str, more: &str, items: &
     )
 }
 
-/// Erases, or blanks, and gives the outcome of each item in their order.
+/// Erases or blanks, and returns the outcome of each item in order.
 pub(crate) async fn change(
     component: &mut Component,
     name: &str,
@@ -112,7 +128,7 @@ pub(crate) async fn change(
 ) -> Result<Vec<String>> {
     let until = if name == "blank" { "until='2099-01-01T00:00:00Z'" } else { "" };
     let payload = request(name, owner, store, until, &items.concat());
-    let answer = answer(component, "set", host_of(owner), &payload).await?;
+    let answer = answer_in_time(component, "set", host_of(owner), &payload).await?;
     let outcome = |it: &Element| it.attribute("outcome").unwrap_or_default().to_owned();
     let ids = |it: &Element| it.attribute("id").unwrap_or_default().to_owned();
     let asked: Vec<_> = items.iter().filter_map(|it| Element::parse(it).ok()).collect();
@@ -126,7 +142,7 @@ pub(crate) async fn change(
 /// A row of a list: its id, its stamp and its stanza.
 pub(crate) type Row = (String, String, Element);
 
-/// One page of a list, the last row that was looked at, and whether it was the last page.
+/// One page of a list, the last row that was examined, and whether it was the last page.
 pub(crate) async fn page(
     component: &mut Component,
     owner: &str,
@@ -145,7 +161,7 @@ pub(crate) async fn page(
     Ok((rows, last, answer.attribute("complete") == Some("true")))
 }
 
-/// A stanza without the places where its parts stood in the text.
+/// A stanza without the positions of its parts in the text.
 pub(crate) fn bare(element: &Element) -> Element {
     let children = element.children.iter().map(bare).collect();
     Element { children, span: 0..0, ..element.clone() }

@@ -1,5 +1,5 @@
-//! What must never happen with the companion module in ejabberd: that others than the component ask, that words leave the
-//! server, that a message gets lost.
+//! What must never happen with the companion module in ejabberd: that others than the component use it, that
+//! text leaves the server, that a message gets lost.
 
 use std::fs;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use ephemerd_lab::{PATIENCE, Result, Server as _, eventually};
 use crate::companion::{NS, Notice, host_of, item, request};
 use crate::companion_ejabberd::{EPHEMERAL, World, mnesia, sql};
 
-/// An account, a user of another virtual host, another component, and one that borrows the daemon's name: all are refused,
-/// and nothing changes.
+/// An account, a user of another virtual host, another component, and one that uses the daemon's name: all
+/// are refused, and nothing changes.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_component_may_ask() -> Result<()> {
     let config = EjabberdConfig { more_hosts: vec!["second.localhost"], ..mnesia() };
@@ -21,7 +21,7 @@ async fn only_the_component_may_ask() -> Result<()> {
     let mut peter = world.lab.online("peter").await?;
     let den = world.lab.endpoints().room("den");
     peter.join(&den, "Peter").await?;
-    peter.chat("peter@localhost", "words", EPHEMERAL).await?; // two rows: as sent, and as received
+    peter.chat("peter@localhost", "words", EPHEMERAL).await?; // two rows: as sent and as received
     peter.groupchat(&den, "words", EPHEMERAL).await?;
     peter.wait_for_body("words").await?;
     peter.sync().await?;
@@ -41,7 +41,7 @@ async fn only_the_component_may_ask() -> Result<()> {
         refused(peter.iq(kind, Some(&host), &payload).await.expect_err("refused").condition());
         refused(neighbour.iq(kind, Some(&host), &payload).await.expect_err("refused").condition());
         refused(other.iq(kind, &host, &payload).await.expect_err("refused").condition());
-        // ejabberd lets a component speak under every name of its listener; the answer goes to the name's owner.
+        // ejabberd lets a component use any name of its listener; the answer goes to the name's owner.
         let id = format!("borrowed-{at}");
         let borrowed = format!(
             "<iq type='{kind}' id='{id}' from='ephemerd.localhost' to='{host}'>{payload}</iq>"
@@ -65,7 +65,7 @@ async fn only_the_component_may_ask() -> Result<()> {
     Ok(())
 }
 
-/// Every request there is, about this row.
+/// Every kind of request, about this row.
 fn requests(told: &Notice) -> Vec<(&'static str, String)> {
     let (owner, store, item) = (&told.owner, &told.store, told.item());
     let until = "until='2099-01-01T00:00:00Z'";
@@ -80,8 +80,9 @@ fn requests(told: &Notice) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// While the component is away messages flow, no server is looked for under its name, and the numbers go on: when it is back
-/// it sees that something is missing, and a list has it. A restart of the server is told by a new boot.
+/// While the component is away messages flow, no server is looked up under its name, and the numbers
+/// continue: when it is back it notices that something is missing, and a list has it. A restart of the server
+/// shows as a new boot.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_told_of_stays_inside() -> Result<()> {
     let World { lab, component } = World::new(&mnesia()).await?;
@@ -100,7 +101,8 @@ async fn what_is_told_of_stays_inside() -> Result<()> {
         rosa.wait_for_body(words).await?;
     }
     rosa.sync().await?;
-    // Even what is sent to that name on purpose stays: it comes back, as it does from a server that cannot be found.
+    // Even what is deliberately sent to that name stays here: it is returned, as from a server that cannot be
+    // found.
     peter.chat("ephemerd.localhost", "to the component", "").await?;
     peter.chat("somebody@nowhere.invalid", "elsewhere", "").await?;
     for from in ["ephemerd.localhost", "somebody@nowhere.invalid"] {
@@ -143,7 +145,8 @@ async fn what_is_told_of_stays_inside() -> Result<()> {
     Ok(())
 }
 
-/// Many speak at once while rows are erased and blanked: every notice has the next number, and no plain message is lost.
+/// Many people talk at once while rows are erased and blanked: every notice has the next number, and no
+/// unmarked message is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_when_many_speak_at_once() -> Result<()> {
     const SENDERS: u64 = 4;
@@ -206,7 +209,8 @@ async fn nothing_is_lost_when_many_speak_at_once() -> Result<()> {
     Ok(())
 }
 
-/// Who was away gets nothing of a blanked message, and all that nobody marked, however ejabberd keeps what waits.
+/// Somebody who was offline gets nothing of a blanked message, and everything unmarked, however ejabberd
+/// stores it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blanked_queue_delivers_the_rest() -> Result<()> {
     let from_archive = |config: EjabberdConfig| {

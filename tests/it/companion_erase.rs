@@ -1,4 +1,4 @@
-//! What the companion module in Prosody erases and blanks, over each kind of storage.
+//! What the companion module in Prosody erases and blanks, with each kind of storage.
 
 use ephemerd_lab::xmpp::{Component, MamItem, MamQuery};
 use ephemerd_lab::{Lab, Prosody, Result};
@@ -20,7 +20,7 @@ fn assert_same(before: &[MamItem], after: &[MamItem]) {
     assert_eq!(rows(after), rows(before));
 }
 
-/// Rosa's archive with some marked and some plain messages from Peter; what was told of it, by its words.
+/// Rosa's archive with some marked and some plain messages from Peter; returns the notices by text.
 async fn conversation(
     lab: &Lab<Prosody>,
     component: &mut Component,
@@ -86,7 +86,7 @@ async fn rows_go_by_id_and_stamp_and_others_stay() -> Result<()> {
         assert_is_placeholder(&before[0], &after[0]);
         assert_eq!(before[0].id, blanked.id);
 
-        // A client whose last known message was blanked catches up from there.
+        // A client whose last known message was blanked fetches what it missed from there.
         let mut rosa = lab.client("rosa").await?;
         let query = MamQuery { after: Some(blanked.id.clone()), ..MamQuery::default() };
         assert_eq!(ids(&rosa.query_all(&query).await?), left[1..]);
@@ -106,7 +106,7 @@ fn assert_is_placeholder(before: &MamItem, after: &MamItem) {
     assert_eq!((expired.attribute("until"), after.message.text.as_str()), (Some(UNTIL), ""));
 }
 
-/// Requests that are wrong in themselves change nothing.
+/// Requests that are invalid in themselves change nothing.
 async fn refused(lab: &Lab<Prosody>, component: &mut Component) -> Result<()> {
     let before = archive(lab, "rosa").await?;
     let own = item(&before[0].id, &before[0].stamp);
@@ -135,7 +135,7 @@ async fn refused(lab: &Lab<Prosody>, component: &mut Component) -> Result<()> {
         (request("erase", rosa, "queue", "", &own), "feature-not-implemented"),
         (request("scrub", rosa, "archive", "", &own), "feature-not-implemented"),
         (request("devour", rosa, "archive", "", &own), "feature-not-implemented"),
-        (erase(&own).replace("version='1'", "version='2'"), "feature-not-implemented"),
+        (erase(&own).replace("version='1'", "version='3'"), "feature-not-implemented"),
         (erase(&own).replace("version='1'", ""), "feature-not-implemented"),
     ] {
         let error = answer(component, "set", "localhost", &payload).await.err();
@@ -145,16 +145,19 @@ async fn refused(lab: &Lab<Prosody>, component: &mut Component) -> Result<()> {
         assert!(!text.contains(&before[0].id) && !text.contains("rosa"), "{text}");
     }
     assert_same(&before, &archive(lab, "rosa").await?);
-    // Whatever the version, it says which one it speaks.
-    let asked = format!("<companion xmlns='{NS}' version='2'/>");
+    // Whatever version is requested, it says which one it speaks.
+    let asked = format!("<companion xmlns='{NS}' version='3'/>");
     let told = answer(component, "get", "localhost", &asked).await?;
-    assert_eq!(told.attribute("version"), Some("1"));
+    assert_eq!(told.attribute("version"), Some("2"));
+    // But to an older daemon it speaks the older version.
+    let old = companion(component, "localhost").await?;
+    assert_eq!(old.attribute("version"), Some("1"));
     assert_eq!(told.attribute("module"), Some(env!("CARGO_PKG_VERSION")));
     let can = |it: &ephemerd_lab::xmpp::Element| -> Vec<_> {
         it.children.iter().filter_map(|can| can.attribute("what").map(str::to_owned)).collect()
     };
-    assert_eq!(can(&told), ["erase", "blank", "list", "queue"]);
+    assert_eq!(can(&told), ["erase", "blank", "list", "queue", "sessions"]);
     let rooms = companion(component, &lab.endpoints().rooms).await?;
-    assert_eq!(can(&rooms), ["erase", "blank", "list", "scrub"]);
+    assert_eq!(can(&rooms), ["erase", "blank", "list", "scrub", "remember"]);
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Who is not ephemerd's component learns nothing from the companion module in Prosody and changes nothing; and while the
-//! component is away, nothing leaves the server.
+//! Anyone but ephemerd's component learns nothing from the companion module in Prosody and changes nothing;
+//! and while the component is away, nothing leaves the server.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -63,13 +63,13 @@ async fn none_but_the_component_is_answered() -> Result<()> {
             }
         }
     }
-    // Prosody would end a stream that speaks for others, but may be told not to look (above).
+    // Prosody would close a stream that uses other names, but can be configured not to check (above).
     let erase = &requests[3].1;
     other.send(&format!("<iq type='set' id='x' from='{us}' to='localhost'>{erase}</iq>")).await?;
     let is_answer = |it: &Stanza| it.attribute("id") == Some("x");
     let answer = other.wait_for("an answer", PATIENCE, is_answer).await?.error();
     assert_eq!(answer.as_ref().and_then(|it| it.condition()), Some("forbidden"));
-    // A user's own claim to be the component is overwritten.
+    // A user's claim to be the component is overwritten.
     peter
         .send(&format!("<iq type='set' id='y' from='{us}' to='localhost'>{}</iq>", requests[3].1))
         .await?;
@@ -96,7 +96,7 @@ async fn as_another_of_its_domain(
     Ok(answer.error())
 }
 
-/// Says something marked to one who is away, and sees that it was archived.
+/// Sends something marked to somebody who is offline, and checks that it was archived.
 async fn say(lab: &Lab<Prosody>, body: &str) -> Result<()> {
     let mut peter = lab.online("peter").await?;
     lab.client("ada").await?.close().await?;
@@ -126,7 +126,7 @@ async fn while_the_component_is_away_messages_flow_and_none_leaves() -> Result<(
     let away = log()?;
     assert!(!away.contains("Component not connected"), "nothing is sent to bounce");
 
-    // A component that this server does not know, as from a slip in the configuration.
+    // A component that this server does not know, as after a mistake in the configuration.
     lab.server.stop().await?;
     let config = fs::read_to_string(lab.server.config_file())?;
     let setting = "ephemerd_component = \"ephemerd.localhost\"";
@@ -138,11 +138,11 @@ async fn while_the_component_is_away_messages_flow_and_none_leaves() -> Result<(
     let after = log()?;
     assert!(!after.contains("example.net"), "nothing is routed there");
     assert!(!after.contains("route stanza to remote"), "nothing is routed to others");
-    assert!(!after.contains("could not be told"));
+    assert!(!after.contains("could not be announced"));
     Ok(())
 }
 
-/// A module that breaks whatever is sent to the component.
+/// A module that breaks everything that is sent to the component.
 const BREAKS: &str = r#"
 module:hook_global("server-started", function ()
     local component = prosody.hosts["ephemerd.localhost"].events;
@@ -155,7 +155,7 @@ end);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notice_that_fails_harms_no_message() -> Result<()> {
     let plugins = tempfile::tempdir()?;
-    fs::set_permissions(plugins.path(), Permissions::from_mode(0o755))?; // Prosody has a user of its own
+    fs::set_permissions(plugins.path(), Permissions::from_mode(0o755))?; // Prosody runs as its own user
     fs::write(plugins.path().join("mod_breaks.lua"), BREAKS)?;
     let config = ProsodyConfig {
         plugin_paths: vec![plugins.path().to_owned()],
@@ -170,7 +170,7 @@ async fn a_notice_that_fails_harms_no_message() -> Result<()> {
     let there = companion(&mut component, "localhost").await?;
     assert_eq!(there.attribute("number"), Some("6"));
     let log = fs::read_to_string(lab.server.log())?;
-    let said: Vec<_> = log.lines().filter(|it| it.contains("could not be told of")).collect();
+    let said: Vec<_> = log.lines().filter(|it| it.contains("could not be announced")).collect();
     let [line] = said.as_slice() else { panic!("it is said once: {said:?}") };
     assert!(!line.contains('@') && line.contains("mod_breaks.lua"), "{line}");
     Ok(())

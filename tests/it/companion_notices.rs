@@ -1,4 +1,4 @@
-//! What the companion module in Prosody tells, over each kind of storage.
+//! What the companion module in Prosody announces, with each kind of storage.
 
 use ephemerd_lab::prosody::Storage;
 use ephemerd_lab::xmpp::{Client, Component, MamItem, MamQuery};
@@ -9,7 +9,7 @@ use crate::companion::{Notice, answer, companion, notices, page, request};
 pub(crate) const TIMER: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/>";
 pub(crate) const HINT: &str = "<no-permanent-store xmlns='urn:xmpp:hints'/>";
 
-/// Runs this on three Prosodys at once that differ in where they keep archives.
+/// Runs this on three Prosodys at once, each with a different archive storage.
 pub(crate) async fn everywhere(test: impl AsyncFn(Lab<Prosody>) -> Result<()>) -> Result<()> {
     let run = async |storage| {
         let config = ProsodyConfig::default().storage_in(storage).with_companion();
@@ -20,7 +20,7 @@ pub(crate) async fn everywhere(test: impl AsyncFn(Lab<Prosody>) -> Result<()>) -
     Ok(())
 }
 
-/// What an archive shows of these words: the row's id and stamp.
+/// How an archive shows the message with this body: the row's id and stamp.
 fn shown(items: &[MamItem], body: &str) -> (String, String) {
     let found = items.iter().find(|it| it.body() == Some(body));
     let found = found.unwrap_or_else(|| panic!("{body} is archived"));
@@ -50,7 +50,7 @@ async fn each_marked_stanza_is_told_of_and_no_other() -> Result<()> {
         let mut peter = lab.online("peter").await?;
         let mut rosa = lab.online("rosa").await?;
         lab.client("ada").await?.close().await?;
-        // Prosody takes a forged id as it comes, and adds its own behind it.
+        // Prosody accepts a forged id as it is, and adds its own behind it.
         let forged = "<stanza-id xmlns='urn:xmpp:sid:0' by='ada@localhost' id='forged'/>";
         let forged = format!("{TIMER}{forged}");
         for (to, body, extra) in [
@@ -117,7 +117,7 @@ async fn room_is_told_of(
     Ok(())
 }
 
-/// A message as ejabberd wraps a room's (MUC/Sub), with something marked inside.
+/// A room's message as ejabberd wraps it (MUC/Sub), with something marked inside.
 fn wrapped(node: &str, body: &str) -> String {
     format!(
         "<message to='rosa@localhost' type='chat'><body>{body}</body>\
@@ -137,7 +137,7 @@ pub(crate) fn more_than_is_told() -> String {
     format!("{}{timers}{hint}{hint}", "<a xmlns='urn:example:a'/>".repeat(6_000))
 }
 
-/// What is left of it says the same about retention.
+/// The rest says the same about retention.
 pub(crate) fn barely_told(notice: &Notice) {
     let message = notice.message.as_ref().expect("the stanza is forwarded");
     assert!(notice.is_reduced && message.attribute("to") == Some("rosa@localhost"), "{notice:?}");
@@ -174,7 +174,7 @@ async fn a_long_stanza_is_told_of_without_its_words_and_a_wrapped_one_is_seen() 
     let sent = ["from", "to", "type", "id"].map(|name| message.attribute(name).is_some());
     assert_eq!(sent, [true; 4]);
     let children = message.children.iter().map(|it| (it.name.as_str(), it.text.as_str()));
-    let expected = [("body", "…"), ("ephemeral", ""), ("store", ""), ("subject", ""), ("x", "")];
+    let expected = [("body", "…"), ("ephemeral", ""), ("store", ""), ("subject", "…"), ("x", "…")];
     assert_eq!(children.collect::<Vec<_>>(), expected);
     assert_eq!(message.children[1].attribute("timer"), Some("60"));
     let list = "max='9' max-bytes='1024'";

@@ -1,13 +1,14 @@
-//! The companion protocol as the daemon speaks it, against a server played by hand: who is believed, what is
-//! asked, and which answers count.
+//! The companion protocol as the daemon speaks it, against a server played by the test: who is trusted, what
+//! is requested, and which answers are accepted.
 
-use ephemerd::archive::remote::{
-    Answer, Item, Notice, Outcome, Request, Requests as _, Told, Unanswered,
+use ephemerd::archive::companion::{
+    Answer, Event, Item, Notice, Outcome, Request, Requests as _, Unanswered,
 };
 use ephemerd::model::Store;
 use tokio::time::timeout;
 
 use crate::component_stand_in::{DEADLINE, HOST, JID, Peer, Running};
+use crate::reliability::saw;
 
 const NS: &str = "urn:ephemerd:companion:0";
 const MESSAGE: &str = "<message xmlns='jabber:client' type='chat' from='a@b/c'><body>words &lt; &amp;</body>\
@@ -37,7 +38,7 @@ async fn a_notice_is_read_as_it_was_sent() {
     peer.ask(format!("<message from='{HOST}' to='{JID}' type='headline'>{drained}</message>"))
         .await;
     let first = next(&mut running).await;
-    let Told::Archived(shown) = first.told else { panic!("{first:?}") };
+    let Event::Archived(shown) = first.event else { panic!("{first:?}") };
     assert_eq!((first.host.as_str(), first.boot.as_str(), first.number), (HOST, "b", 1));
     let key = &shown.row.key;
     assert_eq!(
@@ -45,15 +46,15 @@ async fn a_notice_is_read_as_it_was_sent() {
         (HOST, "bob", "1")
     );
     assert_eq!(shown.copy_of.as_deref(), Some("2"));
-    // The stanza is a document of its own again, and says the same.
+    // The stanza is a document of its own again, with the same content.
     let xml: minidom::Element = shown.row.xml.as_deref().unwrap().parse().unwrap();
     assert_eq!(xml, MESSAGE.parse().unwrap());
     let second = next(&mut running).await;
-    assert!(matches!(&second.told, Told::Drained(owner) if owner == "bob"), "{second:?}");
+    assert!(matches!(&second.event, Event::Drained(owner) if owner == "bob"), "{second:?}");
     assert_eq!((running.metrics.notices_refused.get(), running.metrics.notices_lost.get()), (0, 0));
 }
 
-/// Whoever is not exactly the bare domain of a listed host, and the owner's own.
+/// Any sender but the exact bare domain of a listed host, which must also be the owner's.
 #[tokio::test]
 async fn nobody_else_is_believed() {
     let (mut running, _server, mut peer) = Running::connected().await;
@@ -79,7 +80,68 @@ async fn nobody_else_is_believed() {
     assert!(running.notices.try_recv().is_err(), "none of them was taken");
 }
 
-/// What breaks the rules of the protocol is lost, and what comes after it is read.
+fn undelivered(items: &str) -> String {
+    format!(
+        "<undelivered xmlns='{NS}' boot='b' number='1' owner='bob@example.org'>{items}</undelivered>"
+    )
+}
+
+#[tokio::test]
+async fn what_nobody_has_had_is_read() {
+    let (mut running, _server, mut peer) = Running::connected().await;
+    let ids: Vec<String> = (1..=500).map(|id| id.to_string()).collect();
+    let items: String = ids.iter().map(|id| format!("<item id='{id}'/>")).collect();
+    let notice = undelivered(&items);
+    peer.ask(format!("<message from='{HOST}' to='{JID}' type='headline'>{notice}</message>")).await;
+    let Event::Undelivered(owner, told) = next(&mut running).await.event else {
+        panic!("{notice:.200}")
+    };
+    assert_eq!((owner.as_str(), told), ("bob", ids));
+    let notice = undelivered("<item id='a&amp;b'/>").replace("undelivered", "delivered");
+    peer.ask(format!("<message from='{HOST}' to='{JID}' type='headline'>{notice}</message>")).await;
+    let Event::Delivered(owner, told) = next(&mut running).await.event else { panic!("{notice}") };
+    assert_eq!((owner.as_str(), told), ("bob", vec!["a&b".to_owned()]));
+}
+
+/// Of all message types only a headline: above all not a bounce, which quotes what somebody else wrote.
+#[tokio::test]
+async fn no_other_type_of_message_is_believed() {
+    let (mut running, _server, mut peer) = Running::connected().await;
+    let bob = archived("owner='bob@example.org'");
+    let drained = format!("<drained xmlns='{NS}' boot='b' number='2' owner='bob@example.org'/>");
+    let error = "<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>";
+    let kinds = [
+        "",
+        "type='normal'",
+        "type='chat'",
+        "type='groupchat'",
+        "type='error'",
+        "type='Headline'",
+        "type='wibble'",
+        "type=''",
+    ];
+    for kind in kinds {
+        for notice in [&bob, &drained, &format!("{bob}{error}"), &format!("{error}{drained}")] {
+            let before = running.metrics.notices_refused.get();
+            peer.ask(format!("<message from='{HOST}' to='{JID}' {kind}>{notice}</message>")).await;
+            assert!(running.notices.try_recv().is_err(), "{kind}: {notice}");
+            assert_eq!(running.metrics.notices_refused.get(), before + 1, "{kind}: {notice}");
+        }
+    }
+    assert_eq!(running.metrics.notices_lost.get(), 0);
+    for notice in [bob, drained] {
+        peer.ask(format!("<message from='{HOST}' to='{JID}' type='headline'>{notice}</message>"))
+            .await;
+        next(&mut running).await;
+    }
+    saw(
+        "a bounce that contains a notice",
+        "notices of both kinds in a message of each type, with and without an error beside them",
+        "all but `headline` are refused and counted; nothing is recorded",
+    );
+}
+
+/// What violates the protocol is lost, and what follows it is read.
 #[tokio::test]
 async fn what_cannot_be_read_is_counted() {
     let (mut running, _server, mut peer) = Running::connected().await;
@@ -96,13 +158,19 @@ async fn what_cannot_be_read_is_counted() {
         bob.replace("bob@", "@"),
         bob.replace("xmlns='jabber:client' ", "xmlns='jabber:server' "),
         format!("<archived xmlns='{NS}' owner='bob@example.org'/>"),
+        undelivered(""),
+        undelivered("<item/>"),
+        undelivered("<item id=''/>"),
+        undelivered(&format!("<item id='{}'/>", "1".repeat(257))),
+        undelivered(&(1..=501).map(|id| format!("<item id='{id}'/>")).collect::<String>()),
     ];
     for notice in &broken {
-        peer.ask(format!("<message from='{HOST}' to='{JID}'>{notice}</message>")).await;
+        peer.ask(format!("<message from='{HOST}' to='{JID}' type='headline'>{notice}</message>"))
+            .await;
     }
     assert_eq!(running.metrics.notices_lost.get(), broken.len() as u64);
     assert!(running.notices.try_recv().is_err());
-    peer.ask(format!("<message from='{HOST}' to='{JID}'>{bob}</message>")).await;
+    peer.ask(format!("<message from='{HOST}' to='{JID}' type='headline'>{bob}</message>")).await;
     assert_eq!(next(&mut running).await.number, 1);
 }
 
@@ -111,20 +179,22 @@ async fn notices_that_wait_are_bounded_in_number_and_bytes() {
     let (mut running, _server, mut peer) = Running::connected().await;
     let bob = archived("owner='bob@example.org'");
     for _ in 0..20 {
-        let many = format!("<message from='{HOST}' to='{JID}'>{bob}</message>").repeat(100);
+        let many = format!("<message from='{HOST}' to='{JID}' type='headline'>{bob}</message>")
+            .repeat(100);
         peer.ask(many).await;
     }
     assert_eq!(running.metrics.notices_lost.get(), 1_000);
     while running.notices.try_recv().is_ok() {}
     let long = bob.replace("words", &"w".repeat(100_000));
     for _ in 0..100 {
-        peer.ask(format!("<message from='{HOST}' to='{JID}'>{long}</message>")).await;
+        peer.ask(format!("<message from='{HOST}' to='{JID}' type='headline'>{long}</message>"))
+            .await;
     }
     let lost = running.metrics.notices_lost.get() - 1_000;
     assert!((58..=62).contains(&lost), "{lost} of 100 notices of 100 KB do not fit into 4 MiB");
 }
 
-/// Asks once the connection stands.
+/// Sends a request once connected.
 fn asked(
     running: &Running,
     request: Request,
@@ -136,7 +206,7 @@ fn asked(
     }
 }
 
-/// Sends a request, lets the peer answer it, and gives both.
+/// Sends a request, lets the peer answer it, and returns both.
 async fn exchanged(
     running: &Running,
     peer: &mut Peer,
@@ -184,11 +254,47 @@ async fn an_answer_counts_by_its_id_and_its_sender() {
         (Some(HOST), Some(JID), Some("set"))
     );
     let erase = sent.get_child("erase", NS).unwrap();
-    assert_eq!((erase.attr("owner"), erase.attr("version")), (Some("bob@example.org"), Some("1")));
+    assert_eq!((erase.attr("owner"), erase.attr("version")), (Some("bob@example.org"), Some("2")));
     let ids: Vec<_> = erase.children().filter_map(|it| it.attr("id")).collect();
     assert_eq!(ids, ["a", "b'&<"]);
-    let Ok(Answer::Erased(outcomes)) = answer else { panic!("{answer:?}") };
+    let Ok(Answer::Erased { outcomes, .. }) = answer else { panic!("{answer:?}") };
     assert_eq!(outcomes, [("a".to_owned(), Outcome::Done), ("b'&<".to_owned(), Outcome::Gone)]);
+}
+
+#[tokio::test]
+async fn an_older_module_is_asked_in_its_own_version() {
+    let (running, _server, mut peer) = Running::connected().await;
+    for (speaks, asked_in) in [("1", "1"), ("2", "2"), ("3", "2")] {
+        let payload = format!("<companion xmlns='{NS}' version='{speaks}' boot='b' number='0'/>");
+        let (sent, answer) =
+            exchanged(&running, &mut peer, Request::Companion, |id| result(id, &payload)).await;
+        assert!(sent.contains("version='2'") && answer.is_ok(), "{sent} {answer:?}");
+        let (sent, _) = exchanged(&running, &mut peer, erase(), |id| result(id, "")).await;
+        assert!(sent.contains(&format!("version='{asked_in}'")), "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn a_module_tells_again_page_by_page() {
+    let (running, _server, mut peer) = Running::connected().await;
+    for (answer, expected) in [
+        ("last='bob@example.org'", Some(Some("bob"))),
+        ("last='bob@example.org' complete='true'", Some(None)),
+        ("complete='true'", Some(None)),
+        ("", None),
+        ("last='bob@other.example'", None),
+    ] {
+        let request = Request::Recall { after: Some("al&ice".to_owned()) };
+        let payload = format!("<recall xmlns='{NS}' {answer}/>");
+        let (sent, answered) =
+            exchanged(&running, &mut peer, request, |id| result(id, &payload)).await;
+        assert!(sent.contains("after='al&amp;ice@example.org' max='100'"), "{sent}");
+        match (answered, expected) {
+            (Ok(Answer::Recalled(last)), Some(expected)) => assert_eq!(last.as_deref(), expected),
+            (Err(Unanswered::Unreadable), None) => {}
+            other => panic!("{payload}: {other:?}"),
+        }
+    }
 }
 
 #[tokio::test]
@@ -238,7 +344,7 @@ async fn a_list_is_read_with_its_stanzas() {
         let xml: minidom::Element = shown.row.xml.as_deref().unwrap().parse().unwrap();
         assert_eq!(xml, MESSAGE.parse().unwrap());
     }
-    // Without the last there is no way on.
+    // Without the last id the list cannot be continued.
     let endless = payload.replace(" last='9'", "");
     let (_, answer) = exchanged(&running, &mut peer, request, |id| result(id, &endless)).await;
     assert_eq!(answer.unwrap_err(), Unanswered::Unreadable);

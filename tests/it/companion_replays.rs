@@ -1,4 +1,5 @@
-//! What Prosody hands out of itself, from an offline queue or a room's memory, after the companion module took words away.
+//! What Prosody delivers by itself, from an offline queue or a room's memory, after the companion module has
+//! erased messages.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::companion_notices::{HINT, TIMER, everywhere};
 
 const EXPIRED: &str = "urn:ephemerd:0";
 
-/// Comes and sees what waited.
+/// Logs in and returns what was waiting.
 async fn handed_out(lab: &Lab<Prosody>, user: &str) -> Result<Vec<Element>> {
     let mut client = lab.online(user).await?;
     let waited = client.take(|it| it.name == "message");
@@ -61,7 +62,7 @@ async fn who_comes_late_gets_no_blanked_words_and_all_others() -> Result<()> {
         assert_eq!(own, archived.get(1).map(|it| it.id.as_str()));
         assert!(handed_out(&lab, "ada").await?.is_empty());
 
-        // Ron reads his archive first, and Prosody keeps the queue back for one who does; Lea has nothing marked.
+        // Ron reads his archive first, so Prosody holds back his queue; Lea has nothing marked.
         let mut ron = lab.client("ron").await?;
         ron.query(&MamQuery::default()).await?;
         ron.send_presence().await?;
@@ -77,7 +78,7 @@ async fn who_comes_late_gets_no_blanked_words_and_all_others() -> Result<()> {
     .await
 }
 
-/// Joins and gives what the room replays, ten messages at most: so few that it has them in memory.
+/// Joins and returns what the room replays, ten messages at most: few enough to come from memory.
 async fn replayed(lab: &Lab<Prosody>, user: &str, room: &str) -> Result<Vec<Element>> {
     let mut client: Client = lab.online(user).await?;
     let join = "<x xmlns='http://jabber.org/protocol/muc'><history maxstanzas='10'/></x>";
@@ -133,7 +134,7 @@ async fn a_room_no_longer_replays_what_was_erased() -> Result<()> {
         assert_eq!(said(&archived), ["scrubbed"]);
         assert_eq!(archived.len(), 15);
 
-        // A room that nobody has made is not made by a question.
+        // A request must not create a room.
         let nowhere = lab.endpoints().room("nowhere");
         let scrub = request("scrub", &nowhere, "room", "", &item);
         let answer = answer(&mut component, "set", &rooms, &scrub).await?;

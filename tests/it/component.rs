@@ -1,10 +1,10 @@
-//! The component against a server played by hand: the handshake, its failures, what is answered,
-//! and how a connection ends and comes back.
+//! The component against a server played by the test: the handshake, its failures, what is answered, and how
+//! a connection ends and is restored.
 
 use std::pin::pin;
 use std::time::Duration;
 
-use ephemerd::component::{Settings, Timing, probe};
+use ephemerd::component::{ComponentSettings, Timing, probe};
 use ephemerd::model::{Finding, Level};
 use futures::{SinkExt, StreamExt};
 use tokio::io::{AsyncWriteExt, BufStream};
@@ -81,7 +81,7 @@ async fn a_slow_server_is_understood() {
     peer.until("id='1' type='result'").await;
 }
 
-/// What a server hears from a component.
+/// What a server receives from a component.
 #[derive(FromXml, Debug)]
 #[xml()]
 enum FromComponent {
@@ -116,7 +116,8 @@ async fn it_speaks_with_a_server_made_of_tokio_xmpp() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = listener.local_addr().unwrap().to_string().parse().unwrap();
     let secret = SECRET.into();
-    let _running = Running::start(Settings { jid: JID.into(), server, secret, timing: TIMING });
+    let _running =
+        Running::start(ComponentSettings { jid: JID.into(), server, secret, timing: TIMING });
     let speaking = async {
         let socket = BufStream::new(listener.accept().await.unwrap().0);
         let mut accepted = accept_stream(socket, NS, Timeouts::tight()).await.unwrap();
@@ -152,7 +153,8 @@ async fn it_connects_through_a_socket_in_the_file_system() {
     let listener = UnixListener::bind(&path).unwrap();
     let server = format!("unix:{}", path.display()).parse().unwrap();
     let secret = SECRET.into();
-    let _running = Running::start(Settings { jid: JID.into(), server, secret, timing: TIMING });
+    let _running =
+        Running::start(ComponentSettings { jid: JID.into(), server, secret, timing: TIMING });
     let mut socket = timeout(DEADLINE, listener.accept()).await.unwrap().unwrap().0;
     let mut header = [0; 5];
     tokio::io::AsyncReadExt::read_exact(&mut socket, &mut header).await.unwrap();
@@ -163,7 +165,7 @@ async fn it_connects_through_a_socket_in_the_file_system() {
 async fn a_wrong_secret_is_tried_slowly() {
     let server = Server::new().await;
     let timing = Timing { retry_most: Duration::from_millis(700), ..TIMING };
-    let settings = Settings { secret: "wrong".into(), timing, ..server.settings() };
+    let settings = ComponentSettings { secret: "wrong".into(), timing, ..server.settings() };
     let running = Running::start(settings);
     let mut peer = server.accept().await;
     assert!(!peer.greet().await);
@@ -193,7 +195,7 @@ async fn it_comes_back_however_the_connection_ended() {
             "not XML" => peer.send("<message a='<'/>").await,
             "comment" => peer.send("<!-- -->").await,
             _ => {
-                // Closed in the middle of the next handshake: no connection that ended.
+                // Closed in the middle of the next handshake: not an established connection that ended.
                 peer.send("</stream:stream>").await;
                 ended += 1;
                 server.accept().await.open().await;
@@ -202,7 +204,7 @@ async fn it_comes_back_however_the_connection_ended() {
             }
         }
         if how != "close" {
-            // The component ends its side too, and says why where it was the one to end it.
+            // The component closes its side too, and says why if it was the first to close.
             let farewell = peer.rest().await;
             assert!(farewell.ends_with("</stream:stream>"), "{how}: {farewell}");
             let fault = match how {
@@ -254,9 +256,9 @@ async fn a_silent_server_is_asked_and_then_left() {
         give_up_after: Duration::from_millis(200),
         ..TIMING
     };
-    let running = Running::start(Settings { timing, ..server.settings() });
+    let running = Running::start(ComponentSettings { timing, ..server.settings() });
     let mut peer = server.accept_component().await;
-    // As a server does: the question comes back to who asked, and so does the answer.
+    // As a server does: both the ping and its answer are routed back.
     for _ in 0..3 {
         let question = peer.until("</iq>").await;
         assert!(question.contains("<ping xmlns='urn:xmpp:ping'>"), "{question}");
@@ -277,7 +279,7 @@ async fn it_stops_at_once_whatever_it_waits_for() {
     let patient = Duration::from_secs(600);
     let timing =
         Timing { open_within: patient, retry_first: patient, retry_most: patient, ..TIMING };
-    let settings = Settings { timing, ..server.settings() };
+    let settings = ComponentSettings { timing, ..server.settings() };
 
     let opening = Running::start(settings.clone());
     let silent = server.accept().await;
@@ -291,7 +293,7 @@ async fn it_stops_at_once_whatever_it_waits_for() {
     retrying.tell_to_stop();
     retrying.stopped().await;
 
-    // A server that never ends its side does not keep us.
+    // A server that never closes its side does not block us.
     let connected = Running::start(settings);
     let mut peer = server.accept_component().await;
     peer.ask("").await;
@@ -337,13 +339,13 @@ async fn a_probe_says_what_to_do() {
         assert!(!refused.what.contains(JID), "{refused:?}");
     }
 
-    // Prosody refuses a name that it does not know together with its header.
+    // Prosody refuses an unknown name together with its header.
     let unknown = probed!(server, async {
         let mut peer = server.accept().await;
         peer.open().await;
         peer.refuse("host-unknown").await;
     });
-    assert!(unknown.what.contains("knows no component"), "{unknown:?}");
+    assert!(unknown.what.contains("has no component"), "{unknown:?}");
 
     for greeting in ["SSH-2.0-OpenSSH\r\n", "<html><body>", "HTTP/1.1 400 Bad Request\r\n"] {
         let other = probed!(server, async {

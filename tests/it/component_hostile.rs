@@ -1,5 +1,5 @@
-//! What a hostile account can send, by a server that relays everything: nothing ends the stream,
-//! every request that can be read is answered once, and nothing fills us.
+//! What a hostile account can send, through a server that relays everything: nothing closes the stream, every
+//! readable request is answered once, and memory stays bounded.
 
 use crate::component_stand_in::{JID, Peer, Running};
 
@@ -34,8 +34,8 @@ fn namespaces(count: usize) -> String {
     (0..count).map(|number| format!(" xmlns:n{number}='urn:{number}'")).collect()
 }
 
-/// Sends each as a message, as a presence and as a request; the first two want no answer, and the
-/// third this one.
+/// Sends each as a message, as a presence and as a request; the first two get no answer, and the third this
+/// one.
 async fn all_survive(cases: &[(&str, String, String, &str)]) {
     let (running, _server, mut peer) = Running::connected().await;
     for (name, attributes, content, expected) in cases {
@@ -64,17 +64,16 @@ fn assert_answer(answer: &str, expected: &str, name: &str) {
 async fn deep_stanzas_survive() {
     let none = String::new;
     all_survive(&[
-        ("64 levels", none(), ping("", &nested("<a>", "</a>", 60)), "result"),
-        ("10,000 levels", none(), nested("<a xmlns='y'>", "</a>", 10_000), "policy-violation"),
-        ("30,000 levels", none(), nested("<a>", "</a>", 30_000), "policy-violation"),
-        ("30,000 in a ping", none(), ping("", &nested("<a>", "</a>", 30_000)), "policy-violation"),
+        ("64 levels", none(), ping("", &nested("<a>", "</a>", 62)), "result"),
+        ("65 levels", none(), nested("<a xmlns='y'>", "</a>", 64), "policy-violation"),
+        ("65 levels of our own namespace", none(), nested("<a>", "</a>", 64), "policy-violation"),
+        ("65 levels in a ping", none(), ping("", &nested("<a>", "</a>", 63)), "policy-violation"),
         (
-            "30,000 prefixed levels",
+            "65 prefixed levels",
             " xmlns:p='y'".to_owned(),
-            nested("<p:a p:b=''>", "</p:a>", 30_000),
+            nested("<p:a p:b=''>", "</p:a>", 64),
             "policy-violation",
         ),
-        ("300,000 levels", none(), nested("<a>", "</a>", 300_000), "policy-violation"),
     ])
     .await;
 }
@@ -83,15 +82,12 @@ async fn deep_stanzas_survive() {
 async fn long_and_many_attributes_survive() {
     let none = String::new;
     all_survive(&[
-        ("9 KB", attribute(9_000), ping("", ""), "result"),
         ("200 KB", attribute(200_000), ping("", ""), "result"),
-        ("2 MB", attribute(2_000_000), ping("", ""), "nothing"),
-        ("9 KB inside", none(), ping(&attribute(9_000), ""), "result"),
+        ("more than a stanza may have", attribute(MIB), ping("", ""), "nothing"),
         ("200 KB inside", none(), ping(&attribute(200_000), ""), "result"),
-        ("2 MB inside", none(), ping(&attribute(2_000_000), ""), "policy-violation"),
+        ("the same inside", none(), ping(&attribute(MIB), ""), "policy-violation"),
         ("2,000", attributes(2_000), ping("", ""), "result"),
         ("2,000 inside", none(), ping(&attributes(2_000), ""), "result"),
-        ("100,000", attributes(100_000), ping("", ""), "result"),
         ("2,000 namespaces", namespaces(2_000), ping(&namespaces(2_000), ""), "result"),
     ])
     .await;
@@ -103,12 +99,17 @@ async fn long_and_many_children_survive() {
     let long_name = format!("<{0}></{0}>", "n".repeat(300_000));
     all_survive(&[
         ("400 KB of text", none(), "x".repeat(400_000), "bad-request"),
-        ("2 MB of text", none(), "x".repeat(2 * MIB), "policy-violation"),
+        ("more text than a stanza may have", none(), "x".repeat(MIB), "policy-violation"),
         ("400 KB of references", none(), "&#x26;".repeat(66_000), "bad-request"),
-        ("2 MB of CDATA", none(), format!("<![CDATA[{}]]>", "]<".repeat(MIB)), "policy-violation"),
-        ("100,000 children", none(), "<a/>".repeat(100_000), "bad-request"),
-        ("500,000 children", none(), "<a/>".repeat(500_000), "policy-violation"),
-        ("a ping of 100,000 children", none(), ping("", &"<a/>".repeat(100_000)), "result"),
+        (
+            "more CDATA than that",
+            none(),
+            format!("<![CDATA[{}]]>", "]<".repeat(MIB / 2)),
+            "policy-violation",
+        ),
+        ("20,000 children", none(), "<a/>".repeat(20_000), "bad-request"),
+        ("more children than that", none(), "<a/>".repeat(MIB / 4), "policy-violation"),
+        ("a ping of 20,000 children", none(), ping("", &"<a/>".repeat(20_000)), "result"),
         ("a long name", none(), long_name, "service-unavailable"),
         ("an unknown entity", none(), "&wibble;".to_owned(), "bad-request"),
         ("a forbidden character", none(), "&#0;\u{1}".to_owned(), "bad-request"),
@@ -117,7 +118,7 @@ async fn long_and_many_children_survive() {
 }
 
 #[tokio::test]
-async fn what_is_no_utf_8_survives() {
+async fn invalid_utf_8_is_harmless() {
     let (running, _server, mut peer) = Running::connected().await;
     let bytes = request("", "\u{fffd}").into_bytes();
     let broken: Vec<u8> = bytes.into_iter().filter(|byte| *byte != 0xbf).collect();
@@ -134,7 +135,7 @@ async fn long_addresses_and_ids_come_back_or_nothing_does() {
     let long = "i".repeat(200_000);
     let answer = peer.ask(ask(&long)).await;
     assert!(answer.contains(&format!("id='{long}' type='result'")));
-    // Each of these takes five bytes in an answer, and a server would end the stream over it.
+    // Each of these takes five bytes in an answer, and a server would close the stream over it.
     assert_eq!(peer.ask(ask(&"'".repeat(200_000))).await, "");
     let node = format!("<query xmlns='http://jabber.org/protocol/disco#info' node='{long}'/>");
     assert!(peer.ask(request("", &node)).await.len() < 1_000);
@@ -147,14 +148,14 @@ async fn a_megabyte_of_white_space_is_nothing() {
     assert_eq!(peer.ask(" \n".repeat(MIB / 2)).await, "");
 }
 
-/// What this process holds, in bytes.
+/// This process's resident memory in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
 }
 
-/// Sends so much of this, and looks at our memory meanwhile.
+/// Sends this much, and watches our memory meanwhile.
 async fn fill(peer: &mut Peer, length: usize, what: &str) {
     let part = what.repeat(MIB / what.len());
     let before = resident();
@@ -180,11 +181,11 @@ async fn stanzas_without_end() {
         assert_answer(&answer, "policy-violation", what);
     }
     assert_eq!(running.metrics.component_reconnects.get(), 0);
-    peer.send("<message>").await;
-    fill(&mut peer, 12 * MIB, "<deeper>").await;
+    peer.send(format!("<message>{}", "<deep>".repeat(64))).await;
+    fill(&mut peer, 12 * MIB, "<deeper/>words").await;
 }
 
-/// In a process of its own, because tests beside it have memory of their own.
+/// In a process of its own, because neighbouring tests use memory too.
 #[tokio::test]
 async fn a_stanza_without_end_leaves_memory_flat() {
     const ALONE: &str = "COMPONENT_TEST_ALONE";

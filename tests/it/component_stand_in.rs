@@ -1,10 +1,10 @@
-//! A server's component port, played by hand: the tests decide when it says what.
+//! A server's component port, played by the test, which decides what it says and when.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ephemerd::archive::remote::Notice;
-use ephemerd::component::{Link, Settings, Timing, exchange, run};
+use ephemerd::archive::companion::Notice;
+use ephemerd::component::{ComponentSettings, Link, Timing, exchange, run};
 use ephemerd::metrics::Metrics;
 use minidom::Element;
 use sha1::{Digest, Sha1};
@@ -16,15 +16,15 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const JID: &str = "ephemerd.example.org";
-/// The host whose companion module is believed.
+/// The host whose companion module is trusted.
 pub(crate) const HOST: &str = "example.org";
 pub(crate) const SECRET: &str = "s3cret & more";
 const STREAM_ID: &str = "id <1>";
 
-/// No test waits longer for anything.
+/// Timeout of every wait in these tests.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Waits that let a test see them end.
+/// Waits short enough for a test to see them end.
 pub(crate) const TIMING: Timing = Timing {
     open_within: Duration::from_millis(500),
     write_within: Duration::from_secs(10),
@@ -35,7 +35,7 @@ pub(crate) const TIMING: Timing = Timing {
     retry_most: Duration::from_millis(100),
 };
 
-/// A port where components are awaited.
+/// A port where components may connect.
 pub(crate) struct Server {
     listener: TcpListener,
 }
@@ -45,8 +45,8 @@ impl Server {
         Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
     }
 
-    pub(crate) fn settings(&self) -> Settings {
-        Settings {
+    pub(crate) fn settings(&self) -> ComponentSettings {
+        ComponentSettings {
             jid: JID.to_owned(),
             server: self.listener.local_addr().unwrap().to_string().parse().unwrap(),
             secret: SECRET.into(),
@@ -54,7 +54,7 @@ impl Server {
         }
     }
 
-    /// The next connection, before anything was said.
+    /// The next connection, before anything is sent.
     pub(crate) async fn accept(&self) -> Peer {
         let accepted = timeout(DEADLINE, self.listener.accept()).await;
         Peer { socket: accepted.expect("a component connects").unwrap().0, unread: Vec::new() }
@@ -81,7 +81,7 @@ impl Peer {
         sent.expect("the component reads").unwrap();
     }
 
-    /// What comes until this text, which is included.
+    /// Everything received up to and including this text.
     pub(crate) async fn until(&mut self, text: &str) -> String {
         loop {
             let found = self.unread.windows(text.len()).position(|at| at == text.as_bytes());
@@ -95,7 +95,7 @@ impl Peer {
         }
     }
 
-    /// What comes until the component ends its side of the connection.
+    /// Everything received until the component closes its side of the connection.
     pub(crate) async fn rest(&mut self) -> String {
         while self.read().await {}
         String::from_utf8(std::mem::take(&mut self.unread)).unwrap()
@@ -103,7 +103,7 @@ impl Peer {
 
     async fn read(&mut self) -> bool {
         let read = timeout(DEADLINE, self.socket.read_buf(&mut self.unread)).await;
-        // A reset ends a connection as well as any farewell.
+        // A reset ends a connection as well as a proper close.
         read.expect("the component says something").is_ok_and(|length| length > 0)
     }
 
@@ -138,7 +138,7 @@ impl Peer {
         .await;
     }
 
-    /// Sends this and then a ping: everything that was answered before the ping.
+    /// Sends this and then a ping; returns everything that was answered before the ping.
     pub(crate) async fn ask(&mut self, text: impl AsRef<[u8]>) -> String {
         self.send(text).await;
         self.send(format!(
@@ -157,16 +157,16 @@ impl Peer {
     }
 }
 
-/// The elements that stand one after the other in this text.
+/// The successive elements in this text.
 pub(crate) fn elements(text: &str) -> Vec<Element> {
     let text = format!("<s xmlns='jabber:component:accept'>{text}</s>");
     text.parse::<Element>().unwrap().children().cloned().collect()
 }
 
-/// A component that runs against a [`Server`].
+/// A component running against a [`Server`].
 pub(crate) struct Running {
     pub(crate) metrics: Arc<Metrics>,
-    /// The way to companion modules on [`HOST`].
+    /// For requests to companion modules on [`HOST`].
     pub(crate) link: Link,
     pub(crate) notices: mpsc::Receiver<Notice>,
     stop: CancellationToken,
@@ -174,7 +174,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(settings: Settings) -> Self {
+    pub(crate) fn start(settings: ComponentSettings) -> Self {
         let (metrics, stop) = (Arc::new(Metrics::new()), CancellationToken::new());
         let (exchange, link, notices) = exchange(vec![HOST.to_owned()], metrics.clone());
         let task = tokio::spawn(run(settings, exchange, metrics.clone(), stop.clone()));

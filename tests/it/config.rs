@@ -1,4 +1,4 @@
-//! The configuration: what is read, what is refused and in which words, and what the documents say of it.
+//! The configuration: what is accepted, what is refused and how, and what the documents say about it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,34 +6,25 @@ use std::path::Path;
 use std::time::Duration;
 
 use ephemerd::component::ServerAddress;
-use ephemerd::config::{ArchiveKind, Config, KEYS, Origin, Sources, changes_in_place};
+use ephemerd::config::{ArchiveKind, Config, KEY_INFOS, KEYS, Origin, Sources, changes_in_place};
 use secrecy::ExposeSecret as _;
 
-const MINIMAL: &str = r#"
-[component]
-jid = "ephemerd.example.org"
-server = "127.0.0.1:5347"
-secret = "s3cret-of-component"
-[database]
-url = "postgres://ephemerd@127.0.0.1/prosody"
-[archive]
-kind = "prosody"
-hosts = ["example.org"]
-"#;
+use crate::pages::check_table;
+use crate::support::MINIMAL;
 
-const FILE: &str = "/etc/ephemerd/ephemerd.toml";
+pub(crate) const FILE: &str = "/etc/ephemerd/ephemerd.toml";
 
-fn read(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
+pub(crate) fn read(text: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
     let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into()));
     Config::from_sources(&Sources::of_text(FILE, text, environment))
         .map_err(|error| error.to_string())
 }
 
-fn minimal() -> Config {
+pub(crate) fn minimal() -> Config {
     read(MINIMAL, &[]).unwrap()
 }
 
-/// `MINIMAL` with `[section] key = value` put in.
+/// `MINIMAL` with `[section] key = value` inserted.
 fn with(section: &str, line: &str) -> Result<Config, String> {
     let header = format!("[{section}]");
     let key = line.split(' ').next().unwrap();
@@ -56,7 +47,7 @@ fn with(section: &str, line: &str) -> Result<Config, String> {
 }
 
 fn values(config: &Config) -> BTreeMap<&'static str, serde_json::Value> {
-    config.settings().into_iter().map(|setting| (setting.key, setting.value)).collect()
+    config.settings().iter().map(|it| (it.key, it.value.clone())).collect()
 }
 
 fn repository(path: &str) -> String {
@@ -80,63 +71,40 @@ fn the_minimum_gets_every_default() {
 
 #[test]
 fn the_environment_wins_and_sets_every_key() {
+    let name = |key: &str| format!("EPHEMERD__{}", key.replace('.', "__").to_uppercase());
+    // Another name for a key that is set as well.
+    let keys = KEY_INFOS.iter().filter(|it| it.key != "offline.undelivered_for");
+    let (in_files, inline): (Vec<_>, Vec<_>) = keys.partition(|it| it.key.ends_with("_file"));
+    let names: Vec<_> = inline.iter().map(|it| (name(it.key), it.example)).collect();
+    let environment: Vec<_> = names.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let config = read(MINIMAL, &environment).unwrap();
+    assert_eq!(config.component.secret.expose_secret(), "0012345", "stays text, with its zeros");
+    let values = values(&config);
+    for info in inline {
+        let expected = match info.key {
+            "component.secret" | "database.password" => "***".into(),
+            "archive.hosts" => r#"["example.net","conference.example.net"]"#.into(),
+            "timers.read_evidence" => r#"["mds","replies"]"#.into(),
+            _ => info.example.to_owned(),
+        };
+        let shown = &values[info.key];
+        let shown = shown.as_str().map_or_else(|| shown.to_string(), str::to_owned);
+        assert_eq!(shown, expected, "{}", info.key);
+    }
+    // A secret may be in a file instead.
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("secret");
     fs::write(&secret, "0012345\n").unwrap();
-    let set = [
-        ("component.jid", "e.example.net"),
-        ("component.server", "unix:/run/prosody.sock"),
-        ("component.secret_file", secret.to_str().unwrap()),
-        ("database.url", "postgresql://e@db/prosody"),
-        ("database.password", "0012345"),
-        ("archive.kind", "prosody"),
-        ("archive.hosts", "example.net, conference.example.net"),
-        ("archive.poll", "250ms"),
-        ("archive.max_lag", "1m"),
-        ("timers.min", "5s"),
-        ("timers.max", "7d"),
-        ("timers.negotiation_for", "1d"),
-        ("hints.keep_for", "1h"),
-        ("hints.conflict", "no-permanent-store"),
-        ("offline.undelivered_for", "never"),
-        ("erase.mode", "delete"),
-        ("erase.placeholder_for", "2d"),
-        ("erase.batch", "10"),
-        ("erase.rows_per_second", "500"),
-        ("erase.dry_run", "true"),
-        ("erase.backlog", "erase"),
-        ("sweep.every", "2h"),
-        ("sweep.rows_per_second", "0"),
-        ("http.listen", "[::1]:1"),
-        ("log.level", "debug"),
-        ("log.format", "json"),
-    ];
-    let names: Vec<_> = set
-        .iter()
-        .map(|(key, value)| {
-            (format!("EPHEMERD__{}", key.replace('.', "__").to_uppercase()), *value)
-        })
-        .collect();
-    let environment: Vec<_> = names.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-    let config = read(&MINIMAL.replace("secret = ", "#"), &environment).unwrap();
-    assert_eq!(config.component.secret.expose_secret(), "0012345", "stays text, with its zeros");
-    let values = values(&config);
-    for (key, value) in set {
-        let shown = match key {
-            "component.secret_file" => &values["component.secret"],
-            key => &values[key],
-        };
-        let expected = match key {
-            "component.secret_file" | "database.password" => "***".into(),
-            "archive.hosts" => r#"["example.net","conference.example.net"]"#.into(),
-            _ => value.to_owned(),
-        };
-        let shown = shown.as_str().map_or_else(|| shown.to_string(), str::to_owned);
-        assert_eq!(shown, expected, "{key}");
+    for info in in_files {
+        let environment = name(info.key);
+        let set = [(environment.as_str(), secret.to_str().unwrap())];
+        let config = read(&MINIMAL.replace("secret = ", "#"), &set);
+        let config = config.or_else(|_| read(MINIMAL, &set)).unwrap();
+        let key = info.key.strip_suffix("_file").unwrap();
+        let shown = config.settings().iter().find(|it| it.key == key).unwrap();
+        assert_eq!(shown.value, "***", "{key}");
+        assert_eq!(shown.origin, Origin::Environment(environment), "{key}");
     }
-    // Together with the two other ways to give a secret these are all keys.
-    let left: Vec<_> = KEYS.iter().filter(|key| !set.iter().any(|(set, _)| set == *key)).collect();
-    assert_eq!(left, [&"component.secret", &"database.password_file"]);
     // Other variables are none of our business.
     assert!(read(MINIMAL, &[("EPHEMERD_CONFIG", "x"), ("PATH", "y")]).is_ok());
 }
@@ -171,7 +139,7 @@ fn a_key_outside_of_any_section_is_refused() {
     ] {
         let environment: Vec<_> = environment.map(|name| (name, "word")).into_iter().collect();
         let error = read(text, &environment).unwrap_err();
-        let start = format!("{key} stands outside of any section ({place})\nhelp: ");
+        let start = format!("{key} is outside of any section ({place})\nhelp: ");
         assert!(error.starts_with(&start), "{error}");
     }
 }
@@ -229,6 +197,11 @@ fn wrong_values_are_refused_with_key_place_and_remedy() {
         ("timers", "negotiation_for = \"3 months\""),
         ("hints", "conflict = \"both\""),
         ("offline", "undelivered_for = \"none\""),
+        ("timers", "start = \"displayed\""),
+        ("timers", "unread_for = \"none\""),
+        ("timers", "read_evidence = []"),
+        ("timers", "read_evidence = \"mds,receipts\""),
+        ("timers", "read_evidence = true"),
         ("erase", "mode = \"\""),
         ("erase", "batch = 0"),
         ("erase", "batch = 100001"),
@@ -259,6 +232,8 @@ fn values_at_their_bounds_are_taken() {
         ("timers", "max = \"36525d\""),
         ("timers", "max = \"none\""),
         ("offline", "undelivered_for = \"0s\""),
+        ("timers", "unread_for = \"0s\""),
+        ("timers", "read_evidence = [\"markers\"]"),
         ("erase", "batch = 1"),
         ("erase", "batch = 100000"),
         ("erase", "rows_per_second = 10000000"),
@@ -276,6 +251,7 @@ fn what_may_be_unlimited_says_by_which_word() {
         ("timers", "max = \"0s\"", "\"none\""),
         ("timers", "max = \"unlimited\"", "\"none\""),
         ("offline", "undelivered_for = \"forever\"", "\"never\""),
+        ("timers", "unread_for = \"forever\"", "\"never\""),
     ] {
         let error = with(section, line).unwrap_err();
         assert!(error.ends_with(&format!(", or {word}")), "{line}: {error}");
@@ -290,74 +266,29 @@ fn timers_must_fit_each_other() {
 }
 
 #[test]
-fn a_secret_comes_from_one_place() {
-    let error = read(MINIMAL, &[("EPHEMERD__COMPONENT__SECRET_FILE", "/x")]).unwrap_err();
-    assert_eq!(
-        error,
-        format!(
-            "component.secret ({FILE}) and component.secret_file (EPHEMERD__COMPONENT__SECRET_FILE) \
-             are both set\nhelp: keep one of them"
-        )
-    );
-    let url = "url = \"postgres://ephemerd:pw@127.0.0.1/prosody\"\npassword = \"pw2\"";
-    let error = read(&MINIMAL.replace("url = \"postgres://ephemerd@127.0.0.1/prosody\"", url), &[]);
-    assert!(error.unwrap_err().starts_with("database.url holds a password, and another is set"));
+fn one_value_has_two_names_and_is_set_by_one_of_them() {
+    let older = read(&format!("{MINIMAL}[offline]\nundelivered_for = \"3d\""), &[]).unwrap();
+    let newer = read(&format!("{MINIMAL}[timers]\nunread_for = \"3d\""), &[]).unwrap();
+    assert_eq!(older.changes(&newer), []);
+    assert!(older.render().contains("unread_for = \"3d\""), "{}", older.render());
+    let both = "[timers]\nunread_for = \"3d\"\n[offline]\nundelivered_for = \"3d\"";
+    let error = read(&format!("{MINIMAL}{both}"), &[]).unwrap_err();
+    let twice =
+        format!("timers.unread_for ({FILE}) and offline.undelivered_for ({FILE}) are both set");
+    assert!(error.starts_with(&twice), "{error}");
 }
 
 #[test]
-fn a_secret_file_loses_one_line_end_and_no_more() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("secret");
-    let line = format!("secret_file = {:?}", file.to_str().unwrap());
-    let text = MINIMAL.replace("secret = \"s3cret-of-component\"", &line);
-    for (written, secret) in
-        [("s3cret", "s3cret"), ("s3cret\n", "s3cret"), ("s3cret\r\n", "s3cret"), (" s \n", " s ")]
-    {
-        fs::write(&file, written).unwrap();
-        let config = read(&text, &[]).unwrap();
-        assert_eq!(config.component.secret.expose_secret(), secret, "{written:?}");
-    }
-    for written in ["", "\n", "a\n\n", "a\nb\n"] {
-        fs::write(&file, written).unwrap();
-        assert!(read(&text, &[]).unwrap_err().starts_with("component.secret_file "), "{written:?}");
-    }
-    fs::write(&file, "x".repeat(5000)).unwrap();
-    assert!(read(&text, &[]).unwrap_err().contains("the file is too long"));
-    fs::remove_file(&file).unwrap();
-    let error = read(&text, &[]).unwrap_err();
-    let start =
-        format!("cannot read {}, named by component.secret_file ({FILE}): ", file.display());
-    assert!(error.starts_with(&start) && error.contains("\nhelp: make "), "{error}");
-}
-
-/// Whatever is wrong, and wherever the secret was put, no words of ours repeat it.
-#[test]
-fn secrets_are_never_printed() {
-    const WORD: &str = "s3cret-of-component";
-    let config = minimal();
-    for shown in [format!("{config:?}"), config.render(), config.to_json().to_string()] {
-        assert!(!shown.contains(WORD), "{shown}");
-    }
-    for (text, environment) in [
-        (format!("[component]\nsecret = {WORD}"), None),
-        (format!("[component]\nsecret = \"{WORD}"), None),
-        (format!("secret = \"{WORD}\""), None),
-        (format!("component = \"{WORD}\""), None),
-        (format!("[component]\nsecret = [\"{WORD}\"]"), None),
-        (format!("[component]\nsecret = {{ is = \"{WORD}\" }}"), None),
-        (format!("[component]\nsecrets = \"{WORD}\""), None),
-        (format!("[component]\nserver = \"{WORD}\"\njid = \"a\""), None),
-        (format!("[log]\nlevel = \"{WORD}\""), None),
-        (String::new(), Some("EPHEMERD__COMPONENT")),
-        (String::new(), Some("EPHEMERD__SECRET")),
-        (String::new(), Some("EPHEMERD__COMPONENT__SECRET__IS")),
-        (String::new(), Some("EPHEMERD__COMPONENT__SECRETS")),
-        (String::new(), Some("EPHEMERD__DATABASE__URL")),
-    ] {
-        let environment: Vec<_> = environment.map(|name| (name, WORD)).into_iter().collect();
-        let error = read(&text, &environment).unwrap_err();
-        assert!(!error.contains(WORD), "{text}: {error}");
-        assert!(error.contains("\nhelp: "), "{error}");
+fn reading_is_not_waited_for_where_nothing_shows_it() {
+    let of = |start: &str| {
+        let minimal = MINIMAL.replace("kind = \"prosody\"", "kind = \"component\"");
+        assert_ne!(minimal, MINIMAL);
+        read(&format!("{minimal}[timers]\nstart = \"{start}\""), &[])
+    };
+    let error = of("read").unwrap_err();
+    assert!(error.starts_with("timers.start "), "{error}");
+    for start in ["archived", "delivered", "auto"] {
+        assert!(of(start).is_ok(), "{start}");
     }
 }
 
@@ -368,12 +299,12 @@ fn faulty_toml_is_shown_by_its_line() {
 }
 
 #[test]
-fn what_is_shown_reads_back_and_says_whence() {
+fn what_is_shown_reads_back_and_names_its_origin() {
     let config = read(MINIMAL, &[("EPHEMERD__TIMERS__MAX", "7d")]).unwrap();
     let shown = config.render();
     let again = read(&shown, &[]).unwrap();
     assert_eq!(values(&again), values(&config));
-    let origin = |key| config.settings().into_iter().find(|it| it.key == key).unwrap().origin;
+    let origin = |key| config.settings().iter().find(|it| it.key == key).unwrap().origin.clone();
     assert_eq!(origin("timers.max"), Origin::Environment("EPHEMERD__TIMERS__MAX".into()));
     assert_eq!(origin("component.jid"), Origin::File(FILE.into()));
     assert_eq!(origin("timers.min"), Origin::Default);
@@ -381,7 +312,7 @@ fn what_is_shown_reads_back_and_says_whence() {
     assert!(line.ends_with(" # EPHEMERD__TIMERS__MAX"), "{line}");
 }
 
-/// The sample is valid, names every key, and what it has commented out is the default.
+/// The sample is valid, has every key, and its commented-out values are the defaults.
 #[test]
 fn the_sample_is_true() {
     let folder = tempfile::tempdir().unwrap();
@@ -403,7 +334,8 @@ fn the_sample_is_true() {
         .collect();
     let with_defaults = read(&full.join("\n"), &[]).unwrap();
     assert_eq!(values(&with_defaults), values(&as_it_is));
-    for key in KEYS {
+    // One value has two names, and the sample has the newer one.
+    for key in KEYS.iter().filter(|key| **key != "offline.undelivered_for") {
         let (section, name) = key.split_once('.').unwrap();
         let below = sample.split_once(&format!("\n[{section}]\n")).unwrap().1;
         let below = below.split("\n[").next().unwrap();
@@ -415,37 +347,29 @@ fn the_sample_is_true() {
     }
 }
 
-/// docs/configuration.md has a row for each key, in order, with the default that is in force and whether it
-/// changes in a running daemon.
+/// docs/configuration.md has a row for each key, in order, with its default and whether it changes in a
+/// running daemon.
 #[test]
 fn the_documentation_is_true() {
-    let text = repository("docs/configuration.md");
-    let rows: Vec<Vec<&str>> = text
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .map(|line| {
-            line.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`')).collect()
-        })
-        .collect();
-    let keys: Vec<_> = rows.iter().map(|row| row[0]).collect();
-    assert_eq!(keys, KEYS);
-    let values = values(&minimal());
-    for row in &rows {
-        assert_eq!(row.len(), 5, "{row:?}");
-        let (key, default) = (row[0], row[2]);
-        let changes = if changes_in_place(key) { "in place" } else { "at a restart" };
-        assert_eq!(row[3], changes, "{key}");
-        if default.starts_with("required") || default == "–" {
-            continue;
-        }
-        let value = &values[key];
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        assert_eq!(default, value, "{key}");
-    }
-    for required in
-        ["component.jid", "component.server", "database.url", "archive.kind", "archive.hosts"]
-    {
-        let row = rows.iter().find(|row| row[0] == required).unwrap();
-        assert_eq!(row[2], "required", "{required}");
-    }
+    let config = minimal();
+    let row = |info: &ephemerd::config::KeyInfo| {
+        let setting = config.settings().iter().find(|it| it.key == info.key);
+        let other = format!("{}_file", info.key);
+        let default = match setting {
+            Some(it) if it.origin != Origin::Default && KEYS.contains(&other.as_str()) => {
+                format!("required, or `{}`", other.split_once('.').unwrap().1)
+            }
+            Some(it) if it.origin != Origin::Default => "required".to_owned(),
+            Some(it) => {
+                let value = it.value.as_str().map_or_else(|| it.value.to_string(), str::to_owned);
+                format!("`{value}`")
+            }
+            None => "–".to_owned(),
+        };
+        let changes = if changes_in_place(info.key) { "in place" } else { "at a restart" };
+        let (key, takes, effect) = (info.key, info.takes, info.effect.trim());
+        format!("| `{key}` | {takes} | {default} | {changes} | {effect} |")
+    };
+    let rows: Vec<String> = KEY_INFOS.iter().map(row).collect();
+    check_table("docs/configuration.md", "| key | type | default | changes | effect |", &rows);
 }

@@ -1,7 +1,7 @@
-//! One suite for every kind of archive and every mode: the same messages, the same fates, real servers.
+//! One suite for every kind of archive and every mode: the same messages, the same outcomes, real servers.
 //!
-//! It prints its matrix, case × kind. A kind that differs has an entry in [`EXCEPTIONS`], with its reason;
-//! no case is left out anywhere.
+//! It prints its matrix, case × kind. A kind that differs has an entry in [`EXCEPTIONS`], with its reason; no
+//! case is left out anywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -15,14 +15,15 @@ use tokio::time::Instant;
 
 use crate::conformance_cases::{CASES, Case, EXCEPTIONS, Fate, Place, archived};
 use crate::conformance_remote;
-use crate::support::start;
+use crate::support::{show_read, start};
+use crate::supported;
 
-/// The timer of all marked messages, in seconds: long enough to look at all rows before it is over.
-pub(crate) const TIMER: u64 = 12;
-/// What a server's stamp, a poll, and a busy machine take on top.
-pub(crate) const GRACE: Duration = Duration::from_secs(8);
+/// The timer of all marked messages, in seconds: long enough to inspect all rows before it runs out, on a busy machine.
+pub(crate) const TIMER: u64 = 20;
+/// How long after its due time a message may still exist: restarts, rests on files and a busy machine are included.
+pub(crate) const LATEST: Duration = Duration::from_secs(TIMER + 90);
 
-/// How many rows hold a case's message: when nothing was due yet, and when everything was.
+/// How many rows contain a case's message: before anything was due, and after everything was.
 pub(crate) type Rows = (i64, i64);
 
 pub(crate) struct Talk<S> {
@@ -33,13 +34,18 @@ pub(crate) struct Talk<S> {
     pub(crate) kind: &'static str,
 }
 
-/// What tells a case's message from all others, in its `id`.
+/// Identifies a case's message among all others, in its `id`.
 pub(crate) fn token(case: &Case) -> String {
     let at = CASES.iter().position(|it| it.name == case.name);
     format!("case-{:02}-", at.unwrap_or_default())
 }
 
-/// What a case's message holds.
+/// What goes without anybody logging in for it.
+pub(crate) fn goes_now() -> impl Iterator<Item = &'static Case> {
+    CASES.iter().filter(|it| it.fate == Fate::Goes && it.place != Place::Offline)
+}
+
+/// The content of a case's message.
 fn inside(case: &Case) -> String {
     case.inside.replace("WORDS", &token(case)).replace("TIMER", &TIMER.to_string())
 }
@@ -131,7 +137,7 @@ impl<S: Server> Talk<S> {
         Ok(())
     }
 
-    /// How many archived rows, and how many queued ones, hold each case's message.
+    /// How many archived and queued rows contain each case's message.
     async fn rows(&self, queued: bool) -> Result<BTreeMap<&'static str, i64>> {
         let mut rows = BTreeMap::new();
         for case in CASES {
@@ -143,7 +149,12 @@ impl<S: Server> Talk<S> {
         Ok(rows)
     }
 
-    /// Somebody else takes these rows before us: a retraction, or the server's own expiry.
+    /// Timers start when the recipient's client shows that the message was read.
+    fn waits_for_readers(&self) -> bool {
+        self.kind.ends_with("read")
+    }
+
+    /// Somebody else removes these rows before us: a retraction, or the server's own expiry.
     async fn take_rows(&self) -> Result<()> {
         for case in CASES.iter().filter(|it| it.place == Place::Taken) {
             for table in S::TABLES.iter().filter(|it| !it.is_queue) {
@@ -161,7 +172,14 @@ impl<S: Server> Talk<S> {
     async fn run(mut self) -> Result<(&'static str, BTreeMap<&'static str, Rows>, Vec<String>)> {
         let started = Instant::now();
         self.say_all().await?;
-        let sent = Instant::now();
+        if self.waits_for_readers() {
+            // A marker names it, and must not name a case.
+            let last =
+                "<message to='otto@localhost' type='chat' id='last'><body>last</body></message>";
+            self.peter.send(last).await?;
+            self.peter.sync().await?;
+            show_read(&mut self.rosa, &self.lab.endpoints().jid("peter"), "last").await?;
+        }
         let first = self.rows(false).await?;
         let queued = self.rows(true).await?;
         self.wait_until_recorded(&first).await?;
@@ -169,17 +187,20 @@ impl<S: Server> Talk<S> {
         let before = self.lab.snapshots().await?;
         let in_time = started.elapsed() < Duration::from_secs(TIMER);
 
-        // Both sides of the way end and come back while the timers run.
+        // Both ends stop and come back while the timers run.
         self.daemon.kill().await?;
         self.lab.server.restart().await?;
         self.daemon.resume().await?;
 
-        tokio::time::sleep_until(sent + Duration::from_secs(TIMER) + GRACE).await;
+        let after = eventually(&format!("{}: what is due goes", self.kind), LATEST, async || {
+            let after = self.rows(false).await?;
+            Ok(goes_now().all(|case| after[case.name] == 0).then_some(after))
+        })
+        .await?;
         let mut faults = Vec::new();
         if !in_time {
             faults.push("the machine was too slow to see all rows before they were due".to_owned());
         }
-        let after = self.rows(false).await?;
         let offline: Vec<_> = CASES.iter().filter(|it| it.place == Place::Offline).collect();
         for case in &offline {
             if queued.get(case.name).copied().unwrap_or_default() > 0
@@ -223,12 +244,14 @@ impl<S: Server> Talk<S> {
         .await
     }
 
-    /// Otto comes, and the timers of what waited for him start.
+    /// Otto logs in, and the timers of what waited for him start.
     async fn deliver(&self) -> Result<()> {
         let mut otto = self.lab.online("otto").await?;
         otto.sync().await?;
-        let waits = Duration::from_secs(TIMER) + GRACE;
-        eventually("what was delivered goes", waits, async || {
+        if self.waits_for_readers() {
+            show_read(&mut otto, &self.lab.endpoints().jid("peter"), "last").await?;
+        }
+        eventually(&format!("{}: what was delivered goes", self.kind), LATEST, async || {
             let mut left = 0;
             for case in
                 CASES.iter().filter(|it| it.place == Place::Offline && it.fate == Fate::Goes)
@@ -241,7 +264,7 @@ impl<S: Server> Talk<S> {
         .await
     }
 
-    /// Rows that nobody marked are the same byte for byte.
+    /// Unmarked rows are unchanged, byte for byte.
     async fn faults_of_tables(&self, before: &[Snapshot]) -> Result<Vec<String>> {
         let going: BTreeSet<String> =
             CASES.iter().filter(|it| it.fate == Fate::Goes).map(token).collect();
@@ -250,10 +273,19 @@ impl<S: Server> Talk<S> {
             let now = Snapshot::take(&self.lab.database, before.table()).await?;
             faults.extend(before.faults(&now, &going));
         }
+        if self.waits_for_readers() {
+            // Otto's marker, in both archives.
+            let (new, others): (Vec<_>, Vec<_>) =
+                faults.into_iter().partition(|it| it.ends_with(" is new"));
+            faults = others;
+            if new.len() != 2 {
+                faults.push(format!("{} rows are new, instead of a marker's two", new.len()));
+            }
+        }
         Ok(faults)
     }
 
-    /// What fresh clients find is what the tables hold.
+    /// What fresh clients find is what the tables contain.
     async fn faults_of_views(&self) -> Result<Vec<String>> {
         let den = MamQuery::room(&self.lab.endpoints().room("den"));
         let own = MamQuery::default();
@@ -295,7 +327,7 @@ async fn count(
 pub(crate) type Column = (&'static str, BTreeMap<&'static str, Rows>, Vec<String>);
 
 /// The matrix, and what was wrong in it.
-fn judge(columns: &[Column]) -> (String, Vec<String>) {
+pub(crate) fn judge(columns: &[Column]) -> (String, Vec<String>) {
     let (mut text, mut faults) = (format!("{:34}", "rows first → at last"), Vec::new());
     for (kind, ..) in columns {
         let _ = write!(text, " | {kind:27}");
@@ -327,28 +359,41 @@ fn judge(columns: &[Column]) -> (String, Vec<String>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_and_mode_does_the_same() -> Result<()> {
     // Both modes of two kinds at a time: they mostly wait.
-    let (prosody, files) = tokio::try_join!(
+    let (prosody, files, prosody_read) = tokio::try_join!(
         pair(Lab::prosody, ["prosody, placeholder", "prosody, delete"]),
         conformance_remote::prosody_files(),
+        by_readers(Lab::prosody(), "prosody, read"),
     )?;
     let ejabberd = async |schema| Lab::ejabberd(&EjabberdConfig::default().schema(schema)).await;
-    let (classic, sqlite) = tokio::try_join!(
+    let (classic, sqlite, classic_read) = tokio::try_join!(
         pair(|| ejabberd(Schema::Classic), ["classic, placeholder", "classic, delete"]),
         conformance_remote::prosody_sqlite(),
+        by_readers(ejabberd(Schema::Classic), "classic, read"),
     )?;
-    let (multihost, mnesia) = tokio::try_join!(
+    let (multihost, mnesia, multihost_read) = tokio::try_join!(
         pair(|| ejabberd(Schema::MultiHost), ["multihost, placeholder", "multihost, delete"]),
         conformance_remote::ejabberd_mnesia(),
+        by_readers(ejabberd(Schema::MultiHost), "multihost, read"),
     )?;
-    let columns: Vec<Column> =
-        [prosody, classic, multihost, files, sqlite, mnesia].into_iter().flatten().collect();
+    let pairs = [prosody, classic, multihost, files, sqlite, mnesia].into_iter().flatten();
+    let columns: Vec<Column> = pairs.chain([prosody_read, classic_read, multihost_read]).collect();
     let (matrix, faults) = judge(&columns);
     #[expect(clippy::print_stdout, reason = "the matrix is what this suite is run for")]
     {
-        println!("{matrix}");
+        println!("{}\n{matrix}", supported::heading()?);
     }
     assert!(faults.is_empty(), "{matrix}\n{}", faults.join("\n"));
-    Ok(())
+    supported::record(&columns)
+}
+
+/// Timers that start at reading.
+async fn by_readers<S: Server>(
+    lab: impl Future<Output = Result<Lab<S>>>,
+    kind: &'static str,
+) -> Result<Column> {
+    let lab = lab.await?;
+    let config = lab.daemon_config().set("timers.start", "read");
+    talk_with(lab, config, kind, "auto").await?.run().await
 }
 
 /// Both modes of a kind, side by side.

@@ -1,26 +1,26 @@
-//! What is sent in the conformance suite, and what must become of it.
+//! What the conformance suite sends, and the expected outcome.
 
-/// What becomes of a message.
+/// A message's outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Its rows stand, byte for byte.
+    /// Its rows stay, byte for byte.
     Stays,
-    /// Its words go, with its row or out of it; or it was never archived.
+    /// Its text goes, with or without its row; or it was never archived.
     Goes,
 }
 
 /// Where it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// To somebody who is there.
+    /// To somebody who is online.
     Online,
-    /// To somebody who is away: it waits in the offline queue.
+    /// To somebody who is offline: it waits in the offline queue.
     Offline,
     /// To a room.
     Room,
-    /// To somebody who is there, and somebody else takes its rows before their time.
+    /// To somebody who is online, and somebody else removes its rows before they are due.
     Taken,
-    /// Nowhere: its row lies in the archive of a host that is not listed.
+    /// Nowhere: its row is in the archive of an unlisted host.
     Elsewhere,
 }
 
@@ -28,14 +28,14 @@ pub(crate) enum Place {
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) place: Place,
-    /// What the message holds: `WORDS` and `TIMER` are put in.
+    /// The message's content: `WORDS` and `TIMER` are substituted.
     pub(crate) inside: &'static str,
-    /// In how many archived rows it lies.
+    /// How many archived rows contain it.
     pub(crate) rows: i64,
     pub(crate) fate: Fate,
 }
 
-/// A kind whose server archives a message otherwise.
+/// A kind whose server archives a message differently.
 pub(crate) struct Exception {
     /// The beginning of the kind's name.
     pub(crate) kind: &'static str,
@@ -149,45 +149,23 @@ pub(crate) const CASES: &[Case] = &[
     case("another host, timer", Elsewhere, 1, Stays, timer!("<body>WORDS</body>")),
 ];
 
+const OWN: &str = "nobody but the server writes into its own storage";
+const BODY: &str = "ejabberd archives no message without a body, unless it says `<store/>`";
+
 /// Where a server archives a message otherwise than the others.
 pub(crate) const EXCEPTIONS: &[Exception] = &[
     Exception {
         kind: "prosody",
         case: "words, store, no-permanent-store",
         rows: 0,
-        reason: "Prosody's mod_mam lets the hint not to store win over <store/>, so nothing is archived",
+        reason: "Prosody's mod_mam lets the hint not to store win over `<store/>`, so nothing is archived",
     },
-    Exception {
-        kind: "prosody files",
-        case: "another host, timer",
-        rows: 0,
-        reason: "nobody but the server writes into its own storage; what another host's module tells is refused, see remote.rs",
-    },
-    Exception {
-        kind: "prosody sqlite",
-        case: "another host, timer",
-        rows: 0,
-        reason: "as with files",
-    },
-    Exception { kind: "mnesia", case: "another host, timer", rows: 0, reason: "as with files" },
-    Exception {
-        kind: "mnesia",
-        case: "displayed marker",
-        rows: 0,
-        reason: "ejabberd archives no message without a body, unless it says <store/>",
-    },
-    Exception {
-        kind: "classic",
-        case: "displayed marker",
-        rows: 0,
-        reason: "ejabberd archives no message without a body, unless it says <store/>",
-    },
-    Exception {
-        kind: "multihost",
-        case: "displayed marker",
-        rows: 0,
-        reason: "ejabberd archives no message without a body, unless it says <store/>",
-    },
+    Exception { kind: "prosody files", case: "another host, timer", rows: 0, reason: OWN },
+    Exception { kind: "prosody sqlite", case: "another host, timer", rows: 0, reason: OWN },
+    Exception { kind: "mnesia", case: "another host, timer", rows: 0, reason: OWN },
+    Exception { kind: "mnesia", case: "displayed marker", rows: 0, reason: BODY },
+    Exception { kind: "classic", case: "displayed marker", rows: 0, reason: BODY },
+    Exception { kind: "multihost", case: "displayed marker", rows: 0, reason: BODY },
 ];
 
 /// How many rows a kind archives of a case's message.

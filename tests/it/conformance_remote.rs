@@ -1,7 +1,7 @@
-//! The same suite where only the companion module reaches the archives: Prosody with files and with SQLite,
-//! ejabberd with Mnesia. Nothing can be read there beside the server, so it is judged by what clients find:
-//! each user's archive and the room's, message by message: id, stamp, elements, attributes and text. (Prosody writes
-//! attributes in another order after each start, so bytes are not compared.)
+//! The same suite with archives that only the companion module can reach: Prosody with files and with SQLite,
+//! ejabberd with Mnesia. Nothing else can read these while the server runs, so it is judged by what clients
+//! find: each user's archive and the room's, message by message: id, stamp, elements, attributes and text.
+//! (Prosody changes the order of attributes at each start, so bytes are not compared.)
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use ephemerd_lab::xmpp::{MamItem, MamQuery};
 use ephemerd_lab::{Lab, Result, Server, eventually};
 use tokio::time::Instant;
 
-use crate::conformance::{Column, GRACE, TIMER, Talk, talk_with, token};
+use crate::conformance::{Column, LATEST, TIMER, Talk, goes_now, talk_with, token};
 use crate::conformance_cases::{CASES, Case, Fate, Place, archived};
 
-/// Messages as clients find them: whose archive and which id, and the message as it came.
+/// Messages as clients find them: which archive and id, and the message as received.
 type View = BTreeMap<(String, String), MamItem>;
 
 async fn view<S: Server>(lab: &Lab<S>) -> Result<View> {
@@ -35,7 +35,7 @@ async fn view<S: Server>(lab: &Lab<S>) -> Result<View> {
     Ok(view)
 }
 
-/// How many archived messages are a case's.
+/// How many archived messages belong to a case.
 fn rows(view: &View, case: &Case) -> i64 {
     let token = token(case);
     view.values().filter(|item| item.xml.contains(&token)).count() as i64
@@ -45,7 +45,7 @@ fn all_rows(view: &View) -> BTreeMap<&'static str, i64> {
     CASES.iter().map(|case| (case.name, rows(view, case))).collect()
 }
 
-/// What happened to messages that are not to go.
+/// What happened to messages that must not go.
 fn harmed(before: &View, after: &View) -> Vec<String> {
     let goes = |item: &MamItem| {
         CASES.iter().any(|case| case.fate == Fate::Goes && item.xml.contains(&token(case)))
@@ -64,43 +64,44 @@ fn harmed(before: &View, after: &View) -> Vec<String> {
 async fn run<S: Server>(mut talk: Talk<S>) -> Result<Column> {
     let started = Instant::now();
     talk.say_all().await?;
-    let sent = Instant::now();
     let before = view(&talk.lab).await?;
     let first = all_rows(&before);
     talk.wait_until_recorded(&first).await?;
     let in_time = started.elapsed() < Duration::from_secs(TIMER);
 
-    // Both sides of the way end and come back while the timers run.
+    // Both ends stop and come back while the timers run.
     talk.daemon.kill().await?;
     talk.lab.server.restart().await?;
     talk.daemon.resume().await?;
 
-    tokio::time::sleep_until(sent + Duration::from_secs(TIMER) + GRACE).await;
+    // Nothing goes before; each look costs four logins.
+    tokio::time::sleep_until(started + Duration::from_secs(TIMER)).await;
+    let meanwhile = eventually(&format!("{}: what is due goes", talk.kind), LATEST, async || {
+        let now = view(&talk.lab).await?;
+        Ok(goes_now().all(|case| rows(&now, case) == 0).then_some(now))
+    })
+    .await?;
     let mut faults = Vec::new();
     if !in_time {
         faults.push("the machine was too slow to see all rows before they were due".to_owned());
     }
     let waiting: Vec<&Case> =
         CASES.iter().filter(|it| it.place == Place::Offline && it.fate == Fate::Goes).collect();
-    let meanwhile = view(&talk.lab).await?;
     for case in &waiting {
-        // The sender has had it, and its copy is gone; the other one waits.
+        // The sender has received it, and its copy is gone; the other one waits.
         if rows(&meanwhile, case) == 0 && archived(case, talk.kind) > 0 {
             faults.push(format!("{}: gone although nobody had it", case.name));
         }
     }
     let mut otto = talk.lab.online("otto").await?;
     otto.sync().await?;
-    let after = eventually(
-        &format!("{}: what was delivered goes", talk.kind),
-        Duration::from_secs(TIMER) + GRACE,
-        async || {
+    let after =
+        eventually(&format!("{}: what was delivered goes", talk.kind), LATEST, async || {
             let after = view(&talk.lab).await?;
             let left: i64 = waiting.iter().map(|case| rows(&after, case)).sum();
             Ok((left == 0).then_some(after))
-        },
-    )
-    .await?;
+        })
+        .await?;
     faults.extend(harmed(&before, &after));
     let failures = talk.daemon.figures().await?.get("ephemerd_erase_failures_total", &[]);
     if failures != Some(0.0) {

@@ -1,4 +1,4 @@
-//! What the documents show of the command line is what it prints.
+//! The command lines shown in the documents print what the documents say.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use sqlx::PgPool;
 
 use crate::support::{marked, now, run, start, wait_for_number};
 
-/// A command and what it shows, from a document.
+/// A command and its output, from a document.
 struct Shown {
     command: Vec<String>,
     output: Vec<String>,
@@ -32,7 +32,7 @@ fn shown(document: &str) -> Vec<Shown> {
     shown
 }
 
-/// The line, where `…` stands for anything, and blanks between words for any number of blanks.
+/// Whether a line matches, where `…` means anything, and blanks between words any number of blanks.
 fn matches(pattern: &str, line: &str) -> bool {
     let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let (pattern, line) = (plain(pattern), plain(line));
@@ -66,7 +66,7 @@ async fn lab() -> Result<(Lab<Prosody>, DaemonConfig)> {
     Ok((lab, config))
 }
 
-/// What a command waits for, so that what it shows is settled.
+/// Waits for what a command depends on, so that its output is stable.
 async fn settle(pool: &PgPool, command: &[String]) -> Result<()> {
     let command: Vec<&str> = command.iter().skip(1).map(String::as_str).collect();
     match command[..] {

@@ -1,101 +1,14 @@
-//! The documents say what is true. (docs/configuration.md is checked beside the configuration.)
+//! The documents are correct. (docs/configuration.md is checked with the configuration.)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use ephemerd::metrics::Metrics;
-use ephemerd_lab::{DaemonConfig, Lab, Result};
-
 use crate::pages::{Page, follow, pages, root};
-use crate::support::start;
 use crate::walks::ANY_ORDER;
 
-/// A metric as docs/metrics.md has it.
-struct Documented {
-    name: String,
-    kind: String,
-    labels: Vec<String>,
-    meaning: String,
-}
-
-fn documented(text: &str) -> Vec<Documented> {
-    let rows = text
-        .lines()
-        .filter(|line| line.starts_with("| `ephemerd_") && line.matches(" | ").count() == 3);
-    let cells = |line: &str| -> Vec<String> {
-        line.trim_matches('|').split(" | ").map(|it| it.trim().to_owned()).collect()
-    };
-    let names = |list: &str| -> Vec<String> {
-        let names = list.split(", ").filter(|it| *it != "–");
-        names.map(|it| it.trim_matches('`').to_owned()).collect()
-    };
-    rows.map(cells)
-        .map(|row| Documented {
-            name: row[0].trim_matches('`').to_owned(),
-            kind: row[1].clone(),
-            labels: names(&row[2]),
-            meaning: row[3].clone(),
-        })
-        .collect()
-}
-
-/// The labels of a sample, by name: `{store="archive",mode="delete"} 0`.
-fn labels(sample: &str) -> BTreeMap<&str, &str> {
-    let Some((_, rest)) = sample.split_once('{') else { return BTreeMap::new() };
-    let inside = rest.split_once('}').expect("the labels end").0;
-    let pairs = inside.split(',').filter_map(|it| it.split_once('='));
-    pairs.map(|(name, value)| (name, value.trim_matches('"'))).collect()
-}
-
-/// docs/metrics.md has each metric that a daemon shows, in order, with its HELP text, type and labels, and each value
-/// that a label of ours can have.
-#[tokio::test(flavor = "multi_thread")]
-async fn every_metric_is_documented() -> Result<()> {
-    let lab = Lab::database_only().await?;
-    let daemon = start(&DaemonConfig::for_database(&lab.database)?).await?;
-    let live = daemon.get("/metrics").await?.body;
-    let text = Page::read("docs/metrics.md").text;
-    let rows = documented(&text);
-    let meanings: Vec<_> = rows.iter().map(|it| (it.name.as_str(), it.meaning.as_str())).collect();
-    assert_eq!(meanings, Metrics::NAMES);
-    let of_ours = |it: &&str| it.starts_with("# HELP ephemerd_");
-    assert_eq!(live.lines().filter(of_ours).count(), rows.len(), "the page has them all");
-    let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for Documented { name, kind, labels: names, meaning } in &rows {
-        assert!(live.contains(&format!("# HELP {name} {meaning}\n")), "{name}: {meaning}");
-        assert!(live.contains(&format!("# TYPE {name} {kind}\n")), "{name} is no {kind}");
-        let is_sample = |line: &&str| {
-            let rest = line.strip_prefix(name.as_str()).unwrap_or("x");
-            rest.starts_with(['{', ' ']) || rest.starts_with("_sum")
-        };
-        let samples: Vec<_> = live.lines().filter(is_sample).collect();
-        assert!(!samples.is_empty(), "{name} has no sample");
-        for sample in samples {
-            let found = labels(sample);
-            let expected: BTreeSet<&str> = names.iter().map(String::as_str).collect();
-            assert_eq!(found.keys().copied().collect::<BTreeSet<_>>(), expected, "{sample}");
-            for (label, value) in found {
-                values.entry(label).or_default().insert(value);
-            }
-        }
-    }
-    values.remove("version");
-    let is_label = |line: &&str| line.starts_with("| `") && line.matches(" | ").count() == 1;
-    let shown: BTreeMap<&str, BTreeSet<&str>> = text
-        .lines()
-        .filter(is_label)
-        .filter_map(|line| line.trim_matches('|').trim().split_once(" | "))
-        .map(|(label, list)| {
-            (label.trim_matches('`'), list.split('`').skip(1).step_by(2).collect())
-        })
-        .collect();
-    assert_eq!(shown, values, "the values of labels");
-    Ok(())
-}
-
-/// What a document points to is there, sections too.
+/// Every link leads somewhere, including sections.
 #[test]
 fn links_lead_somewhere() {
     let mut links = 0;
@@ -108,7 +21,34 @@ fn links_lead_somewhere() {
     assert!(links > 40, "links were read: {links}");
 }
 
-/// Each page of docs/ can be found from the README.
+/// Pages for developers that name files.
+const NAME_FILES: [&str; 5] = [
+    "CONTRIBUTING.md",
+    "docs/architecture.md",
+    "docs/changing.md",
+    "docs/ledger.md",
+    "tests/golden/README.md",
+];
+
+/// Every file or folder named on a developer's page exists. `NAME` and `NNNN` match anything.
+#[test]
+fn files_that_pages_name_are_there() {
+    let mut files = 0;
+    for page in NAME_FILES.map(Page::read) {
+        let spans = page.text.split('`').skip(1).step_by(2);
+        let is_path = |it: &&str| it.contains('/') && !it.contains([' ', '$', '<', ':', '…']);
+        let names_any = |it: &&str| it.contains("NAME") || it.contains("NNNN");
+        for path in spans.filter(is_path).filter(|it| !it.starts_with(['/', '.']) && !names_any(it))
+        {
+            let there = [root().join(path), root().join("src").join(path)];
+            assert!(there.iter().any(|it| it.exists()), "{} names {path}", page.name);
+            files += 1;
+        }
+    }
+    assert!(files > 60, "files were named: {files}");
+}
+
+/// Every page of docs/ is reachable from the README.
 #[test]
 fn every_page_is_reached_from_the_readme() {
     let readme = Page::read("README.md").links();
@@ -123,11 +63,10 @@ fn every_page_is_reached_from_the_readme() {
     }
 }
 
-/// Blocks that a test runs as written: page, language, how many, and the test's file. One more block on a page is one
-/// that nobody runs, until a test does and is named here.
+/// Blocks that a test runs as written: page, language, how many, and the test's file. An additional block on
+/// a page fails until a test runs it and it is counted here.
 const RUN: &[(&str, &str, usize, &str)] = &[
     ("README.md", "sh", 3, "walks.rs"),
-    ("docs/commands.md", "console", 22, "commands.rs"),
     ("docs/install-package.md", "sh", 2, "walks.rs"),
     ("docs/install-ejabberd.md", "sh", 3, "install_ejabberd.rs"),
     ("docs/install-ejabberd.md", "sql", 2, "install_ejabberd.rs"),
@@ -142,13 +81,16 @@ const RUN: &[(&str, &str, usize, &str)] = &[
     ("docs/runbook.md", "sh", 12, "walks.rs"),
 ];
 
+/// trycmd runs each block of this page, however many there are.
+const RUN_WHOLE: (&str, &str) = ("docs/commands.md", "console");
+
 /// Blocks that nothing runs, by a line of theirs, and why.
 const NOT_RUN: &[(&str, &str, &str)] = &[
     ("CONTRIBUTING.md", "./dev demo", "it would start these tests; the demo has tests of its own"),
     (
         "docs/install-compose.md",
         "docker compose",
-        "it needs a Docker engine; `./dev test --deploy` reads the files",
+        "it needs a Docker engine: `./dev test --compose` has one",
     ),
     (
         "docs/install-package.md",
@@ -159,7 +101,7 @@ const NOT_RUN: &[(&str, &str, &str)] = &[
     ("README.md", "./dev demo", "it would start these tests; the demo has tests of its own"),
 ];
 
-/// No block of a document is there for the eye alone, but for pictures and what is listed with a reason.
+/// Every block of a document is run or read by something, except drawings and what is listed with a reason.
 #[test]
 fn every_block_is_run_or_read() {
     for page in pages() {
@@ -169,6 +111,7 @@ fn every_block_is_run_or_read() {
             let excused = |it: &&(&str, &str, &str)| it.0 == page.name && block.text.contains(it.1);
             match block.language.as_str() {
                 _ if NOT_RUN.iter().find(excused).is_some() => {}
+                language if (page.name.as_str(), language) == RUN_WHOLE => {}
                 "text" => {}
                 "toml" => read_toml(&block.text, &place),
                 "xml" => read_xml(&block.text, &place),
@@ -195,7 +138,7 @@ fn every_block_is_run_or_read() {
     }
 }
 
-/// A piece of a configuration, put into the sample's place: each key is known and takes its value.
+/// Part of a configuration, put into the sample: each key is known and accepts its value.
 fn read_toml(text: &str, place: &str) {
     let mut whole: toml::Table = MINIMAL.parse().expect("the least configuration");
     let piece: toml::Table = text.parse().unwrap_or_else(|error| panic!("{place}: {error}"));
@@ -205,7 +148,7 @@ fn read_toml(text: &str, place: &str) {
         let there = whole.entry(section).or_insert_with(|| toml::Table::new().into());
         let there = there.as_table_mut().expect("a section");
         for (key, value) in keys {
-            // The lab has no such file, and one secret may not stand in two places.
+            // The lab has no such file, and a secret may only be given once.
             if key != "secret_file" && key != "password_file" {
                 there.insert(key, value);
             }
@@ -227,7 +170,7 @@ database = { url = "postgres://ephemerd@127.0.0.1/prosody" }
 archive = { kind = "prosody", hosts = ["example.org"] }
 "#;
 
-/// `…` stands for what is left out, attributes or elements.
+/// `…` stands for omitted attributes or elements.
 fn read_xml(text: &str, place: &str) {
     let text = text.replace("<…/>", "").replace('…', " ");
     let whole = format!("<page xmlns='jabber:client'>{text}</page>");
@@ -235,7 +178,7 @@ fn read_xml(text: &str, place: &str) {
     assert!(read.is_ok(), "{place}: {:?}", read.err());
 }
 
-/// Every page that the program names is there, section too.
+/// Every page and section that the program names exists.
 #[test]
 fn pages_that_the_program_names_are_there() {
     let mut named = BTreeSet::new();
@@ -260,4 +203,44 @@ fn pages_that_the_program_names_are_there() {
         }
     }
     assert!(named.len() > 4, "names were found: {named:?}");
+}
+
+/// Where software is downloaded from is up to the person who builds: no page, comment or message names a
+/// registry's host. (Cargo.lock does, and the test that compares with it.)
+#[test]
+fn no_registry_is_named() {
+    let hosts = [
+        concat!("crates", ".io"),
+        concat!("rust-lang", ".org/dist"),
+        concat!("static.", "rust-lang"),
+        concat!("pypi", ".org"),
+        concat!("npmjs", "."),
+        concat!("deb.", "debian.org"),
+        concat!("security.", "debian.org"),
+        concat!("archive.", "ubuntu.com"),
+        // With a path, because a Debian package has that name.
+        concat!("docker", ".io/"),
+        concat!("ghcr", ".io"),
+        concat!("quay", ".io"),
+        concat!("luarocks", ".org"),
+        concat!("hex", ".pm"),
+    ];
+    let mut read = 0;
+    let mut folders = vec![root().to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let is_built = name == "target" || name == ".git" || name == "third_party.rs";
+            if path.is_dir() && !is_built {
+                folders.push(path);
+            } else if path.is_file() && !is_built && !name.ends_with(".lock") {
+                let Ok(text) = fs::read_to_string(&path) else { continue };
+                read += 1;
+                let named = hosts.iter().find(|host| text.contains(*host));
+                assert_eq!(named, None, "{}", path.display());
+            }
+        }
+    }
+    assert!(read > 300, "{read} files were read");
 }

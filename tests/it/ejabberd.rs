@@ -14,8 +14,8 @@ use crate::support::{program, start};
 
 const EPHEMERAL: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='3'/>";
 
-/// In each schema: marked words leave both users' archives and the room's on time, all others stay byte for
-/// byte, and a cursor on an erased message still works.
+/// In each schema: marked text leaves both users' archives and the room's on time, everything else stays byte
+/// for byte, and a cursor on an erased message still works.
 #[tokio::test(flavor = "multi_thread")]
 async fn marked_words_go_on_time_and_nothing_else() -> Result<()> {
     for schema in [Schema::Classic, Schema::MultiHost] {
@@ -62,8 +62,9 @@ async fn marked_words_go_on_time_and_nothing_else() -> Result<()> {
     Ok(())
 }
 
-/// With `use_mam_for_storage` the queue holds one message and the archive the rest. Of one marked and two plain
-/// messages to somebody who is away, the marked one goes in its time, and the others reach him at login.
+/// With `use_mam_for_storage` the queue holds one message and the archive the rest. Of one marked and two
+/// plain messages to somebody who is offline, the marked one goes on time, and the others are delivered at
+/// login.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_behind_an_erased_message_is_delivered() -> Result<()> {
     for (schema, mam_for_storage) in
@@ -78,7 +79,7 @@ async fn what_waits_behind_an_erased_message_is_delivered() -> Result<()> {
         lab.client("otto").await?.close().await?;
         let mut peter = lab.online("peter").await?;
         let said: Vec<String> = (0..3).map(|_| words.word()).collect();
-        // Nothing is archived before; on a busy machine the last is sent long after the first.
+        // Nothing is archived before this; on a busy machine the last is sent long after the first.
         let started = Instant::now();
         for (word, extra) in said.iter().zip([EPHEMERAL, "", ""]) {
             peter.chat("otto@localhost", word, extra).await?;
@@ -94,7 +95,7 @@ async fn what_waits_behind_an_erased_message_is_delivered() -> Result<()> {
             Ok((stands(&said[0]).await? == 0).then_some(()))
         })
         .await?;
-        // Its timer and how long nobody need have it.
+        // Its timer, plus how long it may stay undelivered.
         assert!(started.elapsed() >= Duration::from_secs(6), "undelivered words wait");
         let queued: i64 = sqlx::query_scalar("SELECT count(*) FROM spool").fetch_one(pool).await?;
         assert_eq!(queued, if mam_for_storage { 1 } else { 3 }, "queue rows are blanked in place");
@@ -114,7 +115,7 @@ async fn what_waits_behind_an_erased_message_is_delivered() -> Result<()> {
     Ok(())
 }
 
-/// Compressed rows are counted as unreadable and left alone; what is not compressed goes all the same.
+/// Compressed rows are counted as unreadable and left alone; uncompressed ones still go.
 #[tokio::test(flavor = "multi_thread")]
 async fn compressed_rows_are_left_alone_and_counted() -> Result<()> {
     let config = EjabberdConfig { compress_xml: true, ..EjabberdConfig::default() };
@@ -136,7 +137,7 @@ async fn compressed_rows_are_left_alone_and_counted() -> Result<()> {
     Ok(())
 }
 
-/// The classic schema names no virtual host: a configuration that leaves it open is refused.
+/// The classic schema does not name the virtual host: a configuration that leaves it open is refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_virtual_hosts_in_the_classic_schema_are_refused() -> Result<()> {
     let lab = Lab::ejabberd_tables(&EjabberdConfig::default()).await?;
@@ -146,7 +147,7 @@ async fn two_virtual_hosts_in_the_classic_schema_are_refused() -> Result<()> {
     assert_eq!(daemon.wait(PATIENCE).await?.code(), Some(3));
     assert!(daemon.log()?.contains("one virtual host"));
 
-    // Its users are those of another host than the one that is listed.
+    // Its users belong to another host than the listed one.
     let xml = "<message from='peter@elsewhere.example/x' to='rosa@elsewhere.example'><body>x</body></message>";
     insert(&lab.database, Schema::Classic, &[ArchiveRow::user("peter", 1, xml)]).await?;
     let daemon = Daemon::spawn(program(), &config)?;
@@ -155,7 +156,8 @@ async fn two_virtual_hosts_in_the_classic_schema_are_refused() -> Result<()> {
     Ok(())
 }
 
-/// A subscriber's copies of a room's messages (MUC/Sub) lie in his own archive, each inside an event: they go too.
+/// A subscriber's copies of a room's messages (MUC/Sub) are in the subscriber's own archive, each inside an
+/// event: they go too.
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_for_subscribers_of_a_room_go_too() -> Result<()> {
     let lab = Lab::ejabberd(&EjabberdConfig::default()).await?;

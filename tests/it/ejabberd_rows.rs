@@ -1,4 +1,4 @@
-//! ejabberd's rows as no key tells them apart, and as several writers commit them.
+//! ejabberd's rows that no key distinguishes, and rows committed by several writers.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn plain(body: &str) -> String {
     )
 }
 
-/// Rows of one timestamp, of which some are marked: in each mode exactly those go, identical twins
+/// Rows with the same timestamp, some of them marked: in each mode exactly those go, identical twins
 /// together; never a neighbour, another kind or another host.
 #[tokio::test(flavor = "multi_thread")]
 async fn neighbours_of_the_same_timestamp_survive() -> Result<()> {
@@ -91,7 +91,7 @@ async fn neighbours_of_the_same_timestamp_survive() -> Result<()> {
     Ok(())
 }
 
-/// Four writers stamp early and commit late, some of them after the cursor has passed their stamps.
+/// Four writers stamp early and commit late, some after the cursor has passed their stamps.
 #[tokio::test(flavor = "multi_thread")]
 async fn four_writers_that_commit_late_are_not_missed() -> Result<()> {
     for schema in SCHEMAS {
@@ -127,7 +127,7 @@ async fn four_writers_that_commit_late_are_not_missed() -> Result<()> {
         for writer in writers.collect::<Vec<_>>() {
             writer.await.expect("a writer ends")?;
         }
-        // What committed later than 5 s after its stamp is looked for each minute.
+        // What was committed more than 5 s after its stamp is looked for every minute.
         eventually("everything marked goes", Duration::from_secs(90), async || {
             Ok(left(&pool).await?.is_empty().then_some(()))
         })
@@ -136,7 +136,7 @@ async fn four_writers_that_commit_late_are_not_missed() -> Result<()> {
     Ok(())
 }
 
-/// Blocks of the archive and its indexes that were touched so far, by the session and by those that have ended.
+/// Blocks of the archive and its indexes touched so far, by this session and by ended ones.
 async fn touched(pool: &PgPool, session: &mut PgConnection) -> Result<i64> {
     sqlx::query("SELECT pg_stat_force_next_flush()").execute(&mut *session).await?;
     sqlx::query("SELECT 1").execute(session).await?;
@@ -145,7 +145,7 @@ async fn touched(pool: &PgPool, session: &mut PgConnection) -> Result<i64> {
     Ok(sqlx::query_scalar(blocks).fetch_one(pool).await?)
 }
 
-/// A poll touches as many blocks as there is news, however large the archive is.
+/// A poll touches as many blocks as there are new rows, however large the archive is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poll_costs_what_is_new() -> Result<()> {
     for schema in SCHEMAS {
@@ -161,12 +161,11 @@ async fn a_poll_costs_what_is_new() -> Result<()> {
                     '<message><body>' || repeat(md5(nr::text), 6) || '</body></message>', '', 'chat'
                FROM generate_series(1, 1000000) AS nr"
         );
-        // Faster to fill; nothing that is measured here depends on it.
-        // A vacuum meanwhile would be counted with it.
+        // Faster to fill; nothing measured here depends on it. A vacuum meanwhile would be counted too.
         let unlogged = "ALTER TABLE archive SET UNLOGGED;
                         ALTER TABLE archive SET (autovacuum_enabled = false); DROP INDEX IF EXISTS i_username_peer,
                         i_username_bare_peer, i_archive_sh_username_peer, i_archive_sh_username_bare_peer";
-        // A session tells what it touched when it ends, at the latest: nothing of this may come later.
+        // A session reports what it touched when it ends, at the latest: nothing of this may arrive later.
         let mut filling = PgConnection::connect(&lab.database.superuser_url()).await?;
         let pid: i32 =
             sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut filling).await?;

@@ -7,7 +7,7 @@ use ephemerd_lab::{DaemonConfig, Lab, Result};
 
 use crate::support::{marked, now, number, printed, program, run, start, told, wait_for_number};
 
-/// A configuration whose database nobody answers for.
+/// A configuration whose database does not answer.
 fn without_database() -> DaemonConfig {
     DaemonConfig::empty()
         .set("component.jid", "ephemerd.localhost")
@@ -27,7 +27,7 @@ async fn explained(xml: &str, args: &[&str]) -> Result<String> {
 
 const AT: [&str; 2] = ["--archived-at", "2026-01-31T12:00:00Z"];
 
-/// A stanza is explained without a database, verdict or not, readable or not.
+/// A stanza is explained without a database, whether or not it has a verdict or can be read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stanza_is_explained_in_a_sentence() -> Result<()> {
     let timer = marked("word", 60);
@@ -73,7 +73,7 @@ async fn a_stanza_is_explained_in_a_sentence() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_use_is_said() -> Result<()> {
+async fn wrong_usage_is_reported() -> Result<()> {
     let config = without_database();
     for args in [
         &["explain", "--id", "1"][..],
@@ -94,7 +94,7 @@ async fn wrong_use_is_said() -> Result<()> {
     Ok(())
 }
 
-/// What it says of a live row is what the daemon has recorded, in each phase.
+/// What it says about a row is what the daemon has recorded, in each phase.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_row_is_explained_with_its_entry() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -127,12 +127,12 @@ async fn a_live_row_is_explained_with_its_entry() -> Result<()> {
     let text = printed(&config, &explain("peter@localhost", "soon")).await?;
     assert!(text.starts_with("archive, row 1, archived 20"), "{text}");
     assert!(text.contains("  found: a timer of 3600 s, content\n  ledger: goes 20"), "{text}");
-    assert!(text.ends_with(" UTC, by reason of timer\n"), "{text}");
+    assert!(text.ends_with(" UTC, reason: timer\n"), "{text}");
     let text = printed(&config, &explain("rosa@localhost", "waiting")).await?;
-    assert!(text.ends_with(" UTC, by reason of undelivered\n"), "{text}");
+    assert!(text.ends_with(" UTC, reason: undelivered\n"), "{text}");
     assert!(text.starts_with("archive, row 3, ") && text.contains("\nqueue, row 4, "), "{text}");
     let text = printed(&config, &explain("peter@localhost", "gone")).await?;
-    assert!(text.contains("\n  stays: it is a placeholder: its words are gone\n"), "{text}");
+    assert!(text.contains("\n  stays: it is a placeholder: its text is gone\n"), "{text}");
     assert!(text.contains("\n  ledger: a placeholder, whose row goes 20"), "{text}");
     let text = printed(&config, &explain("den@conference.localhost", "room")).await?;
     assert!(text.ends_with("\n  ledger: nothing, as it should be\n"), "{text}");
@@ -159,8 +159,8 @@ async fn a_live_row_is_explained_with_its_entry() -> Result<()> {
     Ok(())
 }
 
-/// A message that waits in ejabberd's queue is asked for by its archive id, as MAM shows it, and both its rows are
-/// explained: before the ledger knows them, while they wait, and once their words are gone.
+/// A message waiting in ejabberd's queue is looked up by its archive id, as MAM shows it, and both its rows
+/// are explained: before the ledger has them, while they wait, and once their text is gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_in_ejabberds_queue_is_explained_with_its_message() -> Result<()> {
     for schema in [Schema::Classic, Schema::MultiHost] {
@@ -206,7 +206,7 @@ async fn a_copy_in_ejabberds_queue_is_explained_with_its_message() -> Result<()>
         let lines: Vec<&str> = known.lines().collect();
         assert!(lines[0].starts_with("archive, row ") && lines[4].starts_with("queue, row "));
         assert_eq!(known.matches(waits).count(), 2, "{known}");
-        assert_eq!(known.matches(" UTC, by reason of undelivered\n").count(), 2, "{known}");
+        assert_eq!(known.matches(" UTC, reason: undelivered\n").count(), 2, "{known}");
         assert!(!known.contains("differs"), "{known}");
         let alone = asked(&marked, &["--store", "queue"]).await?;
         assert_eq!(alone, lines[4..].join("\n") + "\n");
@@ -218,7 +218,7 @@ async fn a_copy_in_ejabberds_queue_is_explained_with_its_message() -> Result<()>
         assert!(daemon.terminate().await?.success());
         let gone = asked(&marked, &[]).await?;
         assert!(gone.starts_with("queue, row "), "the archive's row is deleted: {gone}");
-        assert!(gone.contains("\n  stays: it is a placeholder: its words are gone\n"), "{gone}");
+        assert!(gone.contains("\n  stays: it is a placeholder: its text is gone\n"), "{gone}");
         assert!(gone.ends_with("\n  ledger: nothing, as it should be\n"), "{gone}");
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The first day: an archive that is old and large, and people who talk on.
+//! The first day: an old and large archive, and people who keep talking.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::support::start;
 const TIMER: f64 = 2.0;
 const EPHEMERAL: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='2'/>";
 
-/// Where the sweep is, where it ends, and whether it has.
+/// The sweep's position, its end, and whether it has finished.
 async fn sweep(pool: &PgPool) -> Result<(i64, i64, bool)> {
     let select = "SELECT position, upto, completed_at IS NOT NULL FROM ephemerd.sweeps";
     Ok(sqlx::query_as(select).fetch_optional(pool).await?.unwrap_or_default())
 }
 
-/// How many rows of history stand with their marked words, and a digest of those that nobody marked.
+/// How many old rows still have their marked text, and a digest of the unmarked ones.
 async fn history(pool: &PgPool, upto: i64) -> Result<(i64, String)> {
     let select = "SELECT count(*) FILTER (WHERE value LIKE '%urn:xmpp:ephemeral:0%'),
                          md5(string_agg(md5(t::text), '' ORDER BY sort_id)
@@ -28,8 +28,8 @@ async fn history(pool: &PgPool, upto: i64) -> Result<(i64, String)> {
     Ok(sqlx::query_as(select).bind(upto).fetch_one(pool).await?)
 }
 
-/// Live messages go on time while 200,000 old rows are swept beside them; history is held, unless the
-/// operator says otherwise.
+/// Live messages go on time while 200,000 old rows are swept; old messages are held, unless the operator
+/// decides otherwise.
 #[tokio::test(flavor = "multi_thread")]
 async fn live_messages_never_wait_for_history() -> Result<()> {
     let lab = Lab::prosody().await?;
@@ -74,7 +74,7 @@ async fn live_messages_never_wait_for_history() -> Result<()> {
     assert_eq!(history(pool, newest).await?, before, "history is held");
     assert!(daemon.terminate().await?.success());
 
-    // The same first day, but for an operator who lets history go by the configuration.
+    // The same first day, but for an operator who releases old messages in the configuration.
     sqlx::query("DROP SCHEMA ephemerd CASCADE").execute(pool).await?;
     lab.database.apply_grants().await?;
     let _daemon =

@@ -1,18 +1,22 @@
-//! The cases in `tests/golden`: what a stanza says, and when and why it goes.
-//! `tests/golden/README.md` tells how to add one.
+//! The cases in `tests/golden`: what a stanza says, and when and why it goes. `tests/golden/README.md` says
+//! how to add one.
 //!
 //! `GOLDEN=print cargo test --test it golden` prints what each case really gives, in the form of its file.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
 
 use ephemerd::{
-    model::{Conflict, Placement, Rules, Stamp, Store, Timestamp, Verdict},
+    config::{Config, Sources},
+    model::{Facts, Placement, Rules, Stamp, Start, StartedBy, Store, Timestamp, Verdict},
     policy, stanza,
 };
 use serde::Deserialize;
 
-/// What a case may say that it shows; each must have a case.
-const RULES: [&str; 17] = [
+use crate::reliability::saw;
+use crate::support::MINIMAL;
+
+/// What a case may claim to show; each must have a case.
+const RULES: [&str; 18] = [
     "blanking",
     "children",
     "clamps",
@@ -24,6 +28,7 @@ const RULES: [&str; 17] = [
     "negotiation",
     "offline",
     "opt-out",
+    "reading",
     "real clients",
     "runs from",
     "shortest timer",
@@ -39,28 +44,10 @@ struct Case {
     case: String,
     stanza: String,
     #[serde(default)]
-    settings: Settings,
+    settings: BTreeMap<String, String>,
     #[serde(default)]
     row: Row,
     expected: Expected,
-}
-
-/// The operator's settings by their names in the configuration; `none` is "without".
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {
-    #[serde(rename = "timers.min")]
-    min: Option<String>,
-    #[serde(rename = "timers.max")]
-    max: Option<String>,
-    #[serde(rename = "timers.negotiation_for")]
-    negotiation_for: Option<String>,
-    #[serde(rename = "hints.keep_for")]
-    keep_for: Option<String>,
-    #[serde(rename = "hints.conflict")]
-    conflict: Option<String>,
-    #[serde(rename = "offline.undelivered_for")]
-    undelivered_for: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -71,6 +58,8 @@ struct Row {
     whole_seconds: bool,
     inspected_at: String,
     undelivered: bool,
+    awaits_reader: bool,
+    read_at: Option<String>,
 }
 
 impl Default for Row {
@@ -81,6 +70,8 @@ impl Default for Row {
             whole_seconds: false,
             inspected_at: "2026-11-22T04:14:01Z".to_owned(),
             undelivered: false,
+            awaits_reader: false,
+            read_at: None,
         }
     }
 }
@@ -96,7 +87,7 @@ struct Expected {
     flaw: Option<String>,
 }
 
-/// `expected` as a file has it.
+/// `expected` as in a file.
 fn written(expected: &Expected) -> String {
     let mut out = format!("[expected]\noutcome = \"{}\"\n", expected.outcome);
     let texts =
@@ -116,40 +107,41 @@ fn written(expected: &Expected) -> String {
     out
 }
 
-fn span(text: &str) -> Duration {
-    humantime::parse_duration(text).unwrap()
-}
-
 fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-impl Settings {
-    fn rules(&self) -> Rules {
-        let mut rules = Rules::default();
-        let set = |to: &mut Duration, text: &Option<String>| {
-            *to = text.as_deref().map_or(*to, span);
-        };
-        set(&mut rules.timers.min, &self.min);
-        set(&mut rules.timers.negotiation_for, &self.negotiation_for);
-        set(&mut rules.hints.keep_for, &self.keep_for);
-        rules.timers.max = self.max.as_deref().map(span);
-        rules.hints.conflict = match self.conflict.as_deref() {
-            None | Some("store") => Conflict::Store,
-            Some("no-permanent-store") => Conflict::NoPermanentStore,
-            Some(other) => panic!("hints.conflict = {other}?"),
-        };
-        match self.undelivered_for.as_deref() {
-            None => {}
-            Some("never") => rules.offline.undelivered_for = None,
-            Some(text) => rules.offline.undelivered_for = Some(span(text)),
+/// The operator's rules, by their names in the configuration.
+fn rules(settings: &BTreeMap<String, String>) -> Rules {
+    let environment = settings.iter().map(|(key, value)| {
+        (format!("EPHEMERD__{}", key.replace('.', "__").to_uppercase()), value.clone())
+    });
+    Config::from_sources(&Sources::of_text("golden", MINIMAL, environment)).unwrap().rules()
+}
+
+impl Row {
+    /// Where the timer stands.
+    fn placement(&self, facts: &Facts, rules: &Rules) -> Placement {
+        let stamp = Stamp { at: time(&self.archived_at), whole_seconds: self.whole_seconds };
+        let times = (stamp, time(&self.inspected_at));
+        let waits = self.awaits_reader && policy::timer_from_reading(facts, rules).is_some();
+        let unread = waits.then(|| policy::unread(times.0, times.1, rules.timers.unread_for));
+        let mut start = policy::start(None, false, times, unread);
+        if let Some((read_at, unread)) = self.read_at.as_deref().zip(unread) {
+            let seen = Start { at: time(read_at), by: StartedBy::Marker };
+            start = policy::read(seen, times, unread);
         }
-        rules
+        Placement {
+            store: self.store.parse::<Store>().unwrap(),
+            runs_from: start.at,
+            undelivered: self.undelivered && !start.by.is_by_reading(),
+            read: start.by.is_read(),
+        }
     }
 }
 
 impl Case {
-    /// What really comes of the stanza.
+    /// The actual result.
     fn actual(&self) -> Expected {
         let nothing = Expected {
             outcome: String::new(),
@@ -165,14 +157,8 @@ impl Case {
                 return Expected { outcome: "unreadable".to_owned(), flaw, ..nothing };
             }
         };
-        let stamp =
-            Stamp { at: time(&self.row.archived_at), whole_seconds: self.row.whole_seconds };
-        let placement = Placement {
-            store: self.row.store.parse::<Store>().unwrap(),
-            runs_from: policy::runs_from(stamp, time(&self.row.inspected_at)),
-            undelivered: self.row.undelivered,
-        };
-        let judgement = policy::judge(&facts, &placement, &self.settings.rules());
+        let rules = rules(&self.settings);
+        let judgement = policy::judge(&facts, &self.row.placement(&facts, &rules), &rules);
         let because = judgement.because().iter().map(ToString::to_string).collect();
         match judgement.verdict() {
             Some(Verdict { due_at, reason, .. }) => Expected {
@@ -200,7 +186,7 @@ fn cases() -> BTreeMap<PathBuf, Case> {
     files.map(case).collect()
 }
 
-/// What was expected and what came, line by line.
+/// The expected and the actual result, line by line.
 fn difference(expected: &str, actual: &str) -> String {
     let (old, new): (Vec<_>, Vec<_>) = (expected.lines().collect(), actual.lines().collect());
     let mut out = String::new();
@@ -230,6 +216,11 @@ fn each_case_goes_when_and_why_its_file_says() {
         }
     }
     assert!(failures.is_empty(), "\n{failures}");
+    saw(
+        "words in an invitation",
+        "invitations and refusals with a reason, passwords and nicks, each with a timer (`tests/golden`)",
+        "they are content and go by their own timer; only those without words are negotiations",
+    );
 }
 
 #[test]

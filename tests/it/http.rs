@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ephemerd::http::{State, serve};
 use ephemerd::metrics::Metrics;
-use ephemerd::model::{Clock, Timestamp};
+use ephemerd::model::{Clock, Reason, Timestamp};
 use ephemerd::ops::Readiness;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -143,7 +143,7 @@ async fn a_request_is_bounded() {
     let headers = "X: y\r\n".repeat(65);
     let many = server.send(&format!("GET /healthz HTTP/1.1\r\n{headers}\r\n")).await;
     assert_eq!(status(&many), 431);
-    // A body is not waited for.
+    // It does not wait for a body.
     let body =
         server.send("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n").await;
     assert_eq!(status(&body), 200);
@@ -158,7 +158,7 @@ async fn one_connection_is_one_request() {
     assert!(answers.contains("connection: close\r\n"));
 }
 
-/// Clients that hold all connections and say nothing are dropped, and the next is answered.
+/// Clients that hold all connections silently are dropped, and the next one is answered.
 #[tokio::test]
 async fn the_slow_do_not_keep_others_out() {
     let server = start().await;
@@ -172,14 +172,14 @@ async fn the_slow_do_not_keep_others_out() {
     assert_eq!(status(&server.ask("GET", "/healthz").await), 200);
     let waited = began.elapsed();
     assert!(waited > Duration::from_secs(3), "the number of connections is bounded: {waited:?}");
-    // The header's time is over before the connection's (10 s).
+    // The header's timeout expires before the connection's (10 s).
     assert!(waited < Duration::from_secs(9), "{waited:?}");
     for stream in &mut slow {
         read_to_end(stream).await;
     }
 }
 
-/// A client that asks and never reads is dropped as well.
+/// A client that asks but never reads is dropped as well.
 #[tokio::test]
 async fn who_never_reads_is_dropped() {
     let socket = TcpSocket::new_v4().unwrap();
@@ -198,7 +198,7 @@ async fn who_never_reads_is_dropped() {
     timeout(DEADLINE, dropped).await.unwrap();
 }
 
-/// Stopping does not wait for a client that says nothing.
+/// Stopping does not wait for a silent client.
 #[tokio::test]
 async fn stopping_is_quick() {
     let server = start().await;
@@ -218,4 +218,20 @@ async fn stopping_closes_the_listener() {
     server.stop.cancel();
     timeout(DEADLINE, server.task).await.unwrap().unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+/// A bar of the status page without its own colour would be black.
+#[test]
+fn every_reason_has_a_colour() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/page/style.css");
+    let style = std::fs::read_to_string(file).expect("the style sheet");
+    for reason in Reason::ALL {
+        let class = format!(".{reason} {{ fill: var(--{reason}); }}");
+        assert_eq!(style.matches(&class).count(), 1, "{class}");
+        assert_eq!(
+            style.matches(&format!("  --{reason}: #")).count(),
+            2,
+            "{reason}: light and dark"
+        );
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The modules and their layers; `metrics` is a leaf that any layer may use.
+/// The modules and their layers.
 const LAYERS: [(&str, u8); 16] = [
     ("model", 0),
     ("policy", 1),
@@ -24,8 +24,21 @@ const LAYERS: [(&str, u8); 16] = [
     ("main", 5),
 ];
 
-/// No SQL here: these speak to others.
-const WITHOUT_SQL: [&str; 6] = ["model", "policy", "stanza", "component", "http", "metrics"];
+/// Modules that any layer may use; they may use at most the nouns.
+const LEAVES: [&str; 2] = ["metrics", "task"];
+
+/// Inside `work`: the folders, and which of them each may use. The verbs do not use each other.
+const WORK: [(&str, &[&str]); 5] = [
+    ("base", &[]),
+    ("reconcile", &["base"]),
+    ("inspect", &["base", "reconcile"]),
+    ("erase", &["base"]),
+    ("sweep", &["base", "reconcile"]),
+];
+
+/// No SQL in these: they are external interfaces.
+const WITHOUT_SQL: [&str; 7] =
+    ["model", "policy", "stanza", "component", "http", "metrics", "task"];
 
 fn layer(module: &str) -> Option<u8> {
     LAYERS.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)
@@ -34,8 +47,8 @@ fn layer(module: &str) -> Option<u8> {
 fn may_use(user: &str, used: &str) -> bool {
     match (user, used) {
         _ if user == used => true,
-        ("metrics", _) => used == "model",
-        (_, "metrics") => true,
+        (leaf, _) if LEAVES.contains(&leaf) => used == "model",
+        (_, leaf) if LEAVES.contains(&leaf) => true,
         _ => match (layer(user), layer(used)) {
             (Some(5), Some(_)) => true,
             (Some(user), Some(used)) => used < user,
@@ -74,7 +87,7 @@ fn without_comments(text: &str) -> String {
     text.lines().filter(is_code).collect::<Vec<_>>().join("\n")
 }
 
-/// The modules that a text names by `crate::…` or `ephemerd::…`, groups included.
+/// The modules that a text refers to by `crate::…` or `ephemerd::…`, including groups.
 fn used(text: &str) -> BTreeSet<String> {
     let starts = ["crate::", "ephemerd::"];
     let rests = starts.iter().flat_map(|start| text.split(start).skip(1));
@@ -98,12 +111,88 @@ fn first_names(rest: &str) -> Vec<String> {
     names
 }
 
+/// The full paths that a text refers to by `crate::`, `self::` or `super::`, with groups expanded; `inside`
+/// is the module of the text.
+fn paths(text: &str, inside: &[String]) -> BTreeSet<Vec<String>> {
+    let mut paths = BTreeSet::new();
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    for (at, _) in text.match_indices("::") {
+        let start = text[..at].rfind(|c: char| !is_part(c)).map_or(0, |it| it + 1);
+        let first = &text[start..at];
+        if matches!(first, "crate" | "self" | "super") {
+            expand(&text[start..], &mut Vec::new(), &mut |path| {
+                paths.insert(resolve(path, inside));
+            });
+        }
+    }
+    paths
+}
+
+/// Expands one path or group of paths. Returns what follows it.
+fn expand<'a>(
+    text: &'a str,
+    before: &mut Vec<String>,
+    found: &mut impl FnMut(&[String]),
+) -> &'a str {
+    let mut rest = text.trim_start();
+    let depth = before.len();
+    loop {
+        if let Some(group) = rest.strip_prefix('{') {
+            rest = group;
+            while !rest.trim_start().starts_with('}') && !rest.trim_start().is_empty() {
+                rest = expand(rest, before, found).trim_start().trim_start_matches(',');
+            }
+            rest = rest.trim_start().strip_prefix('}').unwrap_or_default();
+            break;
+        }
+        let part = name(rest);
+        rest = &rest[part.len()..];
+        before.push(part);
+        match rest.strip_prefix("::") {
+            Some(more) => rest = more,
+            None => {
+                found(before);
+                break;
+            }
+        }
+    }
+    before.truncate(depth);
+    // `as name`, and anything else before the next path of a group.
+    let end = rest.find([',', '}', ';']).unwrap_or(rest.len());
+    &rest[end..]
+}
+
+fn resolve(path: &[String], inside: &[String]) -> Vec<String> {
+    let mut full = inside.to_vec();
+    for (at, part) in path.iter().enumerate() {
+        match (at, part.as_str()) {
+            (0, "crate") => full.clear(),
+            (_, "self") => {}
+            (_, "super") => drop(full.pop()),
+            _ => full.push(part.clone()),
+        }
+    }
+    full
+}
+
+/// The module of a file in `src`.
+fn module_of(file: &Path) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let inside = file.strip_prefix(&root).unwrap().with_extension("");
+    let mut parts: Vec<String> =
+        inside.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    if parts.last().is_some_and(|last| last == "mod") {
+        parts.pop();
+    }
+    parts
+}
+
 fn name(text: &str) -> String {
     text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
 fn is_module(name: &str) -> bool {
-    name == "metrics" || layer(name).is_some()
+    LEAVES.contains(&name) || layer(name).is_some()
 }
 
 #[test]
@@ -127,6 +216,59 @@ fn a_module_uses_only_lower_layers() {
     }
     assert!(seen > 0, "nothing was read");
     assert!(breaches.is_empty(), "{breaches:#?}");
+}
+
+#[test]
+fn the_verbs_of_work_do_not_use_each_other() {
+    let mut breaches = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (_, file, text) in sources().into_iter().filter(|(module, ..)| module == "work") {
+        let module = module_of(&file);
+        for path in paths(&text, &module) {
+            breaches.extend(breach_in_work(&module, &path).map(|it| (file.clone(), it)));
+            seen.insert(path.get(1).cloned());
+        }
+    }
+    assert!(WORK.iter().all(|(folder, _)| seen.contains(&Some((*folder).to_owned()))), "{seen:?}");
+    assert!(breaches.is_empty(), "{breaches:#?}");
+}
+
+/// What a module of a folder of `work` must not use.
+fn breach_in_work(module: &[String], path: &[String]) -> Option<String> {
+    let folder = |path: &[String]| {
+        let is_work = path.first().is_some_and(|first| first == "work");
+        path.get(1).filter(|_| is_work).and_then(|it| WORK.iter().find(|(name, _)| name == it))
+    };
+    let (user, may_use) = folder(module)?;
+    let (used, _) = folder(path)?;
+    (user != used && !may_use.contains(used)).then(|| path.join("::"))
+}
+
+#[test]
+fn the_law_of_work_is_read_rightly() {
+    let split = |path: &str| path.split("::").map(str::to_owned).collect::<Vec<_>>();
+    for (inside, text, breaks) in [
+        ("work::erase::tables", "use crate::work::sweep::Sweeper;", true),
+        (
+            "work::erase::tables",
+            "use crate::{ledger, work::{base::Changing, inspect::{self}}};",
+            true,
+        ),
+        ("work::erase::tables::lanes", "use super::super::super::sweep::{Progress};", true),
+        ("work::sweep", "fn f() { super::inspect::wake_the_tail(); }", true),
+        ("work::base::wake", "use crate::work::reconcile as other;", true),
+        ("work::erase::tables", "use super::pace::Next;", false),
+        (
+            "work::sweep::owners",
+            "use crate::{work::{base::presence, reconcile::companion as c}, a};",
+            false,
+        ),
+        ("work::gauges", "use super::sweep::Progress;", false),
+    ] {
+        let module = split(inside);
+        let broken = paths(text, &module).iter().any(|it| breach_in_work(&module, it).is_some());
+        assert_eq!(broken, breaks, "{inside}: {text}");
+    }
 }
 
 #[test]
@@ -154,6 +296,8 @@ fn the_law_is_read_rightly() {
         ("stanza", "metrics", true),
         ("metrics", "model", true),
         ("metrics", "work", false),
+        ("work", "task", true),
+        ("task", "metrics", false),
     ] {
         assert_eq!(may_use(user, used), may, "{user} uses {used}");
     }

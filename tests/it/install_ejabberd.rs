@@ -6,7 +6,7 @@ use std::process::Command;
 
 use ephemerd_lab::ejabberd::{EjabberdConfig, Schema};
 use ephemerd_lab::xmpp::{Component, MamQuery, Stanza};
-use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Result, daemon, eventually};
+use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Result, Server as _, daemon, eventually};
 
 use crate::support::{program, start};
 
@@ -20,7 +20,7 @@ fn blocks(language: &str) -> Vec<&'static str> {
     parts.map(|part| part.split("```").next().expect("a part has a start")).collect()
 }
 
-/// The document's configuration file, with the addresses and secrets of the lab in their place.
+/// The document's configuration file, with the lab's addresses and secrets substituted.
 fn config(lab: &DaemonConfig) -> DaemonConfig {
     let text = blocks("toml")[0].replace("example.org", "localhost");
     let file: toml::Table = text.parse().expect("TOML");
@@ -78,25 +78,25 @@ async fn the_document_is_right() -> Result<()> {
     Ok(())
 }
 
-/// The companion module, built by the document's commands and configured by its lines, is loaded and speaks.
+/// The companion module, built by the document's commands and configured as it says, is loaded and speaks.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_module_is_built_and_loaded() -> Result<()> {
     let code = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir()?;
-    let folder = code.path().display().to_string();
-    let build = blocks("sh")[2].replace("/usr/local/lib/ejabberd/ebin", &folder);
-    assert!(build.contains(&folder), "it is built into a folder of its own");
+    let library = code.path().display().to_string();
+    let build = blocks("sh")[2].replace("/usr/local/lib", &library);
+    // The last components of the path are kept: Erlang uses them to tell whose code and files these are.
+    let folder = build.split_whitespace().nth(2).expect("install -d FOLDER").to_owned();
+    assert!(folder.starts_with(&library), "it is built into a directory of its own");
+    assert!(DOCUMENT.contains(&format!("-pa {}", folder.replace(&library, "/usr/local/lib"))));
     let mut shell = Command::new("sh");
     shell.args(["-euc", &build]).current_dir(env!("CARGO_MANIFEST_DIR"));
     let built = shell.output()?;
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let module = blocks("yaml")[1].strip_prefix("modules:\n").expect("under modules");
     let yaml = blocks("yaml")[0].to_owned() + module;
-    // As ejabberd itself adapts the first block's names, the module's component is renamed with them.
-    let config = EjabberdConfig {
-        file: Some(yaml),
-        code: Some(code.path().to_owned()),
-        ..EjabberdConfig::default()
-    };
+    // ejabberd itself adapts the names in the first block; the module's component is renamed the same way.
+    let config =
+        EjabberdConfig { file: Some(yaml), code: Some(folder.into()), ..EjabberdConfig::default() };
     let lab = Lab::ejabberd(&config).await?;
     let mut component = Component::connect(lab.endpoints()).await?;
     for host in ["localhost", "conference.localhost"] {
@@ -109,5 +109,10 @@ async fn the_module_is_built_and_loaded() -> Result<()> {
     peter.chat("peter@localhost", "words", timer).await?;
     let told = |it: &Stanza| it.name == "message" && it.xml.contains("words");
     component.wait_for("a notice", PATIENCE, told).await?;
+    // A directory that Erlang mistakes for ejabberd's own costs it its translations and the web admin's
+    // files.
+    let log = std::fs::read_to_string(lab.server.log())?;
+    let errors: Vec<_> = log.lines().filter(|it| it.contains("[error]")).collect();
+    assert!(errors.is_empty(), "{errors:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The daemon killed at any moment loses nothing and repeats nothing.
+//! A daemon killed at any moment loses nothing and repeats nothing.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::support::{program, start};
 
 const KILLS: u32 = 10;
 
-/// Seeded kill -9 at random moments under load; then one start: everything marked is gone, everything
-/// else is the same byte for byte, and the ledger holds nothing that is gone.
+/// Seeded kill -9 at random moments under load, then one start: everything marked is gone, everything else is
+/// unchanged byte for byte, and the ledger has no entry for anything that is gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_under_load_lose_nothing_and_take_nothing() -> Result<()> {
     let seed = Words::random().seed();
@@ -54,7 +54,7 @@ async fn kills_under_load_lose_nothing_and_take_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Entries that no row stands for any more, or whose words are gone.
+/// Entries without a row, or whose text is gone.
 async fn left_in_ledger(pool: &PgPool, mode: &str) -> Result<i64> {
     let wrong = match mode {
         "placeholder" => {

@@ -1,4 +1,4 @@
-//! Several daemons on one database: they share the work, and one of them has the component.
+//! Several daemons on one database: they share the work, and one of them owns the component.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use crate::reliability::saw;
 use crate::support::{answered, archive_marked, gone, ping, seconds, start};
 
-/// What the design allows another daemon to take over in.
+/// The design's limit for a takeover by another daemon.
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(10);
 
-/// A Prosody that keeps its archives elsewhere, so that it does not care for the database.
+/// A Prosody with its archives elsewhere, so that it does not depend on the database.
 struct House {
     lab: Lab,
     prosody: Prosody,
@@ -107,11 +107,15 @@ async fn another_leads_when_the_leader_is_cut_off_from_the_database() -> Result<
 
     let cut_off = Instant::now();
     gate.freeze();
-    while !leads(&second).await? {
-        assert!(cut_off.elapsed() < TAKEN_OVER_WITHIN, "nobody leads");
-        ping(&mut house.client, &house.prosody.endpoints().component_jid).await?;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    eventually(
+        "another leads, and the component answers meanwhile",
+        TAKEN_OVER_WITHIN,
+        async || {
+            ping(&mut house.client, &house.prosody.endpoints().component_jid).await?;
+            Ok(leads(&second).await?.then_some(()))
+        },
+    )
+    .await?;
     let took = cut_off.elapsed();
     assert!(connected(&first).await?, "it keeps the component while it cannot ask");
     archive_marked(house.lab.database.superuser(), "meanwhile", 20).await?;
@@ -139,8 +143,8 @@ async fn another_leads_when_the_leader_is_cut_off_from_the_database() -> Result<
     Ok(())
 }
 
-/// PostgreSQL ends its silent session, so the lock moves; but the XMPP server still holds its
-/// connection, whose name nobody else can take until the process ends or goes on.
+/// PostgreSQL ends its silent session, so the lock moves; but the XMPP server still has its connection, whose
+/// name nobody else can take until the process ends or continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_leader_loses_the_lock_and_gives_up_when_it_goes_on() -> Result<()> {
     let mut house = House::new().await?;
@@ -175,7 +179,7 @@ async fn a_stopped_leader_loses_the_lock_and_gives_up_when_it_goes_on() -> Resul
     Ok(())
 }
 
-/// Each erasing statement is noted by the database itself.
+/// The database itself records each erasing statement.
 const AUDIT: &str = "
     CREATE TABLE audit (sort_id bigint);
     CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -192,7 +196,7 @@ async fn several_daemons_share_the_work() -> Result<()> {
     let config = DaemonConfig::for_database(&lab.database)?
         .set("archive.poll", "50ms")
         .set("erase.batch", 7);
-    // All at once: they also migrate and make the cursor at once.
+    // All at once: they also migrate and create the cursor at the same time.
     let daemons = [(); 3].map(|()| Daemon::spawn(crate::support::program(), &config));
     let mut running = Vec::new();
     for daemon in daemons {

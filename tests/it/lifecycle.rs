@@ -1,4 +1,4 @@
-//! How the daemon ends, and what it tells whoever started it.
+//! How the daemon stops, and what it reports to whatever started it.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ async fn in_the_middle(lab: &Lab) -> Result<Daemon> {
     Ok(daemon)
 }
 
-/// The first signal waits for what has begun, the second does not; what was begun did not happen.
+/// The first signal waits for what has begun, the second does not; what was begun is rolled back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_what_hangs() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -95,7 +95,7 @@ async fn a_second_signal_ends_what_hangs() -> Result<()> {
     Ok(())
 }
 
-/// Without a second signal the soft stop has its own end.
+/// Without a second signal the soft stop has a timeout of its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_soft_stop_has_an_end() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -114,7 +114,7 @@ async fn the_soft_stop_has_an_end() -> Result<()> {
     Ok(())
 }
 
-/// A fault ends with its exit code, whatever the signal would have given.
+/// A failure ends with its exit code, whatever a signal would have given.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_has_its_exit_code() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -135,5 +135,30 @@ async fn a_fault_has_its_exit_code() -> Result<()> {
         "the HTTP port taken; our schema newer than the program",
         "exit codes 1 and 3, each with what to do; SIGTERM to the first daemon: 0",
     );
+    Ok(())
+}
+
+/// A panic during work: one line names the task and the place, none the message; and the daemon stops.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_names_its_task() -> Result<()> {
+    for (point, task) in [("claimed", "erase"), ("recorded", "inspect"), ("swept", "sweep")] {
+        let lab = Lab::database_only().await?;
+        let config = DaemonConfig::for_database(&lab.database)?.env("LAB_PANIC_AT", point);
+        let daemon = Daemon::spawn(program(), &config)?;
+        let started = Instant::now();
+        eventually("its end", PATIENCE, async || {
+            let key = format!("{point}-{}", started.elapsed().as_micros());
+            archive_marked(lab.database.superuser(), &key, 1).await?;
+            let ended = daemon.wait(Duration::from_millis(200)).await.is_ok();
+            Ok(ended.then_some(()))
+        })
+        .await?;
+        assert_eq!(daemon.wait(PATIENCE).await?.code(), Some(1), "{point}");
+        let log = daemon.log()?;
+        let told: Vec<_> = log.lines().filter(|line| line.contains("a panic: ")).collect();
+        let [line] = told[..] else { panic!("{point}: {log}") };
+        assert!(line.contains(&format!("task={task}")) && line.contains("crash.rs:"), "{line}");
+        assert!(!log.contains("peter"), "{log}");
+    }
     Ok(())
 }

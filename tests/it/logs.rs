@@ -1,4 +1,4 @@
-//! Whatever fails, at whatever level: the output names no words, people, archive ids or secrets.
+//! Whatever fails, at whatever level: the output contains no message text, people, archive ids or secrets.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const QUOTING: &str = "
     CREATE TRIGGER quote BEFORE UPDATE ON prosodyarchive
        FOR EACH ROW WHEN (OLD.value LIKE '%refused%') EXECUTE FUNCTION quote();";
 
-/// What no output may hold.
+/// What no output may contain.
 struct Planted {
     needles: Vec<String>,
     stanzas: Vec<(String, String)>,
@@ -43,7 +43,7 @@ fn planted(words: &mut Words, count: usize) -> Planted {
     Planted { needles, stanzas }
 }
 
-/// Breaks what can be broken under a running daemon.
+/// Breaks everything that can be broken under a running daemon.
 async fn torment(pool: &PgPool, stanzas: &[(String, String)]) -> Result<()> {
     let pause = async || tokio::time::sleep(Duration::from_millis(1_500)).await;
     let (first, rest) = stanzas.split_at(stanzas.len() / 2);

@@ -14,19 +14,29 @@ mod companion;
 #[cfg(test)]
 mod companion_ejabberd;
 #[cfg(test)]
+mod companion_ejabberd_lists;
+#[cfg(test)]
 mod companion_ejabberd_safety;
 #[cfg(test)]
 mod companion_erase;
 #[cfg(test)]
 mod companion_forged;
 #[cfg(test)]
+mod companion_halt;
+#[cfg(test)]
 mod companion_lists;
 #[cfg(test)]
+mod companion_memory;
+#[cfg(test)]
 mod companion_notices;
+#[cfg(test)]
+mod companion_pace;
 #[cfg(test)]
 mod companion_protocol;
 #[cfg(test)]
 mod companion_replays;
+#[cfg(test)]
+mod companion_rooms;
 #[cfg(test)]
 mod component;
 #[cfg(test)]
@@ -38,11 +48,17 @@ mod component_stand_in;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod config_secrets;
+#[cfg(test)]
 mod conformance;
 #[cfg(test)]
 mod conformance_cases;
 #[cfg(test)]
+mod conformance_hanging;
+#[cfg(test)]
 mod conformance_remote;
+#[cfg(test)]
+mod connecting;
 #[cfg(test)]
 mod console;
 #[cfg(test)]
@@ -58,6 +74,8 @@ mod first_day;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod hanging;
+#[cfg(test)]
 mod hostile_accounts;
 #[cfg(test)]
 mod hostile_rows;
@@ -68,13 +86,21 @@ mod import_law;
 #[cfg(test)]
 mod install_ejabberd;
 #[cfg(test)]
+mod kept_rows;
+#[cfg(test)]
 mod killed;
 #[cfg(test)]
 mod leader;
 #[cfg(test)]
+mod ledger;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod logs;
+#[cfg(test)]
+mod marks;
+#[cfg(test)]
+mod metrics;
 #[cfg(test)]
 mod offline;
 #[cfg(test)]
@@ -84,6 +110,8 @@ mod page;
 #[cfg(test)]
 mod pages;
 #[cfg(test)]
+mod partitions;
+#[cfg(test)]
 mod patience;
 #[cfg(test)]
 mod pause;
@@ -91,6 +119,18 @@ mod pause;
 mod poolers;
 #[cfg(test)]
 mod preview;
+#[cfg(test)]
+mod prose;
+#[cfg(test)]
+mod quick;
+#[cfg(test)]
+mod reading;
+#[cfg(test)]
+mod reading_chats;
+#[cfg(test)]
+mod reading_life;
+#[cfg(test)]
+mod reading_servers;
 #[cfg(test)]
 mod reliability;
 #[cfg(test)]
@@ -108,6 +148,8 @@ mod rights;
 #[cfg(test)]
 mod scraped;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod sent;
 #[cfg(test)]
 mod sent_ejabberd;
@@ -118,6 +160,8 @@ mod status;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod supported;
+#[cfg(test)]
 mod sweep;
 #[cfg(test)]
 mod sweep_command;
@@ -125,6 +169,8 @@ mod sweep_command;
 mod tail;
 #[cfg(test)]
 mod third_party;
+#[cfg(test)]
+mod versions;
 #[cfg(test)]
 mod walks;
 #[cfg(test)]

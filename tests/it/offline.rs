@@ -1,14 +1,11 @@
-//! What nobody has received yet is not lost: a copy in the offline queue holds the archive row back.
-
-use std::time::Duration;
+//! What nobody has received yet is not lost: a copy in the offline queue delays the archive row.
 
 use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::xmpp::{Client, Element, MamQuery};
 use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Prosody, ProsodyConfig, Result, eventually};
-use sqlx::PgPool;
 
-use crate::sent_watch::{SLACK, Watch, now};
-use crate::support::start;
+use crate::sent_watch::{SLACK, Watch, let_pass, now, wait_until};
+use crate::support::{standing, start, wait_for_number};
 
 /// In seconds.
 const TIMER: f64 = 3.0;
@@ -21,13 +18,7 @@ const EPHEMERAL: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='3'/>";
 const HINT: &str = "<no-permanent-store xmlns='urn:xmpp:hints'/>";
 const LEGACY_HINT: &str = "<no-permanent-storage xmlns='urn:xmpp:hints'/>";
 
-async fn until(pool: &PgPool, at: f64) -> Result<()> {
-    let left = (at - now(pool).await?).max(0.0);
-    tokio::time::sleep(Duration::from_secs_f64(left)).await;
-    Ok(())
-}
-
-/// Says something with this id to a user; the words are the id.
+/// Sends a message with this id, which is also its body, to a user.
 async fn say(peter: &mut Client, user: &str, id: &str, extra: &str) -> Result<()> {
     let stanza = format!(
         "<message to='{user}@localhost' type='chat' id='{id}'><body>{id}</body>{extra}</message>"
@@ -36,7 +27,7 @@ async fn say(peter: &mut Client, user: &str, id: &str, extra: &str) -> Result<()
     peter.sync().await
 }
 
-/// A Prosody where Peter is there and all others are away.
+/// A Prosody where Peter is online and everybody else offline.
 async fn lab_with(users: &[&str], config: &ProsodyConfig) -> Result<(Lab<Prosody>, Client)> {
     let lab = Lab::prosody_with(config).await?;
     let peter = lab.online("peter").await?;
@@ -46,13 +37,13 @@ async fn lab_with(users: &[&str], config: &ProsodyConfig) -> Result<(Lab<Prosody
     Ok((lab, peter))
 }
 
-/// The bodies that a user's own archive shows to a client that sends no presence.
+/// The bodies in a user's own archive, for a client that sends no presence.
 async fn bodies(lab: &Lab<Prosody>, user: &str) -> Result<Vec<String>> {
     let items = lab.archive(user, &MamQuery::default()).await?;
     Ok(items.iter().filter_map(|it| it.body().map(str::to_owned)).collect())
 }
 
-/// Ada stays away, Lea comes in time, Ron reads his archive and leaves the queue alone.
+/// Ada stays offline, Lea logs in in time, Ron reads his archive and leaves the queue alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_copy_holds_the_archive_row_back() -> Result<()> {
     let users = ["ada", "lea", "ron"];
@@ -64,7 +55,7 @@ async fn a_queue_copy_holds_the_archive_row_back() -> Result<()> {
         .set("erase.placeholder_for", format!("{PLACEHOLDER}s"));
     let _daemon = start(&config).await?;
     let pool = lab.database.superuser().clone();
-    let watch = Watch::start(&pool);
+    let watch = Watch::prosody(&pool);
 
     for user in users {
         say(&mut peter, user, "plain", "").await?;
@@ -75,8 +66,8 @@ async fn a_queue_copy_holds_the_archive_row_back() -> Result<()> {
     }
     let said = now(&pool).await?;
 
-    // Later than the timer, earlier than the queue's patience.
-    until(&pool, said + TIMER + 1.0 + SLACK).await?;
+    // Later than the timer, earlier than `undelivered_for`.
+    wait_until(&pool, said + TIMER + 1.0 + SLACK).await?;
     let all = ["plain", "one", "two", "three"];
     for user in users {
         assert_eq!(bodies(&lab, user).await?, all, "{user}'s archive waits");
@@ -91,7 +82,7 @@ async fn a_queue_copy_holds_the_archive_row_back() -> Result<()> {
         .collect();
     assert_eq!(handed_out, ["plain", "one", "two", "three", "hint"], "Lea gets all");
 
-    until(&pool, said + UNDELIVERED + TIMER + 1.0 + SLACK).await?;
+    wait_until(&pool, said + UNDELIVERED + TIMER + 1.0 + SLACK).await?;
     for id in MARKED {
         let sent = watch.of("archive", "peter", id);
         assert!(sent.len() == users.len() && sent.iter().all(|it| it.went(TIMER)), "{sent:?}");
@@ -110,12 +101,12 @@ async fn a_queue_copy_holds_the_archive_row_back() -> Result<()> {
     }
     assert_eq!(bodies(&lab, "ron").await?, ["plain"], "the archive has no words any more");
 
-    until(&pool, said + UNDELIVERED + TIMER + PLACEHOLDER + 1.0 + 2.0 * SLACK).await?;
+    wait_until(&pool, said + UNDELIVERED + TIMER + PLACEHOLDER + 1.0 + 2.0 * SLACK).await?;
     see_placeholders_gone(&lab, &watch).await
 }
 
-/// Placeholders went at their end, from archive and queue; what is unmarked beside them stays, and is
-/// handed out.
+/// Placeholders have gone in time, from archive and queue; unmarked messages beside them stay, and are
+/// delivered.
 async fn see_placeholders_gone(lab: &Lab<Prosody>, watch: &Watch) -> Result<()> {
     for (store, user) in [("archive", "ada"), ("offline", "ada"), ("offline", "ron")] {
         for id in MARKED {
@@ -139,7 +130,7 @@ async fn see_placeholders_gone(lab: &Lab<Prosody>, watch: &Watch) -> Result<()> 
     Ok(())
 }
 
-/// A blanked queue row has its ids, addresses and stanza ids still.
+/// A blanked queue row still has its ids, addresses and stanza ids.
 fn see_same_ids(before: &str, after: &str) -> Result<()> {
     let (before, after) = (Element::parse(before)?, Element::parse(after)?);
     for name in ["id", "from", "to", "type"] {
@@ -154,8 +145,8 @@ fn see_same_ids(before: &str, after: &str) -> Result<()> {
     Ok(())
 }
 
-/// With `never`, what nobody has received stays for ever; once it was received its time starts. A hint
-/// that Prosody does not know (so it archives the message) waits as well.
+/// With `never`, what nobody has received stays for ever; once it is received its timer starts. A message
+/// with a hint that Prosody does not know (so that it archives it) waits as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_never_given_up_waits_for_its_reader() -> Result<()> {
     let users = ["ada", "lea"];
@@ -164,28 +155,28 @@ async fn what_is_never_given_up_waits_for_its_reader() -> Result<()> {
         lab.daemon_config().set("archive.poll", "200ms").set("offline.undelivered_for", "never");
     let daemon = start(&config).await?;
     let pool = lab.database.superuser().clone();
-    let watch = Watch::start(&pool);
+    let watch = Watch::prosody(&pool);
     for user in users {
         say(&mut peter, user, "plain", "").await?;
         say(&mut peter, user, "timer", EPHEMERAL).await?;
         say(&mut peter, user, "hint", LEGACY_HINT).await?;
     }
     let said = now(&pool).await?;
-    until(&pool, said + TIMER + 1.0 + SLACK).await?;
+    wait_until(&pool, said + TIMER + 1.0 + SLACK).await?;
     for user in users {
         for (store, id) in [("archive", "timer"), ("archive", "hint"), ("offline", "timer")] {
             let row = watch.one(store, user, id);
             assert!(row.is_untouched(), "{user}'s {store} waits: {row:?}");
         }
     }
-    // She comes while the daemon is away: the timer runs from when it was noticed.
+    // She logs in while the daemon is away: the timer runs from when that was noticed.
     assert!(daemon.terminate().await?.success());
     let mut lea = lab.online("lea").await?;
     assert_eq!(lea.take(|it| it.name == "message").len(), 3, "Lea gets all");
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let_pass(&pool, 1.0).await?;
     let noticed = now(&pool).await?;
     let _daemon = start(&config).await?;
-    until(&pool, noticed + TIMER + 2.0 * SLACK).await?;
+    wait_until(&pool, noticed + TIMER + 2.0 * SLACK).await?;
     let timer = watch.one("archive", "lea", "timer");
     let after = timer.changed_at.map(|at| at - noticed).unwrap_or_default();
     assert!((TIMER..TIMER + 2.0 * SLACK).contains(&after), "{timer:?}");
@@ -201,8 +192,8 @@ async fn what_is_never_given_up_waits_for_its_reader() -> Result<()> {
     Ok(())
 }
 
-/// Prosody counts the rows of a queue for its item limit and keeps that count in memory: rows that are
-/// blanked in place and handed out leave room for as many as before.
+/// Prosody counts the rows of a queue for its item limit and caches the count: rows that are blanked in place
+/// and delivered leave room for as many as before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blanked_queue_takes_as_many_as_before() -> Result<()> {
     const LIMIT: u32 = 4;
@@ -211,7 +202,7 @@ async fn a_blanked_queue_takes_as_many_as_before() -> Result<()> {
     let config = lab.daemon_config().set("offline.undelivered_for", "0s");
     let daemon = start(&config).await?;
     let pool = lab.database.superuser().clone();
-    let watch = Watch::start(&pool);
+    let watch = Watch::prosody(&pool);
     for round in 0..2 {
         let ids: Vec<String> = (0..LIMIT).map(|nr| format!("r{round}n{nr}")).collect();
         for id in &ids {
@@ -231,7 +222,7 @@ async fn a_blanked_queue_takes_as_many_as_before() -> Result<()> {
     }
     drop(daemon);
 
-    // Blanked rows that were deleted at their end count until somebody takes the queue, and no longer.
+    // Blanked rows that were deleted in time still count until somebody receives the queue, and no longer.
     // (Archived messages trip the archive's own limit, and Prosody then forgets all its counts.)
     let _daemon = start(&config.set("erase.placeholder_for", "1s")).await?;
     for nr in 0..LIMIT {
@@ -255,11 +246,11 @@ async fn a_blanked_queue_takes_as_many_as_before() -> Result<()> {
     Ok(())
 }
 
-/// An archive row whose copy in the queue stands on the next page is not given away in between. A page
-/// of the sweep ends after 500 marked rows, or after 5,000.
+/// An archive row whose copy in the queue is on the next page is not released in between. A page of the sweep
+/// ends after 500 marked rows, or after 5,000 rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_on_the_next_page_holds_as_well() -> Result<()> {
-    // With such a rate the pages come 2 s apart.
+    // At such a rate the pages come 2 s apart.
     for (before, mark, rate) in [(499, EPHEMERAL, 250), (4_999, "", 2_500)] {
         let lab = Lab::database_only().await?;
         let pool = lab.database.superuser();
@@ -292,5 +283,37 @@ async fn a_copy_on_the_next_page_holds_as_well() -> Result<()> {
         })
         .await?;
     }
+    Ok(())
+}
+
+/// A copy that came into the queue while no daemon ran holds its row back, though that is due when the next one starts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_came_while_no_daemon_ran_holds_as_well() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let pool = lab.database.superuser();
+    let config = DaemonConfig::for_database(&lab.database)?.set("archive.poll", "100ms");
+    let mut daemon = start(&config).await?;
+    let value = |id: &str| {
+        format!(
+            "<message type='chat' from='a@localhost/x' to='b@localhost' id='{id}'>\
+             <body>{id}</body><ephemeral xmlns='urn:xmpp:ephemeral:0' timer='5'/></message>"
+        )
+    };
+    let when = now(pool).await?.ceil();
+    let row = |user, key| ArchiveRow::archive(user, key, when as i64, &value(key));
+    insert(pool, &[row("ada", "held"), row("peter", "free")]).await?;
+    let recorded = "SELECT count(*) FROM ephemerd.expiries";
+    wait_for_number(pool, recorded, 2).await?;
+    daemon.kill().await?;
+    assert_eq!(standing(pool, "<ephemeral").await?, 2, "the machine was too slow");
+    let copy = ArchiveRow::queue("ada", "queued", when as i64, &value("held"), "held");
+    insert(pool, &[copy]).await?;
+    wait_until(pool, when + 6.0).await?;
+    daemon.resume().await?;
+    eventually("what nobody waits for goes", PATIENCE, async || {
+        Ok((standing(pool, ">free<").await? == 0).then_some(()))
+    })
+    .await?;
+    assert_eq!(standing(pool, ">held<").await?, 2, "the row and its copy in the queue");
     Ok(())
 }

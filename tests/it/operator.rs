@@ -1,5 +1,5 @@
-//! An operator who does what a document says, on a machine of his own: his servers are the lab's, his folders lie below
-//! a temporary one, and what would change this machine is played by a few lines of shell.
+//! An operator who follows a document, on a private machine: the servers are the lab's, the folders are below
+//! a temporary one, and anything that would change this machine is replaced by a few lines of shell.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -13,7 +13,7 @@ use tokio::process::Command;
 use crate::pages::root;
 use crate::support::program;
 
-/// Programs that would change this machine, or that not every machine has, and what is done instead.
+/// Programs that would change this machine, or that not every machine has, and their replacements.
 const STAND_INS: [(&str, &str); 8] = [
     ("useradd", "[ \"${!#}\" = ephemerd ]"),
     ("systemd-sysusers", "true"),
@@ -25,7 +25,7 @@ const STAND_INS: [(&str, &str); 8] = [
     ("systemctl", SYSTEMCTL),
 ];
 
-/// As `Type=notify` has it: a start is over when the daemon is ready.
+/// As with `Type=notify`: a start is over when the daemon is ready.
 const SYSTEMCTL: &str = r#"
 stop() { kill -TERM "$(cat "$PLACE/pid")"; while kill -0 "$(cat "$PLACE/pid")" 2>/dev/null; do sleep 0.1; done; rm "$PLACE/pid"; }
 start() {
@@ -46,13 +46,13 @@ esac"#;
 pub(crate) struct Operator {
     folder: tempfile::TempDir,
     database: Database,
-    /// What the documents write, and what it is here.
+    /// What the documents write, and its replacement here.
     places: Vec<(String, String)>,
     http: String,
 }
 
 impl Operator {
-    /// Beside this XMPP server, whose database the documents call `prosody` or `ejabberd`.
+    /// With this XMPP server, whose database the documents call `prosody` or `ejabberd`.
     pub(crate) fn new(at: &Endpoints, database: &Database, server: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let here = folder.path().display().to_string();
@@ -78,7 +78,7 @@ impl Operator {
         for below in ["bin", "etc/systemd/system", "target/release", "usr/bin"] {
             fs::create_dir_all(folder.path().join(below))?;
         }
-        // Prosody, which runs as a user of its own, reads its modules there.
+        // Prosody, which runs as its own user, reads its modules there.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
         symlink(program(), folder.path().join("target/release/ephemerd"))?;
         symlink(root().join("deploy"), folder.path().join("deploy"))?;
@@ -90,7 +90,7 @@ impl Operator {
         Ok(Self { folder, database: database.clone(), places, http })
     }
 
-    /// What the document's text is here.
+    /// Applies the replacements to a document's text.
     pub(crate) fn here(&self, text: &str) -> String {
         let replace = |text: String, (from, to): &(String, String)| text.replace(from, to);
         self.places.iter().fold(text.to_owned(), replace)
@@ -100,7 +100,7 @@ impl Operator {
         self.folder.path().join(below)
     }
 
-    /// Fills in what the document leaves to him: his names in the configuration, and the secrets.
+    /// Fills in what the document leaves to the operator: names in the configuration, and secrets.
     pub(crate) fn fills_in(&self, secret: &str) -> Result<()> {
         let file = self.path("etc/ephemerd/ephemerd.toml");
         fs::write(&file, self.here(&fs::read_to_string(&file)?))?;
@@ -120,7 +120,7 @@ impl Operator {
         Ok(())
     }
 
-    /// Runs a block of commands as written; what they printed. Each must succeed.
+    /// Runs a block of commands as written; returns the output. Each must succeed.
     pub(crate) async fn does(&self, script: &str) -> Result<String> {
         let place = self.folder.path();
         let postgres = self.database.postgres();
@@ -149,7 +149,7 @@ impl Operator {
         let mut child = command.spawn()?;
         let mut input = child.stdin.take().expect("it is piped");
         let twice = format!("{0}\n{0}\n", postgres.password());
-        // Most commands ask for nothing and have ended by now.
+        // Most commands read nothing and have ended by now.
         let _ = input.write_all(twice.as_bytes()).await;
         drop(input);
         let output = child.wait_with_output().await?;
@@ -159,7 +159,7 @@ impl Operator {
         Ok(out.into_owned())
     }
 
-    /// What the daemon that `systemctl` started has printed.
+    /// The output of the daemon that `systemctl` started.
     fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
@@ -178,7 +178,7 @@ fn kill(pid: i32) -> std::io::Result<std::process::ExitStatus> {
     std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status()
 }
 
-/// Whether a file of the document's is in its place, with this mode.
+/// The mode of a file that the document installs.
 pub(crate) fn mode(file: &Path) -> u32 {
     fs::metadata(file)
         .unwrap_or_else(|error| panic!("{}: {error}", file.display()))

@@ -1,5 +1,6 @@
-//! The status page: the tables' numbers, nobody's name, sound HTML, and nothing that could run.
+//! The status page: the tables' numbers, nobody's name, valid HTML, and nothing that could run.
 
+use ephemerd::model::Reason;
 use ephemerd_lab::http::Response;
 use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::{Daemon, DaemonConfig, Lab, PATIENCE, Result, eventually};
@@ -7,14 +8,14 @@ use sqlx::PgPool;
 
 use crate::support::{marked, now, number, start, wait_for_number};
 
-/// The text of the page without tags, words apart by one blank each.
+/// The page's text without tags, words separated by single blanks.
 fn text(html: &str) -> String {
     let pieces = html.split('<').map(|piece| piece.split_once('>').map_or(piece, |(_, text)| text));
     let text = pieces.collect::<Vec<_>>().join(" ");
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Waits until the page says this; gives the page.
+/// Waits until the page says this; returns the page.
 async fn shows(daemon: &Daemon, words: &str) -> Result<Response> {
     eventually(&format!("the page to say {words}"), PATIENCE, async || {
         let page = daemon.get("/").await?;
@@ -27,9 +28,9 @@ async fn shows(daemon: &Daemon, words: &str) -> Result<Response> {
 const SWEPT: &str = "SELECT count(*) FROM ephemerd.sweeps, ephemerd.cursors
                        WHERE completed_at IS NOT NULL AND requested_at IS NULL AND started_at IS NULL";
 
-/// Timers of one hour and less, of days, of months; one is overdue and refused, one held.
+/// Timers of an hour and less, of days, of months; one is overdue and refused, one held.
 async fn fill(pool: &PgPool, config: &DaemonConfig) -> Result<()> {
-    // Nothing is left to record or to sweep for the daemon that shows it.
+    // Nothing is left to record or sweep for the daemon that shows it.
     let first = start(config).await?;
     wait_for_number(pool, SWEPT, 1).await?;
     let now = now(pool).await?;
@@ -68,15 +69,15 @@ async fn it_shows_the_tables_numbers_and_no_names() -> Result<()> {
     assert_eq!(pending, 38);
     for words in [
         "Not working. 1 message should be gone, the oldest since 2h",
-        "The component is not connected: the XMPP server does not see us.",
-        "Pending 38 messages have yet to go",
+        "The component is not connected to the XMPP server.",
+        "Pending 38 messages still to go",
         "Overdue 1 the oldest was due 2h",
         "Backlog 1 from before the first start, held until accepted",
         "Placeholders 0",
         "overdue 1 within 1 h 2 1 h to 24 h 4 1 d to 7 d 7 7 d to 30 d 11 later 13",
-        "Leader this daemon Component not connected Erasing going on Inspection 0.",
-        "last ended ",
-        "Rows locked by others, put off 0 Rows refused by the database, put off 0",
+        "Leader this daemon Component not connected Erasing active Inspection 0.",
+        "last finished ",
+        "Rows locked by other sessions, to be retried 0 Rows refused by the database, to be retried 0",
     ] {
         assert!(told.contains(words), "{words} is not in: {told}");
     }
@@ -84,18 +85,16 @@ async fn it_shows_the_tables_numbers_and_no_names() -> Result<()> {
         assert!(!told.contains(name), "{name} is in: {told}");
     }
     sound(&page.body);
-    // What was erased by this daemon is counted at once, not with the ledger's figures.
+    // What this daemon erased is counted at once, not with the ledger's figures.
     let now = now(pool).await?;
     insert(pool, &[ArchiveRow::room("den", "key-due", now, &marked("due", 1))]).await?;
-    shows(
-        &daemon,
-        "timer 0 1 0 1 hint 0 0 0 0 negotiation 0 0 0 0 undelivered 0 0 0 0 all 0 1 0 1",
-    )
-    .await?;
+    let erased = |reason| if reason == Reason::Timer { "0 1 0 1" } else { "0 0 0 0" };
+    let by_reason = Reason::ALL.map(|reason| format!("{reason} {}", erased(reason)));
+    shows(&daemon, &format!("{} all 0 1 0 1", by_reason.join(" "))).await?;
     Ok(())
 }
 
-/// Nothing on it runs or comes from elsewhere, whatever stands in it; and it only reads.
+/// Nothing on it runs or comes from elsewhere, whatever its content; and it is read-only.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_on_it_runs() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -117,7 +116,7 @@ async fn nothing_on_it_runs() -> Result<()> {
     Ok(())
 }
 
-/// Before anything has answered it says so, and how long it has tried.
+/// Before anything has answered it says so, and for how long it has been trying.
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_there_before_the_database() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -131,7 +130,7 @@ async fn it_is_there_before_the_database() -> Result<()> {
     Ok(())
 }
 
-/// Elements are closed in the order that they were opened in, and ids are their own.
+/// Elements are closed in the right order, and ids are unique.
 fn sound(html: &str) {
     let mut open = Vec::new();
     let mut ids = Vec::new();

@@ -32,6 +32,24 @@ pub(crate) fn pages() -> Vec<Page> {
     files.iter().map(|file| Page::read(&name(file))).collect()
 }
 
+/// The rows of the table with this header are these. `DOCS=write` writes them into the page.
+pub(crate) fn check_table(page: &str, header: &str, rows: &[String]) {
+    let text = Page::read(page).text;
+    let before = format!("\n{header}\n|");
+    let at = text.find(&before).unwrap_or_else(|| panic!("{page} has no table {header}"));
+    let lines = text[at + 1..].split_inclusive('\n');
+    let head: usize = lines.clone().take(2).map(str::len).sum();
+    let body: usize = lines.skip(2).take_while(|it| it.starts_with('|')).map(str::len).sum();
+    let (from, end) = (at + 1 + head, at + 1 + head + body);
+    let rows: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    if std::env::var_os("DOCS").is_some_and(|it| it == "write") {
+        fs::write(root().join(page), format!("{}{rows}{}", &text[..from], &text[end..])).unwrap();
+    } else {
+        let help = "`DOCS=write ./dev test --quick` writes this table";
+        assert_eq!(&text[from..end], rows, "{page}: {help}");
+    }
+}
+
 impl Page {
     pub(crate) fn read(name: &str) -> Self {
         let text = fs::read_to_string(root().join(name));
@@ -68,24 +86,27 @@ impl Page {
         blocks
     }
 
-    /// What is no block.
+    /// Everything outside blocks.
     fn prose(&self) -> String {
         let parts = self.text.split("\n```").enumerate();
         parts.filter(|(at, _)| at % 2 == 0).map(|(_, part)| part).collect::<Vec<_>>().join("\n")
     }
 
-    /// The names by which its sections can be linked to, as the forges make them.
+    /// The anchors of its sections, as forges create them.
     pub(crate) fn anchors(&self) -> Vec<String> {
         let prose = self.prose();
         let headings = prose.lines().filter(|line| line.starts_with('#'));
         headings.map(|line| anchor(line.trim_start_matches('#').trim())).collect()
     }
 
-    /// Where its links lead.
+    /// The targets of its links.
     pub(crate) fn links(&self) -> Vec<String> {
         let prose = self.prose();
         let targets = prose.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-        targets.map(str::to_owned).collect()
+        // Those that stand at the end of a section: [name]: target
+        let below = prose.lines().filter(|line| line.starts_with('['));
+        let below = below.filter_map(|line| line.split_once("]: "));
+        targets.chain(below.map(|(_, target)| target)).map(str::to_owned).collect()
     }
 }
 
@@ -94,7 +115,7 @@ fn anchor(heading: &str) -> String {
     kept.map(|it| if it == ' ' { '-' } else { it.to_ascii_lowercase() }).collect()
 }
 
-/// Panics where `target`, as `page` has it, leads nowhere.
+/// Panics if `target`, as written on `page`, leads nowhere.
 pub(crate) fn follow(page: &str, target: &str) {
     let (path, section) = target.split_once('#').unwrap_or((target, ""));
     let from = root().join(page);

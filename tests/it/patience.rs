@@ -1,4 +1,4 @@
-//! What cannot be erased now is put off alone; everything else goes on time, and nothing spins.
+//! What cannot be erased now is retried on its own; everything else goes on time, and nothing spins.
 
 use std::time::Duration;
 
@@ -8,15 +8,17 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::time::Instant;
 
 use crate::reliability::saw;
-use crate::support::{archive_marked, gone, marked, now, seconds, standing, start};
+use crate::support::{
+    archive_marked, gone, marked, now, seconds, standing, start, wait_for_number,
+};
 
-/// A timer of 1 s, the stamp's second, a poll, and room for a busy machine.
+/// A timer of 1 s, the stamp's second, a poll, and a margin for a busy machine.
 const ON_TIME: Duration = Duration::from_secs(8);
 
 /// Of one core, in a debug build, polling every second.
 const IDLE_CPU: f64 = 0.15;
 
-/// The share of one core that the daemon takes now.
+/// The daemon's current share of one core.
 async fn cpu_share(daemon: &Daemon) -> Result<f64> {
     let (before, started) = (daemon.usage()?.cpu, Instant::now());
     tokio::time::sleep(Duration::from_secs(4)).await;
@@ -86,7 +88,7 @@ async fn a_refused_row_is_put_off_alone() -> Result<()> {
     let pool = lab.database.superuser();
     sqlx::raw_sql(REFUSING).execute(pool).await?;
     for mode in ["placeholder", "delete"] {
-        // Batches so small that two transactions are under way when the culprit is looked for.
+        // Batches so small that two transactions are in flight while the culprit is looked for.
         let config = DaemonConfig::for_database(&lab.database)?
             .set("erase.mode", mode)
             .set("erase.batch", 40);
@@ -147,7 +149,7 @@ async fn a_locked_table_is_waited_for() -> Result<()> {
     Ok(())
 }
 
-/// Starts a daemon on a database that holds so many overdue rows, recorded while it was paused.
+/// Starts a daemon on a database with this many overdue rows, recorded while it was paused.
 async fn overdue(
     rows: usize,
     change: impl Fn(DaemonConfig) -> DaemonConfig,
@@ -159,7 +161,8 @@ async fn overdue(
     sqlx::query("UPDATE ephemerd.control SET paused_until = 'infinity'").execute(pool).await?;
     archive_marked(pool, "due", rows).await?;
     recorded(pool, rows as i64).await?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    let due = "SELECT count(*) FROM ephemerd.expiries WHERE due_at < now()";
+    wait_for_number(pool, due, rows as i64).await?;
     assert!(daemon.terminate().await?.success());
     let daemon = start(&change(config)).await?;
     Ok((lab, daemon))
@@ -203,7 +206,7 @@ async fn nothing_spins_over_what_it_may_not_erase() -> Result<()> {
     Ok(())
 }
 
-/// The rate holds while recording goes on as well: what is new wakes the worker only from its sleep.
+/// The rate also holds while new rows are recorded: they wake the worker only from its sleep.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rate_of_erasing_holds_whatever_is_recorded() -> Result<()> {
     const RATE: i64 = 10;

@@ -1,4 +1,4 @@
-//! A pause is one row in the database: it holds for all daemons, and outlives them.
+//! A pause is one row in the database: it applies to all daemons, and outlives them.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn archive(pool: &PgPool, name: &str, count: u32) -> Result<()> {
     insert(pool, &(0..count).map(row).collect::<Vec<_>>()).await.map(drop)
 }
 
-/// No daemon erases during a pause, nor one that is started in it; what waited goes at `resume`.
+/// No daemon erases during a pause, not even one that is started during it; what waited goes at `resume`.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_holds_for_all_daemons_and_outlives_restarts() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -29,8 +29,8 @@ async fn a_pause_holds_for_all_daemons_and_outlives_restarts() -> Result<()> {
     let text = printed(&config, &["pause"]).await?;
     assert_eq!(
         text,
-        "Erasing is paused until `ephemerd resume`, for all daemons of this database. Inspection goes on.\n\
-         Nothing else ends the pause, no restart either.\n"
+        "Erasing is paused until `ephemerd resume`, for all daemons of this database. Inspection continues.\n\
+         Only `ephemerd resume` ends the pause; a restart does not.\n"
     );
     archive(pool, "paused", 5).await?;
     wait_for_number(pool, RECORDED, 5).await?;
@@ -40,7 +40,7 @@ async fn a_pause_holds_for_all_daemons_and_outlives_restarts() -> Result<()> {
     let daemon = start(&config).await?;
     archive(pool, "later", 5).await?;
     wait_for_number(pool, RECORDED, 10).await?;
-    // Real time: an eraser that did not know of the pause would have been here long ago.
+    // Real time: an eraser that ignored the pause would have erased long ago.
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(number(pool, WORDS).await?, 10, "nothing goes during a pause");
     let status = told(&config, &["status"]).await?;
@@ -48,8 +48,11 @@ async fn a_pause_holds_for_all_daemons_and_outlives_restarts() -> Result<()> {
     assert_eq!(status["pending"], 10);
 
     let text = printed(&config, &["resume"]).await?;
-    assert_eq!(text, "Erasing goes on, in all daemons. It was paused until `ephemerd resume`.\n");
-    // By the bell: an eraser that is not woken sleeps for up to a minute.
+    assert_eq!(
+        text,
+        "Erasing has resumed, in all daemons. It was paused until `ephemerd resume`.\n"
+    );
+    // Woken by NOTIFY: otherwise an eraser sleeps for up to a minute.
     tokio::time::timeout(Duration::from_secs(10), wait_for_number(pool, WORDS, 0))
         .await
         .expect("what waited goes at once")?;
@@ -59,7 +62,7 @@ async fn a_pause_holds_for_all_daemons_and_outlives_restarts() -> Result<()> {
     Ok(())
 }
 
-/// A pause with an end ends by itself, by the database's clock, without any word.
+/// A pause with an end ends by itself, by the database's clock, without a notification.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_with_an_end_ends() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -81,7 +84,7 @@ async fn a_pause_with_an_end_ends() -> Result<()> {
     Ok(())
 }
 
-/// What cannot be done is said, with what to do.
+/// What is impossible is refused, with what to do.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_is_said() -> Result<()> {
     let lab = Lab::database_only().await?;

@@ -1,4 +1,4 @@
-//! Databases that are not what the daemon needs: a stand-by, or one behind a pooler.
+//! Databases that the daemon cannot use: a stand-by, or one behind a pooler.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use ephemerd_lab::{
 use crate::reliability::saw;
 use crate::support::{archive_marked, gone, program, seconds, start};
 
-/// In transaction mode it shares sessions out: LISTEN, session locks and settings are lost. Whether it
-/// refuses our settings or drops them, the operator is told, and nothing is done by halves.
+/// In transaction mode a pooler shares sessions: LISTEN, session locks and settings are lost. Whether it
+/// refuses our settings or drops them, the operator is told, and nothing is half done.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_pooler_is_told() -> Result<()> {
     let lab = Lab::database_only().await?;

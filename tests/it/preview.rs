@@ -1,4 +1,4 @@
-//! `preview` counts what the tables hold, and `--scan` finds the same without them.
+//! `preview` counts what the tables contain, and `--scan` finds the same without them.
 
 use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::{DaemonConfig, Lab, Result};
@@ -13,7 +13,7 @@ const DAY: u32 = 24 * HOUR;
 const HINT: &str = "<message type='chat' to='rosa@localhost' from='peter@localhost/phone'>\
     <body>hint</body><no-permanent-store xmlns='urn:xmpp:hints'/></message>";
 
-/// Timers of every span, a hint, a room, a message that nobody has received, and some that never go.
+/// Timers of every span, a hint, a room, an undelivered message, and some that never go.
 async fn archive(pool: &PgPool) -> Result<()> {
     let now = now(pool).await?;
     let timers = [1, HOUR / 2, 12 * HOUR, 3 * DAY, 20 * DAY, 60 * DAY];

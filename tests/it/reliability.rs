@@ -1,16 +1,16 @@
-//! The table of docs/reliability.md and the tests that hold it, here and in tests/faults.
+//! The cases of docs/evidence.md and the tests that produce them, here and in tests/faults.
 
 use std::fs;
 use std::path::Path;
 
 use ephemerd_lab::reliability::{cases, note};
 
-/// Prints a row of the table, and holds that the document has this case done in this way.
+/// Prints a case, and checks that the page has it, done in this way.
 pub(crate) fn saw(case: &str, done: &str, seen: &str) {
     note(case, done, seen).unwrap();
 }
 
-/// No row of the table outlives its test.
+/// No case outlives its test.
 #[test]
 fn every_row_has_its_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

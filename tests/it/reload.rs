@@ -1,4 +1,4 @@
-//! SIGHUP: what can change in place does, the rest is named, and a faulty file changes nothing.
+//! SIGHUP: what can change in place does, the rest is named, and an invalid file changes nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::support::{
     wait_for_number,
 };
 
-/// Sends the configuration and waits until it was read so many times, with this result.
+/// Sends the configuration and waits until it has been read this many times, with this result.
 async fn reload(daemon: &mut Daemon, config: &DaemonConfig, result: &str) -> Result<()> {
     let read = ("ephemerd_config_reloads_total", [("result", result)]);
     let before = daemon.figures().await?.get(read.0, &read.1).expect("made at 0");
@@ -34,8 +34,8 @@ async fn wait_for_log(daemon: &Daemon, text: &str) -> Result<()> {
     eventually(&format!("the log to say {text}"), PATIENCE, logged).await
 }
 
-/// Rows that go so long after their archiving: after the end of that second, or after the look at them where
-/// that came sooner; the test's stamps are rounded.
+/// Rows that go this long after archiving: after the end of that second, or after they were seen if that was
+/// sooner; the test's stamps are rounded.
 const AFTER_AN_HOUR: &str = "SELECT count(*) FROM ephemerd.expiries
      WHERE due_at > stamped_at + interval '3599 s' AND due_at <= stamped_at + interval '3601 s'";
 const AFTER_HALF_AN_HOUR: &str = "SELECT count(*) FROM ephemerd.expiries
@@ -43,7 +43,7 @@ const AFTER_HALF_AN_HOUR: &str = "SELECT count(*) FROM ephemerd.expiries
 const SWEPT: &str = "SELECT count(*) FROM ephemerd.sweeps
                       WHERE completed_at IS NOT NULL AND requested_at IS NULL AND started_at IS NULL";
 
-/// What was recorded by the old rules is judged by the new ones, and what comes is too.
+/// What was recorded under the old rules is judged by the new ones, and so are new messages.
 #[tokio::test(flavor = "multi_thread")]
 async fn other_timers_judge_what_is_recorded_and_what_comes() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -55,11 +55,11 @@ async fn other_timers_judge_what_is_recorded_and_what_comes() -> Result<()> {
     wait_for_number(pool, AFTER_AN_HOUR, 2).await?;
     wait_for_number(pool, SWEPT, 1).await?;
     reload(&mut daemon, &config.clone().set("timers.max", "30m"), "done").await?;
-    wait_for_log(&daemon, "read anew: timers.max = \"30m\" (was \"none\")").await?;
+    wait_for_log(&daemon, "configuration reloaded: timers.max = \"30m\" (was \"none\")").await?;
     wait_for_number(pool, AFTER_HALF_AN_HOUR, 2).await?;
     archive(pool, &[hour("three")]).await?;
     wait_for_number(pool, AFTER_HALF_AN_HOUR, 3).await?;
-    // There and back before anybody looks is no change; else it is one that is swept as well.
+    // There and back before anybody looks is no change; otherwise it is one, and swept as well.
     daemon.reload(&config)?;
     reload(&mut daemon, &config.clone().set("timers.max", "none"), "done").await?;
     wait_for_number(pool, AFTER_AN_HOUR, 3).await?;
@@ -68,8 +68,8 @@ async fn other_timers_judge_what_is_recorded_and_what_comes() -> Result<()> {
     let last = number(pool, completed).await?;
     reload(&mut daemon, &config.clone().set("erase.batch", 5), "done").await?;
     reload(&mut daemon, &config.set("erase.batch", 5), "done").await?;
-    wait_for_log(&daemon, "read anew: nothing changes in place").await?;
-    // The sweep looks every two seconds whether it is asked for.
+    wait_for_log(&daemon, "configuration reloaded: nothing changes in place").await?;
+    // The sweep checks every two seconds whether it is requested.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!(number(pool, completed).await?, last, "other settings ask for no sweep");
     Ok(())
@@ -96,7 +96,7 @@ async fn a_dry_run_begins_and_ends() -> Result<()> {
     Ok(())
 }
 
-/// A backlog that was held goes once the configuration says so; from then on nothing is held.
+/// A held backlog is released once the configuration says so; from then on nothing is held.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_backlog_goes_when_it_is_no_longer_held() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -117,7 +117,7 @@ async fn a_held_backlog_goes_when_it_is_no_longer_held() -> Result<()> {
     Ok(())
 }
 
-/// The same words as at the start, at level error, and everything goes on as it was.
+/// The same message as at the start, at level error, and everything continues as before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_faulty_file_changes_nothing() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -137,11 +137,11 @@ async fn a_faulty_file_changes_nothing() -> Result<()> {
     let at_start = run(&faulty, &["config"]).await?.stderr;
     let (what, help) = at_start.trim_end().split_once("\nhelp: ").expect("it says what to do");
     let (help, _) = help.split_once("\nsee: ").expect("it names the page to read");
-    // Each run has a folder of its own.
+    // Each run has its own folder.
     let (what, _) = what.trim_start_matches("error: ").rsplit_once(" (").unwrap_or_default();
     assert!(what.starts_with("timers.max "), "{at_start}");
     assert_eq!(told.len(), 2, "{log}");
-    assert!(told[0].contains(&format!("the configuration stays as it was: {what} (")), "{log}");
+    assert!(told[0].contains(&format!("the configuration is unchanged: {what} (")), "{log}");
     assert!(told[0].contains(help), "{log}");
     assert!(told[1].contains("ephemerd.toml, line 2: ") && told[1].contains("help"), "{log}");
     let figures = daemon.figures().await?;
@@ -157,7 +157,7 @@ async fn a_faulty_file_changes_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Of secrets the log tells the name; what needs a restart stays as it was, however often it is read.
+/// The log only names secrets; what needs a restart stays as it was, however often the file is read.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_needs_a_restart_is_named_and_stays() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -170,25 +170,25 @@ async fn what_needs_a_restart_is_named_and_stays() -> Result<()> {
         .set("log.level", "debug");
     reload(&mut daemon, &other, "done").await?;
     reload(&mut daemon, &other, "done").await?;
-    wait_for_log(&daemon, "read anew: log.level = \"debug\" (was \"info\")").await?;
+    wait_for_log(&daemon, "configuration reloaded: log.level = \"debug\" (was \"info\")").await?;
     let log = daemon.log()?;
-    let named = "these changes need a restart, until then all is as it was: \
+    let named = "these changes take effect only after a restart: \
                  archive.hosts = [\"localhost\"] (was [\"localhost\",\"conference.localhost\"]), \
                  component.secret, database.password";
     assert_eq!(log.matches(named).count(), 2, "{log}");
     assert!(!log.contains("of-ours"), "{log}");
-    // It still works with the old password, for the old hosts too.
+    // It still works with the old password, and for the old hosts.
     let pool = lab.database.superuser();
     let now = now(pool).await?;
     insert(pool, &[ArchiveRow::room("den", "room", now, &marked("room", 1))]).await?;
     gone(pool, "<body>room", PATIENCE).await?;
     let lines = |level: &str, log: &str| log.lines().filter(|it| it.contains(level)).count();
-    assert_eq!(lines("DEBUG", log.split("read anew").next().unwrap_or_default()), 0);
+    assert_eq!(lines("DEBUG", log.split("configuration reloaded").next().unwrap_or_default()), 0);
     daemon.reload(&other.set("log.format", "json"))?;
     wait_for_log(&daemon, "{\"timestamp\":").await
 }
 
-/// Before the database is there for the first time, while it is away, twice at once, while we stop.
+/// Before the database is up for the first time, while it is away, twice at once, while we stop.
 #[tokio::test(flavor = "multi_thread")]
 async fn it_may_come_at_any_time() -> Result<()> {
     let postgres = Arc::new(Postgres::start(PostgresConfig::default()).await?);
@@ -255,7 +255,7 @@ async fn systemd_is_told() -> Result<()> {
     Ok(())
 }
 
-/// Notes each touch of a row.
+/// Records each change of a row.
 const TOUCHES: &str = "
     CREATE TABLE touches (sort_id bigint NOT NULL, marked boolean NOT NULL);
     CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
@@ -266,11 +266,11 @@ const TOUCHES: &str = "
     CREATE TRIGGER touch AFTER UPDATE OR DELETE ON prosodyarchive
        FOR EACH ROW EXECUTE FUNCTION touch();";
 
-/// For so long.
+/// How long.
 const LOAD: Duration = Duration::from_secs(8);
 
 /// SIGHUP again and again under load, each time with other settings: every marked row is erased once,
-/// whichever way was in force, and no other row is touched.
+/// whichever settings were in force, and no other row is touched.
 #[tokio::test(flavor = "multi_thread")]
 async fn reloads_under_load_lose_nothing_and_double_nothing() -> Result<()> {
     let seed = Words::random().seed();
@@ -320,7 +320,7 @@ async fn reloads_under_load_lose_nothing_and_double_nothing() -> Result<()> {
     Ok(())
 }
 
-/// Another configuration. All that is marked is due within seconds by each.
+/// A different configuration. With each, everything marked is due within seconds.
 fn any(config: &DaemonConfig, random: &mut StdRng) -> DaemonConfig {
     let mut pick = |choices: [&'static str; 2]| choices[random.random_range(0..2)];
     let config = config
@@ -335,7 +335,7 @@ fn any(config: &DaemonConfig, random: &mut StdRng) -> DaemonConfig {
         .set("sweep.rows_per_second", random.random_range(0..3) * 1_000)
 }
 
-/// Rows touched, rows touched more than once, rows that were not marked, and the ways rows went.
+/// Rows touched, rows touched more than once, unmarked rows touched, and the modes used.
 async fn touched(pool: &PgPool) -> Result<[i64; 4]> {
     let query = "
         SELECT count(DISTINCT t.sort_id), count(*) - count(DISTINCT t.sort_id),

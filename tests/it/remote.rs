@@ -1,5 +1,5 @@
-//! Archives that only the companion module reaches, end to end: real servers, their modules, and the daemon.
-//! And what the module adds where archives are in SQL.
+//! Archives that only the companion module can reach, end to end: real servers, their modules, and the
+//! daemon. And what the module adds if archives are in SQL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use ephemerd_lab::{
     Server, eventually,
 };
 
+use crate::sent_watch::let_pass;
 use crate::support::{number, printed, program, run, start, wait_for_number};
 
 const ENTRIES: &str = "SELECT count(*) FROM ephemerd.expiries";
@@ -38,7 +39,7 @@ pub(crate) fn timer(seconds: u32) -> String {
     format!("<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='{seconds}'/>")
 }
 
-/// Whether anything that a client of this user finds in its archive says this.
+/// Whether any message that this user's client finds in its archive has this text.
 pub(crate) async fn says<S: Server>(lab: &Lab<S>, user: &str, word: &str) -> Result<bool> {
     let items = lab.archive(user, &MamQuery::default()).await?;
     Ok(items.iter().any(|item| item.xml.contains(word)))
@@ -67,8 +68,8 @@ async fn until_figure(daemon: &Daemon, name: &str, is: f64) -> Result<()> {
     .await
 }
 
-/// The daemon dies after the module has erased and before the answer is settled; notices come while neither it nor
-/// its database can take them; the server with its module starts anew. Nothing is lost, nothing stays.
+/// The daemon dies after the module has erased and before the answer is settled; notices come while neither
+/// it nor its database can accept them; the server with its module restarts. Nothing is lost, nothing stays.
 async fn crashes_lose_nothing<S: Server>(lab: Lab<S>) -> Result<()> {
     let pool = lab.database.superuser();
     let mut peter = lab.online("peter").await?;
@@ -81,7 +82,7 @@ async fn crashes_lose_nothing<S: Server>(lab: Lab<S>) -> Result<()> {
     assert!(!daemon.wait(PATIENCE).await?.success(), "it died as it was told to");
     assert!(number(pool, ENTRIES).await? > 0, "the answer was not settled");
 
-    // Nobody hears of these: neither their sending nor, after that, the module's last life.
+    // Nobody hears of these: neither of their sending nor, after that, of the module's previous boot.
     peter.chat(rosa.bare_jid(), "while-nobody-heard", &timer(1)).await?;
     rosa.wait_for_body("while-nobody-heard").await?;
     lab.server.restart().await?;
@@ -92,7 +93,8 @@ async fn crashes_lose_nothing<S: Server>(lab: Lab<S>) -> Result<()> {
         }
         assert!(says(&lab, user, "stays-here").await?);
     }
-    // What was erased and not settled was asked for again, without waiting for the lease of the dead to run out.
+    // What was erased and not settled was requested again, without waiting for the dead daemon's lease to
+    // expire.
     wait_for_number(pool, ENTRIES, 0).await?;
     drop(daemon);
     Ok(())
@@ -106,7 +108,8 @@ async fn crashes_and_restarts_lose_nothing() -> Result<()> {
     Ok(())
 }
 
-/// More notices than the daemon keeps come while its database is away: what it lost it asks for afterwards.
+/// More notices than the daemon can keep arrive while its database is away: it requests afterwards what it
+/// lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn notices_lost_while_the_database_is_away_are_made_up_for() -> Result<()> {
     const MORE_THAN_ARE_KEPT: usize = 1_200;
@@ -124,14 +127,14 @@ async fn notices_lost_while_the_database_is_away_are_made_up_for() -> Result<()>
     postgres.stop().await?;
     for at in 1..=MORE_THAN_ARE_KEPT {
         peter.chat(rosa.bare_jid(), &format!("while-away-{at}."), &timer(1)).await?;
-        // A busy machine takes its time for all of them.
+        // A busy machine needs time for all of them.
         if at % 100 == 0 {
             rosa.wait_for_body(&format!("while-away-{at}.")).await?;
         }
     }
     postgres.resume().await?;
     daemon.wait_ready(PATIENCE).await?;
-    // Its number tells that others are missing; without it the module is asked once a minute.
+    // Its number shows that others are missing; without it the module is asked once a minute.
     peter.chat(rosa.bare_jid(), "while-away-no-more", &timer(1)).await?;
     for user in ["peter", "rosa"] {
         gone_within(Duration::from_secs(180), &lab, user, "while-away-").await?;
@@ -178,8 +181,8 @@ async fn forged_notices_are_refused_and_counted() -> Result<()> {
     Ok(())
 }
 
-/// What was there before the first start is held back, and goes when the operator says so. The sweep is the
-/// daemon's: the command asks for it and watches.
+/// What existed before the first start is held, and goes when the operator says so. The daemon does the
+/// sweep: the command requests it and watches.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_there_before_waits_for_the_operator() -> Result<()> {
     let lab = prosody(Storage::Sqlite).await?;
@@ -188,7 +191,7 @@ async fn what_was_there_before_waits_for_the_operator() -> Result<()> {
     let mut rosa = lab.online("rosa").await?;
     peter.chat(rosa.bare_jid(), "from-before", &timer(1)).await?;
     rosa.wait_for_body("from-before").await?;
-    tokio::time::sleep(Duration::from_secs(2)).await; // Prosody stamps whole seconds
+    let_pass(pool, 2.0).await?; // Prosody stamps whole seconds
     let config = config(&lab);
     let daemon = start(&config).await?;
     printed(&config, &["sweep"]).await?;
@@ -200,15 +203,22 @@ async fn what_was_there_before_waits_for_the_operator() -> Result<()> {
     let id: String = sqlx::query_scalar(id).fetch_one(pool).await?;
     let explained =
         printed(&config, &["explain", "--owner", "rosa@localhost", "--id", &id]).await?;
-    assert!(explained.contains("only the companion module reads\n  ledger: goes "), "{explained}");
-    assert!(explained.contains("by reason of timer; held as backlog until"), "{explained}");
+    assert!(
+        explained.contains("only the companion module can read what is there\n  ledger: goes "),
+        "{explained}"
+    );
+    assert!(explained.contains("reason: timer; held as backlog until"), "{explained}");
     let unknown =
         run(&config, &["explain", "--owner", "rosa@localhost", "--id", "unknown"]).await?;
     assert_eq!(unknown.code, Some(1));
-    assert!(unknown.stderr.contains("the archive is out of reach"), "{}", unknown.stderr);
+    assert!(unknown.stderr.contains("the archive cannot be reached"), "{}", unknown.stderr);
     assert!(says(&lab, "rosa", "from-before").await?);
     let checked = run(&config, &["check"]).await?;
-    assert!(checked.stdout.contains("a daemon runs and works with them"), "{}", checked.stdout);
+    assert!(
+        checked.stdout.contains("companion modules: left to the running daemon"),
+        "{}",
+        checked.stdout
+    );
     let scanned = run(&config, &["preview", "--scan"]).await?;
     assert!(
         scanned.code == Some(3) && scanned.stderr.contains("without --scan"),
@@ -223,13 +233,14 @@ async fn what_was_there_before_waits_for_the_operator() -> Result<()> {
     Ok(())
 }
 
-/// With archives in SQL a notice wakes the tail long before its poll, and a room replays no erased message.
+/// With archives in SQL a notice wakes the tail long before its next poll, and a room replays no erased
+/// message.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_module_makes_sql_instant_and_scrubs_rooms() -> Result<()> {
     let lab = prosody(Storage::Postgres).await?;
     let config = lab.daemon_config().set("archive.poll", "1m").set("archive.max_lag", "5m");
     let daemon = Daemon::spawn(program(), &config)?;
-    // A first look that finds a row locked is followed by the next after a whole poll.
+    // If the first poll finds a row locked, the next one comes a whole interval later.
     daemon.wait_ready(Duration::from_secs(90)).await?;
     until_figure(&daemon, "ephemerd_component_connected", 1.0).await?;
     let mut peter = lab.online("peter").await?;
@@ -252,16 +263,13 @@ async fn the_module_makes_sql_instant_and_scrubs_rooms() -> Result<()> {
     let erased =
         "SELECT count(*) FROM prosodyarchive WHERE strpos(value, 'goes-from-the-room') > 0";
     wait_for_number(lab.database.superuser(), erased, 0).await?;
-    let mut number = 0;
-    let mut last = String::new();
-    while number < 20 {
-        number += 1;
-        last = replayed(&mut rosa, format!("Rosa{number}")).await?;
-        if !last.contains("goes-from-the-room") {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    assert!(!last.contains("goes-from-the-room") && last.contains("stays-in-the-room"), "{last}");
+    let mut nicks = 0..;
+    let last = eventually("the room replays it no longer", PATIENCE, async || {
+        let nick = format!("Rosa{}", nicks.next().unwrap_or_default());
+        let text = replayed(&mut rosa, nick).await?;
+        Ok((!text.contains("goes-from-the-room")).then_some(text))
+    })
+    .await?;
+    assert!(last.contains("stays-in-the-room"), "{last}");
     Ok(())
 }

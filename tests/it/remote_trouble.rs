@@ -1,4 +1,4 @@
-//! Behind a companion module: what single users, files and moments could do to all others, and must not.
+//! With a companion module: what single users, files and moments must not be able to do to everybody else.
 
 use std::fs;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use ephemerd::ledger;
 use ephemerd_lab::prosody::Storage;
 use ephemerd_lab::xmpp::MamQuery;
 use ephemerd_lab::{DaemonConfig, Lab, Result, Server, Signal};
-use tokio::time::sleep;
 
 use crate::remote::{config, gone_within, mnesia, prosody, timer, until_gone};
+use crate::sent_watch::let_pass;
 use crate::support::{now, number, printed, start, wait_for_number};
 
-/// Stanzas that are hard to tell of: nested deeper than a stream takes, and of marks that are longer than that.
+/// Stanzas that are hard to announce: nested deeper than a stream allows, and with marks that are too long.
 async fn hard_to_tell_of<S: Server>(lab: Lab<S>) -> Result<()> {
     let daemon = start(&config(&lab).set("erase.mode", "delete")).await?;
     let mut eve = lab.online("eve").await?;
@@ -32,8 +32,9 @@ async fn hard_to_tell_of<S: Server>(lab: Lab<S>) -> Result<()> {
         rosa.wait_for_body(word).await?;
     }
     for word in ["deep-beside", "deep-within", "long-within", "long-beside"] {
-        until_gone(&lab, "rosa", word).await?;
-        until_gone(&lab, "eve", word).await?;
+        // In files the module rests after each archive that it has rewritten.
+        gone_within(Duration::from_secs(90), &lab, "rosa", word).await?;
+        gone_within(Duration::from_secs(90), &lab, "eve", word).await?;
     }
     let lost = daemon.figures().await?.get("ephemerd_notices_lost_total", &[]);
     assert_eq!(lost, Some(0.0), "all of them were told of");
@@ -48,8 +49,8 @@ async fn whatever_a_user_sends_is_told_of() -> Result<()> {
     Ok(())
 }
 
-/// A file that cannot be read is one user's trouble, and several side by side are no more than theirs: the sweep
-/// comes to its end, and the others' messages go.
+/// An unreadable file is one user's trouble, and several of them are no more than theirs: the sweep finishes,
+/// and other users' messages go.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_file_stops_nobody_else() -> Result<()> {
     let lab = prosody(Storage::Files).await?;
@@ -60,7 +61,7 @@ async fn a_damaged_file_stops_nobody_else() -> Result<()> {
         online.wait_for_body("from-before").await?;
         online.close().await?;
     }
-    sleep(Duration::from_secs(2)).await; // Prosody stamps whole seconds
+    let_pass(lab.database.superuser(), 2.0).await?; // Prosody stamps whole seconds
     let archives = lab.server.data().join("localhost/archive");
     let whole = fs::read(archives.join("anna.list"))?;
     let neighbours = (1..=6).map(|at| archives.join(format!("anna{at}.list")));
@@ -69,7 +70,7 @@ async fn a_damaged_file_stops_nobody_else() -> Result<()> {
     }
     let config = config(&lab).set("erase.backlog", "erase").set("erase.mode", "delete");
     let daemon = start(&config).await?;
-    // Each of them is asked for a few times.
+    // Each of them is retried a few times.
     gone_within(Duration::from_secs(90), &lab, "rosa", "from-before").await?;
     until_gone(&lab, "peter", "from-before").await?;
     let unreadable = daemon.figures().await?.get("ephemerd_unreadable_stanzas_total", &[]);
@@ -79,14 +80,14 @@ async fn a_damaged_file_stops_nobody_else() -> Result<()> {
                  WHERE requested_at IS NULL AND started_at IS NULL AND completed_at IS NOT NULL";
     wait_for_number(lab.database.superuser(), done, 1).await?;
 
-    // Once the file is whole again, the next sweep finds what it holds.
+    // Once the file is intact again, the next sweep finds its messages.
     neighbours.clone().try_for_each(fs::remove_file)?;
     fs::write(archives.join("anna.list"), whole)?;
     printed(&config, &["sweep"]).await?;
     until_gone(&lab, "anna", "from-before").await
 }
 
-/// The ledger still has copies in offline queues, and the server has no queues any more.
+/// The ledger still has copies in offline queues, and the server no longer has queues.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_queues_is_swept() -> Result<()> {
     let lab = mnesia().await?;
@@ -98,7 +99,7 @@ async fn a_server_without_queues_is_swept() -> Result<()> {
     peter.chat("otto@localhost", "waits", &timer(1)).await?;
     until_gone(&lab, "peter", "waits").await?;
     let waiting = "SELECT count(*) FROM ephemerd.expiries WHERE store = 'queue'";
-    assert_eq!(number(pool, waiting).await?, 1);
+    wait_for_number(pool, waiting, 1).await?;
 
     let file = lab.server.config_file();
     let text = fs::read_to_string(&file)?;
@@ -115,8 +116,8 @@ async fn a_server_without_queues_is_swept() -> Result<()> {
     Ok(())
 }
 
-/// The daemon was stopped, and hears at once of more than it records in one transaction: wherever it cuts, no row
-/// goes before its copy in the offline queue is known.
+/// The daemon was stopped, and then gets more notices at once than it records in one transaction: wherever it
+/// cuts, no row goes before its copy in the offline queue is known.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_and_its_copy_are_heard_of_together() -> Result<()> {
     const SENT: usize = 150;
@@ -132,7 +133,7 @@ async fn a_row_and_its_copy_are_heard_of_together() -> Result<()> {
         peter.chat("otto@localhost", &format!("word-{at}."), &timer(1)).await?;
     }
     peter.sync().await?;
-    sleep(Duration::from_secs(2)).await;
+    let_pass(lab.database.superuser(), 2.0).await?; // until all are due
     daemon.signal(Signal::SIGCONT)?;
     until_gone(&lab, "peter", "word-").await?;
     let kept = lab.archive("otto", &MamQuery::default()).await?;
@@ -144,8 +145,8 @@ async fn a_row_and_its_copy_are_heard_of_together() -> Result<()> {
     Ok(())
 }
 
-/// A queue is handed out again while its owner's archive is listed for the first time: it is listed again from
-/// there on, after all others who wait. A list that could not be had is put off, and nobody waits for it.
+/// A queue is handed out again while its owner's archive is listed for the first time: it is listed again
+/// from there on, after everybody else who waits. A failed list is retried later, and nobody waits for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_after_a_hand_out_come_in_turn() -> Result<()> {
     let lab = Lab::database_only().await?;

@@ -1,4 +1,4 @@
-//! Servers come and go: the daemon is there when they are.
+//! Servers come and go: the daemon copes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use tokio::time::Instant;
 use crate::reliability::saw;
 use crate::support::{answered, archive_marked, gone, ping, program, seconds, standing, start};
 
-/// Longer than any time-out for a connection.
+/// Longer than any connection timeout.
 const AWAY: Duration = Duration::from_secs(8);
 
-/// Prosody with its archives in files: it does not care for the database.
+/// Prosody with its archives in files, so that it does not depend on the database.
 async fn prosody() -> Result<Prosody> {
     let files = ProsodyConfig { storage: Storage::Files, ..ProsodyConfig::default() };
     let prosody = Prosody::start(&files, None).await?;
@@ -142,8 +142,8 @@ async fn the_daemon_may_come_first() -> Result<()> {
     Ok(())
 }
 
-/// A firewall may forget connections: they stay, and nothing comes any more. Each of our waits ends,
-/// and what waited in vain does not take the place of a new connection.
+/// A firewall may forget connections: they stay open, and nothing arrives any more. Each wait of ours ends,
+/// and a connection that waited in vain does not take the place of a new one.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_stay_silent_are_given_up() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -151,7 +151,7 @@ async fn connections_that_stay_silent_are_given_up() -> Result<()> {
     let url = lab.database.daemon_url();
     let url =
         url.replace(&lab.database.postgres().address().to_string(), &gate.address().to_string());
-    let pool = database::Settings::new(url.parse()?).pool();
+    let pool = database::DatabaseSettings::new(vec![url.parse()?]).pool();
     let ask = async |seconds: f64| {
         database::in_time("ask", Duration::from_secs(3), async {
             let mut transaction = pool.begin().await.named("begin")?;
@@ -161,7 +161,7 @@ async fn connections_that_stay_silent_are_given_up() -> Result<()> {
         .await
     };
     ask(0.0).await.expect("there is a way to the database");
-    // All connections are in the middle of something.
+    // All connections are in use.
     let all = async { tokio::join!(ask(2.0), ask(2.0), ask(2.0), ask(2.0), ask(2.0), ask(2.0)) };
     let silence = async {
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -1,4 +1,5 @@
-//! Backups come back: what had been erased is erased again, what came after is seen, nobody else loses a row.
+//! Backups are restored: what had been erased is erased again, what came afterwards is seen, nobody else
+//! loses a row.
 
 use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Result, eventually};
@@ -19,7 +20,7 @@ async fn now(pool: &PgPool) -> Result<i64> {
     Ok(sqlx::query_scalar("SELECT extract(epoch FROM now())::bigint").fetch_one(pool).await?)
 }
 
-/// The keys of rows whose words stand, in order.
+/// The keys of rows that still have their text, in order.
 async fn standing(pool: &PgPool) -> Result<Vec<String>> {
     let select = "SELECT key FROM prosodyarchive WHERE value LIKE '%<body>%' ORDER BY sort_id";
     Ok(sqlx::query_scalar(select).fetch_all(pool).await?)
@@ -32,8 +33,8 @@ async fn wait_for_standing(pool: &PgPool, keys: &[&str]) -> Result<()> {
     .await
 }
 
-/// The archive alone comes back from a backup, its sequence too: numbers that were used once are used
-/// again for other messages.
+/// The archive alone is restored, including its sequence: numbers that were used before are used again for
+/// other messages.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_archive_alone_is_restored() -> Result<()> {
     for mode in ["placeholder", "delete"] {
@@ -50,7 +51,7 @@ async fn the_archive_alone_is_restored() -> Result<()> {
         .execute(pool)
         .await?;
         insert(pool, &[row("lost", when, false), row("lost-marked", when + 3600, true)]).await?;
-        // The stamp of the last one lies in the future, so its expiry stays in the ledger for a while.
+        // The last one's stamp is in the future, so its expiry stays in the ledger for a while.
         wait_for_standing(pool, &["plain", "lost"]).await?;
 
         // A data-only restore, in one transaction.
@@ -62,7 +63,7 @@ async fn the_archive_alone_is_restored() -> Result<()> {
         .await?;
         wait_for_standing(pool, &["plain"]).await?;
 
-        // Numbers of lost rows come again: an entry that was left behind must not take these.
+        // Numbers of lost rows are used again: a stale entry must not erase these.
         let when = now(pool).await?;
         insert(pool, &[row("new", when, false), row("new-marked", when, true)]).await?;
         wait_for_standing(pool, &["plain", "new"]).await?;
@@ -71,7 +72,7 @@ async fn the_archive_alone_is_restored() -> Result<()> {
     Ok(())
 }
 
-/// The whole database comes back, our ledger with it.
+/// The whole database is restored, including our ledger.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_whole_database_is_restored() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -90,7 +91,7 @@ async fn the_whole_database_is_restored() -> Result<()> {
     pool.close().await;
     let yesterday = lab.database.copy().await?;
 
-    // What went on in the meantime is lost with the database; yesterday's goes on.
+    // What happened in the meantime is lost with the database; yesterday's state continues.
     let pool = yesterday.superuser();
     let config = DaemonConfig::for_database(&yesterday)?;
     let _daemon = start(&config).await?;

@@ -1,4 +1,4 @@
-//! deploy/grants.sql gives what is needed: the role can do nothing else.
+//! deploy/grants.sql grants what is needed: the role can do nothing else.
 
 use ephemerd_lab::ejabberd::{EjabberdConfig, create_tables};
 use ephemerd_lab::{DaemonConfig, Lab, Result};
@@ -15,7 +15,7 @@ const OTHERS: &str = "
 
 /// Refused with 42501, insufficient_privilege.
 const REFUSED: &[&str] = &[
-    // Other tables, whoever's.
+    // Other tables, whoever owns them.
     "SELECT * FROM prosody",
     "UPDATE prosody SET value = ''",
     "DELETE FROM prosody",
@@ -27,7 +27,7 @@ const REFUSED: &[&str] = &[
     "SELECT pg_read_file('/etc/passwd')",
     "COPY prosodyarchive (value) TO '/tmp/ephemerd-must-not'",
     "COPY (SELECT 1) TO PROGRAM 'true'",
-    // Other columns of the archives, and rows of our making.
+    // Other columns of the archives, and rows of our own.
     "UPDATE prosodyarchive SET \"user\" = 'rosa'",
     "UPDATE prosodyarchive SET key = ''",
     "UPDATE prosodyarchive SET \"when\" = 0",
@@ -41,7 +41,7 @@ const REFUSED: &[&str] = &[
     "UPDATE spool SET username = ''",
     "DELETE FROM spool",
     "INSERT INTO spool SELECT * FROM spool",
-    // All at once, and what changes the tables themselves.
+    // Everything at once, and changes to the tables themselves.
     "TRUNCATE prosodyarchive",
     "TRUNCATE archive",
     "TRUNCATE spool",
@@ -80,7 +80,7 @@ async fn the_role_can_do_nothing_else() -> Result<()> {
     create_tables(&EjabberdConfig::default(), &lab.database).await?;
     sqlx::raw_sql(OTHERS).execute(pool).await?;
     lab.database.apply_grants().await?;
-    // With its own schema made, as it is when the daemon runs.
+    // With its own schema created, as when the daemon runs.
     printed(&DaemonConfig::for_database(&lab.database)?, &["migrate"]).await?;
     let others: i64 =
         sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE usename = 'postgres'")

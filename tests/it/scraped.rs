@@ -1,4 +1,4 @@
-//! What Prometheus is shown: accepted by its own checker, scraped by a real one.
+//! The metrics: accepted by Prometheus' own checker, and scraped by a real one.
 
 use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Prometheus, Result, prometheus};
@@ -19,7 +19,7 @@ async fn prometheus_accepts_and_scrapes_the_metrics() -> Result<()> {
     Ok(())
 }
 
-/// Hosts whose messages nobody said may be erased are counted, not named.
+/// Hosts that nobody has listed are counted, not named.
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_that_are_not_listed_are_counted() -> Result<()> {
     let lab = Lab::database_only().await?;

@@ -1,6 +1,6 @@
-//! Every row of the archive from its first sight to its end, seen from outside, many times a second.
+//! Every row of the archive from its appearance to its end, observed from outside many times a second.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,16 +11,17 @@ use tokio::task::JoinHandle;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
-/// A look at the table came this much later than what it shows, at the most. The machine may be busy.
+/// Maximum delay of an observation behind what it shows. The machine may be busy.
 pub(crate) const SLACK: f64 = 3.0;
 
-/// One row as it was first and as it became. Times are the database's, in seconds since 1970.
+/// One row as it was first and as it is now. Times are the database's, in seconds since 1970.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) store: String,
     pub(crate) user: String,
     pub(crate) key: String,
-    pub(crate) when: f64,
+    /// The end of what its stamp may mean: Prosody's name whole seconds.
+    when: f64,
     /// The stanza at first.
     pub(crate) first: String,
     /// The stanza now.
@@ -29,7 +30,7 @@ pub(crate) struct Seen {
     rest: String,
     pub(crate) changed_at: Option<f64>,
     pub(crate) gone_at: Option<f64>,
-    /// A column other than the stanza's changed, or the stanza changed twice: nobody may do that.
+    /// A column other than the stanza's changed, or the stanza changed twice: neither is allowed.
     pub(crate) is_spoilt: bool,
 }
 
@@ -40,44 +41,71 @@ impl Seen {
         message.attribute("id").unwrap_or_default().to_owned()
     }
 
-    /// The row is as it was first, byte for byte.
+    /// The row is unchanged, byte for byte.
     pub(crate) fn is_untouched(&self) -> bool {
         self.changed_at.is_none() && self.gone_at.is_none() && !self.is_spoilt
     }
 
-    /// How long after the end of its stamp's second its words went.
+    /// How long after its stamp its text went.
     pub(crate) fn went_after(&self) -> Option<f64> {
-        self.changed_at.or(self.gone_at).map(|at| at - self.when - 1.0)
+        self.changed_at.or(self.gone_at).map(|at| at - self.when)
     }
 
-    /// Its words went so long after the end of its stamp's second: never earlier, hardly later.
+    /// Its text went this long after its stamp: never earlier, hardly later.
     pub(crate) fn went(&self, seconds: f64) -> bool {
         self.went_after().is_some_and(|after| (seconds..seconds + SLACK).contains(&after))
     }
 
-    /// What stands in its place is valid XML, ours, and has no words.
+    /// What replaced it is valid XML, ours, and has no text.
     pub(crate) fn is_blank(&self) -> bool {
         let now = Element::parse(&self.value).expect("a placeholder is XML");
         now.child("urn:ephemerd:0", "expired").is_some() && now.body().is_none()
     }
 }
 
-/// The rows that were seen, by `sort_id`.
-pub(crate) type Rows = BTreeMap<i64, Seen>;
+/// The rows that were seen, by store, owner and number.
+pub(crate) type Rows = BTreeMap<(String, String, i64), Seen>;
 
-/// Looks until dropped.
+/// Store, owner, number, key, stamp, stanza, all other columns, and the time.
+type Look = (String, String, i64, String, f64, String, String, f64);
+
+const PROSODY: &str = r#"
+    SELECT store, "user", sort_id::bigint, key, "when" + 1::float8, value, (to_jsonb(t) - 'value')::text,
+           extract(epoch FROM clock_timestamp())::float8
+      FROM prosodyarchive t"#;
+
+/// By Prosody's names for the stores.
+const EJABBERD: &str = "
+    SELECT CASE WHEN username LIKE '%@%' THEN 'muc_log' ELSE 'archive' END, split_part(username, '@', 1), id::bigint,
+           '', timestamp / 1e6::float8, xml, (to_jsonb(t) - 'xml')::text,
+           extract(epoch FROM clock_timestamp())::float8
+      FROM archive t
+     UNION ALL
+    SELECT 'offline', username, seq::bigint, '', extract(epoch FROM created_at::timestamptz)::float8, xml,
+           (to_jsonb(t) - 'xml')::text, extract(epoch FROM clock_timestamp())::float8
+      FROM spool t";
+
+/// Observes until dropped.
 pub(crate) struct Watch {
     rows: Arc<Mutex<Rows>>,
     looking: JoinHandle<()>,
 }
 
 impl Watch {
-    pub(crate) fn start(pool: &PgPool) -> Self {
+    pub(crate) fn prosody(pool: &PgPool) -> Self {
+        Self::start(pool, PROSODY)
+    }
+
+    pub(crate) fn ejabberd(pool: &PgPool) -> Self {
+        Self::start(pool, EJABBERD)
+    }
+
+    fn start(pool: &PgPool, select: &'static str) -> Self {
         let rows = Arc::new(Mutex::new(Rows::new()));
         let (pool, shared) = (pool.clone(), Arc::clone(&rows));
         let looking = tokio::spawn(async move {
             loop {
-                look(&pool, &shared).await.expect("the archive can be read");
+                look(&pool, select, &shared).await.expect("the archive can be read");
                 tokio::time::sleep(BETWEEN_LOOKS).await;
             }
         });
@@ -110,25 +138,19 @@ impl Drop for Watch {
     }
 }
 
-type Look = (i64, String, String, String, i32, String, String, f64);
-
-async fn look(pool: &PgPool, shared: &Mutex<Rows>) -> Result<()> {
-    let found: Vec<Look> = sqlx::query_as(
-        r#"SELECT sort_id::bigint, store, "user", key, "when", value,
-                  (to_jsonb(t) - 'value')::text, extract(epoch FROM clock_timestamp())::float8
-             FROM prosodyarchive t ORDER BY sort_id"#,
-    )
-    .fetch_all(pool)
-    .await?;
+async fn look(pool: &PgPool, select: &'static str, shared: &Mutex<Rows>) -> Result<()> {
+    let found: Vec<Look> = sqlx::query_as(select).fetch_all(pool).await?;
     let now = now(pool).await?;
     let mut rows = shared.lock().expect("no look fails");
-    let standing: Vec<i64> = found.iter().map(|row| row.0).collect();
-    for (sort_id, store, user, key, when, value, rest, at) in found {
-        let seen = rows.entry(sort_id).or_insert_with(|| Seen {
+    let mut standing = BTreeSet::new();
+    for (store, user, number, key, when, value, rest, at) in found {
+        let place = (store.clone(), user.clone(), number);
+        standing.insert(place.clone());
+        let seen = rows.entry(place).or_insert_with(|| Seen {
             store,
             user,
             key,
-            when: f64::from(when),
+            when,
             first: value.clone(),
             value: value.clone(),
             rest: rest.clone(),
@@ -143,12 +165,24 @@ async fn look(pool: &PgPool, shared: &Mutex<Rows>) -> Result<()> {
             seen.value = value;
         }
     }
-    for (sort_id, seen) in rows.iter_mut() {
-        if seen.gone_at.is_none() && standing.binary_search(sort_id).is_err() {
+    for (place, seen) in rows.iter_mut() {
+        if seen.gone_at.is_none() && !standing.contains(place) {
             seen.gone_at = Some(now);
         }
     }
     Ok(())
+}
+
+/// Waits until this time by the database's clock.
+pub(crate) async fn wait_until(pool: &PgPool, time: f64) -> Result<()> {
+    let left = (time - now(pool).await?).max(0.0);
+    tokio::time::sleep(Duration::from_secs_f64(left)).await;
+    Ok(())
+}
+
+/// Lets this many seconds pass by the database's clock, which the daemon goes by.
+pub(crate) async fn let_pass(pool: &PgPool, seconds: f64) -> Result<()> {
+    wait_until(pool, now(pool).await? + seconds).await
 }
 
 /// The database's clock.

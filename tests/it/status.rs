@@ -1,4 +1,4 @@
-//! `status` tells what the tables say.
+//! `status` reports what the tables say.
 
 use ephemerd_lab::rows::{ArchiveRow, Bulk, insert};
 use ephemerd_lab::{DaemonConfig, Lab, Result};
@@ -15,10 +15,10 @@ async fn it_tells_what_the_tables_say() -> Result<()> {
     let config = DaemonConfig::for_database(&lab.database)?.set("archive.poll", "50ms");
     printed(&config, &["migrate"]).await?;
     let text = printed(&config, &["status"]).await?;
-    assert!(text.contains("\nerasing       going on\n"), "{text}");
+    assert!(text.contains("\nerasing       active\n"), "{text}");
     let dry = printed(&config.clone().set("erase.dry_run", true), &["status"]).await?;
     assert!(dry.contains("\nerasing       nothing: erase.dry_run is on"), "{dry}");
-    assert!(text.contains("\ninspection    not begun; `ephemerd run` begins it\n"), "{text}");
+    assert!(text.contains("\ninspection    not started; `ephemerd run` starts it\n"), "{text}");
     assert!(text.contains("\noverdue       nothing\n"), "{text}");
 
     Bulk { rows: 100, ..Bulk::default() }.insert(pool).await?;
@@ -52,7 +52,7 @@ async fn it_tells_what_the_tables_say() -> Result<()> {
     assert!(text.contains("\nplaceholders  1 row has yet to be deleted\n"), "{text}");
     assert!(text.contains(" UTC (2h 0m ago)\n") || text.contains(" UTC (2h ago)\n"), "{text}");
     assert!(text.contains("\nbacklog       10 held; see `ephemerd backlog show`\n"), "{text}");
-    assert!(text.contains("sweep         prosodyarchive: the last came to its end "), "{text}");
+    assert!(text.contains("sweep         prosodyarchive: the last finished "), "{text}");
 
     sqlx::query("UPDATE ephemerd.sweeps SET started_at = now(), position = 25, upto = 100")
         .execute(pool)

@@ -9,6 +9,19 @@ use ephemerd_lab::{Daemon, DaemonConfig, Output, PATIENCE, Result, daemon, event
 use sqlx::PgPool;
 use tokio::time::Instant;
 
+/// The least that a configuration must have.
+pub(crate) const MINIMAL: &str = r#"
+[component]
+jid = "ephemerd.example.org"
+server = "127.0.0.1:5347"
+secret = "s3cret-of-component"
+[database]
+url = "postgres://ephemerd@127.0.0.1/prosody"
+[archive]
+kind = "prosody"
+hosts = ["example.org"]
+"#;
+
 /// The program, as cargo built it for these tests.
 pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_ephemerd"))
@@ -24,7 +37,7 @@ pub(crate) async fn run(config: &DaemonConfig, args: &[&str]) -> Result<Output> 
     daemon::command(program(), config, args).await
 }
 
-/// Runs a command that must succeed; gives what it printed.
+/// Runs a command that must succeed; returns its output.
 pub(crate) async fn printed(config: &DaemonConfig, args: &[&str]) -> Result<String> {
     let output = run(config, args).await?;
     assert_eq!(output.code, Some(0), "{args:?}: {}{}", output.stdout, output.stderr);
@@ -42,7 +55,7 @@ pub(crate) async fn now(pool: &PgPool) -> Result<i64> {
     Ok(sqlx::query_scalar("SELECT extract(epoch FROM now())::bigint").fetch_one(pool).await?)
 }
 
-/// One number that the superuser asks for.
+/// One number that the superuser queries.
 pub(crate) async fn number(pool: &PgPool, query: &'static str) -> Result<i64> {
     Ok(sqlx::query_scalar(query).fetch_one(pool).await?)
 }
@@ -54,7 +67,7 @@ pub(crate) async fn wait_for_number(pool: &PgPool, query: &'static str, is: i64)
     waiting.await
 }
 
-/// A chat message with this body whose timer is so many seconds.
+/// A chat message with this body and a timer of this many seconds.
 pub(crate) fn marked(body: &str, timer: u32) -> String {
     format!(
         "<message type='chat' to='rosa@localhost' from='peter@localhost/phone'><body>{body}</body>\
@@ -73,7 +86,7 @@ pub(crate) async fn archive(pool: &PgPool, stanzas: &[(String, String)]) -> Resu
     insert(pool, &rows).await
 }
 
-/// Archives so many messages with a timer of one second; their bodies and keys begin with `name`.
+/// Archives this many messages with a timer of one second; their bodies and keys begin with `name`.
 pub(crate) async fn archive_marked(pool: &PgPool, name: &str, count: usize) -> Result<Vec<i64>> {
     let stanzas: Vec<_> = (0..count)
         .map(|at| (format!("{name}-{at}"), marked(&format!("{name}-{at}."), 1)))
@@ -81,13 +94,13 @@ pub(crate) async fn archive_marked(pool: &PgPool, name: &str, count: usize) -> R
     archive(pool, &stanzas).await
 }
 
-/// How many rows of the archive still say this.
+/// How many rows of the archive still contain this.
 pub(crate) async fn standing(pool: &PgPool, words: &str) -> Result<i64> {
     let count = "SELECT count(*) FROM prosodyarchive WHERE strpos(value, $1) > 0";
     Ok(sqlx::query_scalar(count).bind(words).fetch_one(pool).await?)
 }
 
-/// Waits until no row of the archive says this any more; how long that took.
+/// Waits until no row of the archive contains this any more; returns how long that took.
 pub(crate) async fn gone(pool: &PgPool, words: &str, within: Duration) -> Result<Duration> {
     let started = Instant::now();
     eventually(&format!("no row says {words}"), within, async || {
@@ -97,12 +110,12 @@ pub(crate) async fn gone(pool: &PgPool, words: &str, within: Duration) -> Result
     Ok(started.elapsed())
 }
 
-/// Asks the component by way of the server, as an ordinary account.
+/// Pings the component through the server, as an ordinary account.
 pub(crate) async fn ping(client: &mut Client, component: &str) -> Result<()> {
     client.iq("get", Some(component), "<ping xmlns='urn:xmpp:ping'/>").await.map(drop)
 }
 
-/// The same until it answers; how long that took.
+/// The same until it answers; returns how long that took.
 pub(crate) async fn answered(
     client: &mut Client,
     component: &str,
@@ -110,7 +123,7 @@ pub(crate) async fn answered(
 ) -> Result<Duration> {
     let started = Instant::now();
     eventually("the component's answer", within, async || {
-        // What was given to a connection that had just died is never answered.
+        // What was sent to a connection that had just died is never answered.
         match tokio::time::timeout(Duration::from_secs(1), ping(client, component)).await {
             Err(_) => Ok(None),
             Ok(Err(error)) if error.condition().is_none() => Err(error),
@@ -121,7 +134,16 @@ pub(crate) async fn answered(
     Ok(started.elapsed())
 }
 
-/// For the table of docs/reliability.md.
+/// For docs/evidence.md.
 pub(crate) fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
+}
+
+/// A client shows that everything up to this message was read.
+pub(crate) async fn show_read(client: &mut Client, to: &str, id: &str) -> Result<()> {
+    let marker = format!(
+        "<displayed xmlns='urn:xmpp:chat-markers:0' id='{id}'/><store xmlns='urn:xmpp:hints'/>"
+    );
+    client.send(&format!("<message to='{to}' type='chat' id='read'>{marker}</message>")).await?;
+    client.sync().await
 }

@@ -1,4 +1,4 @@
-//! The sweep brings the ledger in line with the archive, whatever happened to either.
+//! The sweep brings the ledger into line with the archive, whatever happened to either.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn wait_for_count(pool: &PgPool, from_where: &str, wanted: i64) -> Result<
     .await
 }
 
-/// What the sweep repaired, by the daemon's own count: added, changed, dropped, adopted.
+/// What the sweep repaired, according to the daemon's counters: added, changed, dropped, adopted.
 async fn repaired(daemon: &Daemon) -> Result<[f64; 4]> {
     let figures = daemon.figures().await?;
     let of = |action| {
@@ -44,7 +44,7 @@ async fn repaired(daemon: &Daemon) -> Result<[f64; 4]> {
     Ok(["added", "changed", "dropped", "adopted"].map(of))
 }
 
-/// When the last sweep ended, as [`DONE`] tells it of sweeps of other daemons.
+/// When the last sweep ended, which [`DONE`] shows for other daemons' sweeps too.
 async fn completed_at(pool: &PgPool) -> Result<f64> {
     let query = "SELECT extract(epoch FROM completed_at)::float8 FROM ephemerd.sweeps";
     Ok(sqlx::query_scalar(query).fetch_one(pool).await?)
@@ -68,7 +68,7 @@ async fn each_kind_of_fault_is_repaired_and_counted() -> Result<()> {
     rows.push(row("hints".to_owned(), hints));
     insert(pool, &rows).await?;
     wait_for_count(pool, "ephemerd.expiries", 31).await?;
-    // What lies beyond the cursor the tail reads again, and would do the sweep's work.
+    // The tail reads again what is beyond the cursor, and would do the sweep's work.
     let beyond = "prosodyarchive, ephemerd.cursors WHERE sort_id > position";
     wait_for_count(pool, beyond, 0).await?;
     assert!(daemon.terminate().await?.success());
@@ -86,7 +86,7 @@ async fn each_kind_of_fault_is_repaired_and_counted() -> Result<()> {
     let completed = completed_at(pool).await?;
     let daemon = start(&config.set("timers.max", "30m")).await?;
     daemon.wait_for_figure(DONE, &[], PATIENCE, |at| at > completed).await?;
-    // Gone: m3 and m4. Say nothing any more: m5, and the hints, which <store/> beats now.
+    // Gone: m3 and m4. No longer marked: m5, and the hints, which <store/> now overrides.
     assert_eq!(repaired(&daemon).await?, [3.0, 23.0, 4.0, 1.0]);
 
     let half =
@@ -104,8 +104,8 @@ async fn each_kind_of_fault_is_repaired_and_counted() -> Result<()> {
     Ok(())
 }
 
-/// The ledger is lost: placeholders are found by their element and go at their end, in archive and
-/// queue; words that had not gone yet are held as backlog.
+/// The ledger is lost: placeholders are recognised by their element and go in time, from archive and queue;
+/// text that had not gone yet is held as backlog.
 #[tokio::test(flavor = "multi_thread")]
 async fn placeholders_outlive_their_ledger() -> Result<()> {
     const PLACEHOLDER: f64 = 14.0;
@@ -115,7 +115,7 @@ async fn placeholders_outlive_their_ledger() -> Result<()> {
         .set("offline.undelivered_for", "0s")
         .set("erase.placeholder_for", format!("{PLACEHOLDER}s"));
     let daemon = start(&config).await?;
-    let watch = Watch::start(pool);
+    let watch = Watch::prosody(pool);
     let when = now(pool).await? as i64;
     let short = value(&timer(1));
     insert(
@@ -142,7 +142,11 @@ async fn placeholders_outlive_their_ledger() -> Result<()> {
     assert_eq!(count(pool, "ephemerd.expiries WHERE phase = 'placeholder'").await?, 4);
 
     wait_for_count(pool, "prosodyarchive", 2).await?;
-    tokio::time::sleep(Duration::from_millis(300)).await; // one more look of the watch
+    eventually("the watch sees them go", PATIENCE, async || {
+        let gone = watch.rows().into_values().filter(|row| row.gone_at.is_some()).count();
+        Ok((gone == 4).then_some(()))
+    })
+    .await?;
     for row in watch.rows().into_values() {
         match (&*row.key, row.changed_at, row.gone_at) {
             ("plain" | "long", None, None) => {}
@@ -157,7 +161,7 @@ async fn placeholders_outlive_their_ledger() -> Result<()> {
     Ok(())
 }
 
-/// Killed in the middle, a sweep goes on where it was; two daemons at once sweep each row once.
+/// A sweep that was killed continues where it was; two daemons at once sweep each row once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_sweep_goes_on_where_it_was() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -173,7 +177,7 @@ async fn a_killed_sweep_goes_on_where_it_was() -> Result<()> {
     })
     .await?;
     daemon.kill().await?;
-    // What was sent to the database before is still done.
+    // What was already sent to the database is still done.
     let sessions = "pg_stat_activity WHERE datname = current_database() AND usename = 'ephemerd'";
     wait_for_count(pool, sessions, 0).await?;
     let at: i64 = sqlx::query_scalar(position).fetch_one(pool).await?;
@@ -187,7 +191,7 @@ async fn a_killed_sweep_goes_on_where_it_was() -> Result<()> {
     assert_eq!(lost, 50);
     let (one, other) = tokio::try_join!(start(&config), start(&config))?;
     wait_for_count(pool, "ephemerd.sweeps WHERE completed_at IS NOT NULL", 1).await?;
-    // Counted after it is committed.
+    // Counted after the commit.
     eventually("each row to be added once, by one of the two", PATIENCE, async || {
         let added = repaired(&one).await?[0] + repaired(&other).await?[0];
         Ok((added == (bulk.marked() - recorded) as f64).then_some(()))
@@ -201,7 +205,7 @@ async fn a_killed_sweep_goes_on_where_it_was() -> Result<()> {
     Ok(())
 }
 
-/// After a restore numbers are given again: an entry is not taken to stand for a row of another archive id.
+/// After a restore numbers are reused: an entry must not be taken for a row with another archive id.
 #[tokio::test(flavor = "multi_thread")]
 async fn entries_of_numbers_used_again_are_dropped() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -221,7 +225,7 @@ async fn entries_of_numbers_used_again_are_dropped() -> Result<()> {
     wait_for_count(pool, "ephemerd.expiries WHERE archive_id = 'old'", 0).await
 }
 
-/// A sweep that was killed and comes back to other rules judges everything by these.
+/// A sweep that was killed and resumes under other rules judges everything by these.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_sweep_starts_anew_by_other_rules() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -244,7 +248,7 @@ async fn a_killed_sweep_starts_anew_by_other_rules() -> Result<()> {
     Ok(())
 }
 
-/// `sweep.rows_per_second` counts rows of the archive, however many of them are marked.
+/// `sweep.rows_per_second` counts rows of the archive, however many are marked.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_keeps_to_its_rate() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -259,7 +263,7 @@ async fn a_sweep_keeps_to_its_rate() -> Result<()> {
     Ok(())
 }
 
-/// Ways to spoil a stanza, as SQL over `value`.
+/// Ways to corrupt a stanza, as SQL over `value`.
 const SPOILT: [&str; 4] = [
     "left(value, length(value) - 3)",
     "replace(value, '</body>', '&nbsp;</body>')",
@@ -267,8 +271,8 @@ const SPOILT: [&str; 4] = [
     "replace(value, '</body>', '<!-- --></body>')",
 ];
 
-/// A large archive: every marked row that can be read is found, others are left alone, and nothing in the
-/// archive changes. `LAB_HEAVY=1` makes it large: a million rows.
+/// A large archive: every readable marked row is found, others are left alone, and nothing in the archive
+/// changes. `LAB_HEAVY=1` makes it large: a million rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_archive_with_unreadable_rows_is_swept() -> Result<()> {
     let is_heavy = std::env::var("LAB_HEAVY").is_ok_and(|it| it == "1");
@@ -320,7 +324,7 @@ async fn a_large_archive_with_unreadable_rows_is_swept() -> Result<()> {
     Ok(())
 }
 
-/// The largest resident memory that a process ever had.
+/// A process's peak resident memory.
 fn peak_kib(pid: i32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -328,7 +332,8 @@ fn peak_kib(pid: i32) -> Result<u64> {
     Ok(kib.expect("Linux tells the peak"))
 }
 
-/// A restarted daemon knows of the sweeps before it, and of those that others did: else each restart would look like days without one.
+/// A restarted daemon knows about earlier sweeps, including other daemons': otherwise each restart would look
+/// like days without one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_remembers_the_last_sweep() -> Result<()> {
     let lab = Lab::database_only().await?;

@@ -1,4 +1,4 @@
-//! `sweep` goes through the whole archive, alone or beside a daemon, and may be interrupted.
+//! `sweep` goes through the whole archive, alone or alongside a daemon, and may be interrupted.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -50,12 +50,12 @@ async fn it_tells_what_it_did() -> Result<()> {
     let text = printed(&shorter, &["sweep"]).await?;
     assert_eq!(
         text,
-        "The sweep has come to its end.\n\
-         rows        12,245  gone through\n\
+        "Sweep finished.\n\
+         rows        12,245  read\n\
          added            0  expiries that were missing\n\
-         changed      1,224  expiries that said something else\n\
+         changed      1,224  expiries that were recalculated\n\
          dropped         10  expiries whose message is gone\n\
-         adopted          0  placeholders that the ledger did not know\n\
+         adopted          0  placeholders that were not in the ledger\n\
          unreadable       0  messages that were left alone\n"
     );
     let later =
@@ -71,7 +71,7 @@ async fn on_disk(config: &DaemonConfig) -> Result<Daemon> {
     Ok(daemon)
 }
 
-/// A command that is ended with the test, however that ends.
+/// A command that ends with the test, however the test ends.
 struct Running(Option<Child>);
 
 impl Running {
@@ -110,7 +110,7 @@ async fn interrupted(pool: &PgPool, on_disk: &Daemon) -> Result<Value> {
     Ok(told)
 }
 
-/// What Ctrl-C stops is gone on with, row by row where it stood; other rules begin again.
+/// What Ctrl-C stopped is continued, row by row from where it was; other rules start from the beginning.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_one_is_gone_on_with() -> Result<()> {
     let (lab, config) = lab(40_000).await?;
@@ -133,7 +133,7 @@ async fn an_interrupted_one_is_gone_on_with() -> Result<()> {
     Ok(())
 }
 
-/// A daemon and the command share one sweep, and the command tells what both did.
+/// A daemon and the command share one sweep, and the command reports what both did.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_takes_part() -> Result<()> {
     let (lab, config) = lab(60_000).await?;
@@ -150,7 +150,7 @@ async fn a_daemon_takes_part() -> Result<()> {
     Ok(())
 }
 
-/// A daemon that starts with other rules begins the sweep under way again.
+/// A daemon that starts with other rules restarts the sweep in progress.
 #[tokio::test(flavor = "multi_thread")]
 async fn other_rules_begin_again() -> Result<()> {
     let (lab, config) = lab(40_000).await?;
@@ -168,7 +168,7 @@ async fn other_rules_begin_again() -> Result<()> {
     Ok(())
 }
 
-/// Rows that come between the operator's sweep and the first start are found by that start.
+/// Rows archived between the operator's sweep and the first start are found by that start.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_falls_between_the_sweep_and_the_first_start() -> Result<()> {
     let (lab, config) = lab(100).await?;

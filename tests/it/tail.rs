@@ -1,4 +1,4 @@
-//! The tail misses nothing: rows that commit late, out of order, while nobody looked.
+//! The tail misses nothing: rows that commit late, out of order, or while nobody looked.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn words_stand(pool: &PgPool) -> Result<i64> {
     Ok(sqlx::query_scalar(pattern).fetch_one(pool).await?)
 }
 
-/// A row whose number is smaller commits 8 s after one whose number is larger was read: both go.
+/// A row with a smaller number commits 8 s after one with a larger number was read: both go.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_commits_late_is_seen() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -47,7 +47,7 @@ async fn a_row_that_commits_late_is_seen() -> Result<()> {
     })
     .await?;
 
-    // Real time: the transaction must outlive all that could make a tail go on without it.
+    // Real time: the transaction must outlive anything that could make a tail move on without it.
     tokio::time::sleep(Duration::from_secs(8)).await;
     transaction.commit().await?;
     assert_eq!(words_stand(pool).await?, 1, "the late row is there now");
@@ -57,8 +57,7 @@ async fn a_row_that_commits_late_is_seen() -> Result<()> {
     .await
 }
 
-/// What is archived while the daemon is down goes once it is up; what is older than its first start
-/// is held.
+/// What is archived while the daemon is down goes once it is up; what is older than its first start is held.
 #[tokio::test(flavor = "multi_thread")]
 async fn downtime_is_caught_up_and_history_is_held() -> Result<()> {
     let lab = Lab::database_only().await?;
@@ -84,5 +83,28 @@ async fn downtime_is_caught_up_and_history_is_held() -> Result<()> {
             .fetch_one(pool)
             .await?;
     assert_eq!(left, "old", "history waits for the operator");
+    Ok(())
+}
+
+/// With nothing to do, a poll takes no lock and writes nothing to the database's log; what comes then goes on time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_archive_is_only_looked_at() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let pool = lab.database.superuser();
+    let config = DaemonConfig::for_database(&lab.database)?.set("archive.poll", "50ms");
+    let _daemon = start(&config).await?;
+    for word in ["first", "second"] {
+        sqlx::query(INSERT).bind(word).bind(marked(word)).execute(pool).await?;
+        eventually("it goes", PATIENCE, async || Ok((words_stand(pool).await? == 0).then_some(())))
+            .await?;
+        let end = "SELECT pg_current_wal_insert_lsn()::text";
+        eventually("a second without a record", PATIENCE, async || {
+            let before: String = sqlx::query_scalar(end).fetch_one(pool).await?;
+            tokio::time::sleep(Duration::from_secs(1)).await; // twenty polls
+            let after: String = sqlx::query_scalar(end).fetch_one(pool).await?;
+            Ok((before == after).then_some(()))
+        })
+        .await?;
+    }
     Ok(())
 }

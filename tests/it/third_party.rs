@@ -1,5 +1,5 @@
-//! What others wrote and we ship: licences, sources and bans as deny.toml has them, and THIRD-PARTY.md that names it all.
-//! `cargo deny` (`./dev deny`) checks the same and more; this needs nothing but cargo.
+//! Third-party code that we ship: licences, sources and bans by deny.toml, and THIRD-PARTY.md, which lists it
+//! all. `cargo deny` (`./dev deny`) checks the same and more; this needs only cargo.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What cargo says of all packages on this platform, by their ids.
+/// What cargo says about all packages on this platform, by id.
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version=1", "--locked", "--offline"])
@@ -120,7 +120,7 @@ fn third_parties_are_named() {
     rows.sort_unstable();
     let document = format!(
         "# What others wrote\n\n\
-         The program is built from these crates of crates.io, unchanged, each under its own licence; its text is in the\n\
+         The program is built from these crates, unchanged, each under its own licence; its text is in the\n\
          crate's source. Those under MPL-2.0 can be had there in source form, as that licence asks.\n\
          A test holds this list (`THIRD_PARTY=write cargo test --test it third_part` fills it in); deny.toml says which\n\
          licences are taken.\n\n\

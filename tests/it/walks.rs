@@ -1,4 +1,4 @@
-//! The documents' commands, run as written by an operator who knows no more than they say.
+//! The documents' commands, run as written by an operator who knows only what they say.
 
 use std::fs;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::support::number;
 
 const TIMER: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='2'/>";
 
-/// Takes ephemerd out of the lab's database as docs/NAME says, so that it can be put in as the document says.
+/// Uninstalls ephemerd from the lab's database as docs/NAME says, so that it can be installed as the document
+/// says.
 async fn take_out(page: &Page, database: &Database) -> Result<()> {
     let blocks = page.blocks_in(&["sql"]);
     let sql = blocks
@@ -29,7 +30,7 @@ async fn take_out(page: &Page, database: &Database) -> Result<()> {
     Ok(())
 }
 
-/// Says something with a timer, and waits until the archive holds its words no more.
+/// Sends a message with a timer, and waits until the archive no longer has its text.
 async fn see_words_go<S: Server>(lab: &Lab<S>, count: &'static str) -> Result<()> {
     let mut peter = lab.online("peter").await?;
     let mut rosa = lab.online("rosa").await?;
@@ -48,7 +49,8 @@ async fn own_postgres() -> Result<Arc<Postgres>> {
     Ok(Arc::new(Postgres::start(PostgresConfig::default()).await?))
 }
 
-/// docs/install-prosody.md from its first line to its last: Prosody's settings, the database, files, first day, service.
+/// docs/install-prosody.md from first line to last: Prosody's settings, the database, files, first day,
+/// service.
 #[tokio::test(flavor = "multi_thread")]
 async fn beside_prosody_as_written() -> Result<()> {
     let page = Page::read("docs/install-prosody.md");
@@ -101,7 +103,7 @@ async fn beside_prosody_as_written() -> Result<()> {
     assert!(operator.path("etc/systemd/system/ephemerd.service").exists());
     see_words_go(&lab, IN_PROSODY).await?;
 
-    // The module, whose files the last block has put in place.
+    // The module, whose files the last block installed.
     let config = fs::read_to_string(lab.server.config_file())?;
     let at = config.find("VirtualHost").expect("the page leaves the host there");
     let (globals, hosts) = (operator.here(&lua[2].text), operator.here(&lua[3].text));
@@ -116,7 +118,7 @@ async fn beside_prosody_as_written() -> Result<()> {
     take_out(&page, &lab.database).await
 }
 
-/// A room does not replay what was erased to those who join: only the module can see to that.
+/// A room does not replay erased messages to people who join: only the module can do that.
 async fn see_module_told(lab: &Lab<Prosody>) -> Result<()> {
     let den = lab.endpoints().room("den");
     let mut peter = lab.online("peter").await?;
@@ -139,7 +141,7 @@ async fn quick_start<S: Server>(lab: &Lab<S>, server: &str) -> Result<Operator> 
     let blocks = page.blocks_in(&["sh"]);
     let blocks = blocks.iter().filter(|it| !it.text.contains("./dev"));
     for block in blocks {
-        // The one thing that it leaves to those with ejabberd.
+        // The one thing that it leaves to users of ejabberd.
         let text = block.text.replace("-d prosody", &format!("-d {server}"));
         operator.does(&text).await?;
         if text.contains("deploy/ephemerd.toml") {
@@ -162,7 +164,8 @@ async fn quick_start_beside_ejabberd() -> Result<()> {
     see_words_go(&lab, IN_EJABBERD).await
 }
 
-/// The same beside Prosody; and with what it leaves running, each command of the pages that are read when something is wrong.
+/// The same with Prosody; and with the daemon left running, each command of the pages for when something is
+/// wrong.
 #[tokio::test(flavor = "multi_thread")]
 async fn quick_start_beside_prosody_and_every_command_of_the_runbook() -> Result<()> {
     let lab = Lab::prosody_on(own_postgres().await?, &Default::default()).await?;
@@ -186,5 +189,5 @@ async fn quick_start_beside_prosody_and_every_command_of_the_runbook() -> Result
     Ok(())
 }
 
-/// Pages whose commands are run one after the other beside a daemon that runs.
+/// Pages whose commands are run one after the other while a daemon is running.
 pub(crate) const ANY_ORDER: [&str; 3] = ["docs/metrics.md", "docs/privacy.md", "docs/runbook.md"];

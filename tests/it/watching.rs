@@ -1,4 +1,4 @@
-//! What watches the daemon: alert rules, their runbook and the dashboard speak of what there is.
+//! What watches the daemon: alert rules, their runbook and the dashboard refer to what exists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -45,7 +45,7 @@ fn sections(runbook: &str) -> BTreeMap<&str, &str> {
     runbook.split("\n## ").skip(1).map(|section| section.split_once('\n').unwrap()).collect()
 }
 
-/// Words that look like names of ours or of the client library's.
+/// Words that look like names of ours or of the client library.
 fn metric_names(text: &str) -> BTreeSet<&str> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     words.filter(|it| it.starts_with("ephemerd_") || it.starts_with("process_")).collect()
@@ -57,7 +57,8 @@ async fn promtool(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The rules and the sample configuration are sound, and each alert comes and stays away as its test says, to the minute.
+/// The rules and the sample configuration are valid, and each alert fires and resolves as its test says, to
+/// the minute.
 #[tokio::test(flavor = "multi_thread")]
 async fn promtool_accepts_the_rules_and_their_tests() -> Result<()> {
     let [rules, tests, config] = [RULES, RULE_TESTS, "deploy/prometheus/prometheus.yml"]
@@ -67,7 +68,7 @@ async fn promtool_accepts_the_rules_and_their_tests() -> Result<()> {
     promtool(&["test", "rules", &tests]).await
 }
 
-/// Who is woken by an alert finds what it means, and none came without having been tried.
+/// Every alert is explained in the runbook, and has been tested.
 #[test]
 fn each_alert_has_its_section_and_its_test() {
     let (rules, tests, runbook) = (read(RULES), read(RULE_TESTS), read(RUNBOOK));
@@ -96,7 +97,7 @@ fn each_alert_has_its_section_and_its_test() {
     }
 }
 
-/// A metric that was renamed would leave an alert silent and a panel empty for ever.
+/// A renamed metric would leave an alert silent and a panel empty for ever.
 #[test]
 fn rules_and_dashboard_name_only_what_is_exported() {
     let page = Metrics::new().render().unwrap();
@@ -118,7 +119,7 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
-/// Panels explain themselves, lie beside one another, and ask the chosen Prometheus.
+/// Panels have descriptions, do not overlap, and query the chosen Prometheus.
 #[test]
 fn the_dashboard_is_laid_out() {
     let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).unwrap();
@@ -148,7 +149,7 @@ fn the_dashboard_is_laid_out() {
     assert_eq!(rows[..4], questions);
 }
 
-/// All daemons of a database tell the same of its ledger: a sum would show everything twice.
+/// All daemons of a database report the same ledger: a sum would count everything twice.
 #[test]
 fn gauges_are_never_summed() {
     let page = Metrics::new().render().unwrap();
@@ -170,7 +171,7 @@ fn gauges_are_never_summed() {
     }
 }
 
-/// Commands and statements of the runbook, by the program they are for.
+/// Commands and statements of the runbook, by program.
 fn runbook_lines(program: &str) -> Vec<String> {
     let text = read(RUNBOOK);
     let blocks = text.split("```sh\n").skip(1).map(|it| it.split("```").next().unwrap());
@@ -179,7 +180,7 @@ fn runbook_lines(program: &str) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
-/// Nobody has time for a command that does not exist.
+/// Nobody who is on call has time for a command that does not exist.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_runbook_can_be_followed() -> Result<()> {
     let commands = runbook_lines("ephemerd");

@@ -31,7 +31,7 @@ async fn talk() -> Result<Talk> {
 }
 
 impl Talk {
-    /// Says a word to Rosa and waits until she has it.
+    /// Sends a message to Rosa and waits until she has received it.
     async fn say(&mut self, extra: &str) -> Result<String> {
         let word = self.words.word();
         self.peter.chat(self.rosa.bare_jid(), &word, extra).await?;
@@ -53,7 +53,7 @@ impl Talk {
     }
 }
 
-/// In each mode: marked words leave both users' archives and the room's on time, all others stay byte
+/// In each mode: marked text leaves both users' archives and the room's on time, everything else stays byte
 /// for byte; in placeholder mode a cursor on an erased message still works, in delete mode its row is gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn marked_words_go_on_time_and_nothing_else() -> Result<()> {

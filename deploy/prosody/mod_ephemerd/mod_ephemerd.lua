@@ -1,4 +1,4 @@
--- mod_ephemerd: tells ephemerd of each marked stanza as it is archived, and erases by archive id when ephemerd asks.
+-- mod_ephemerd: announces each marked stanza to ephemerd as it is archived, and erases by archive id on request.
 -- For Prosody 0.12 and 13.0; on virtual hosts with mod_mam and mod_offline, and on rooms' hosts with mod_muc_mam.
 -- The protocol is in ephemerd's docs/protocol.md.
 --
@@ -9,18 +9,18 @@
 local async = require "util.async";
 local jid = require "util.jid";
 local new_id = require "util.id".short;
-local now = require "util.time".now;
 local st = require "util.stanza";
-local utf8_length = require "util.encodings".utf8.length;
 local datetime = require "util.datetime";
 
+local pace = module:require "pace";
 local rows = module:require "rows";
+local sessions = module:require "sessions";
 local stanzas = module:require "stanzas";
 
 local xmlns = "urn:ephemerd:companion:0";
-local version, module_version = "1", "0.1.0";
+local version, oldest_version, module_version = "2", "1", "0.1.0";
 local most_items, most_listed, least_bytes, most_bytes = 500, 500, 1024, 262144;
-local least_pause_seconds = 0.05;
+local longest_pause_seconds = 1;
 
 local host = module.host;
 local component = jid.prep(module:get_option_string("ephemerd_component"));
@@ -29,7 +29,7 @@ if not component then
 end
 
 local is_rooms = module:get_host_type() == "component";
-local muc = is_rooms and module:depends "muc";
+local memory = is_rooms and module:require "memory";
 local loaded = prosody.hosts[host].modules;
 
 local stores = is_rooms and { room = rows.open("muc_log") } or {
@@ -43,7 +43,7 @@ local function store_of(name)
 	return filled_by and loaded[filled_by] and stores[name] or nil;
 end
 
--- The component's session with this very server: nothing that we say may go anywhere else.
+-- The component's session on this very server: our notices must not go anywhere else.
 local function session()
 	local target = prosody.hosts[component];
 	local connection = target and target.modules.component;
@@ -54,7 +54,7 @@ end
 
 local boot, number = new_id(), 0;
 
-local function notify(name, attr, stanza)
+local function notify(name, attr, stanza, ids)
 	number = number + 1; -- also while nobody listens: the gap tells
 	if not session() then return; end
 	attr.xmlns, attr.boot, attr.number = xmlns, boot, ("%d"):format(number);
@@ -65,19 +65,16 @@ local function notify(name, attr, stanza)
 		notice:tag("forwarded", { xmlns = "urn:xmpp:forward:0" })
 			:tag("delay", { xmlns = "urn:xmpp:delay", stamp = attr.stamp }):up():add_child(copy);
 	end
+	for _, id in ipairs(ids or {}) do notice:tag("item", { id = id }):up(); end
 	module:send(notice);
 end
 
--- From 13.0 on stamps may have fractions, and only the row itself tells which.
-local _, half = pcall(datetime.datetime, 0.5);
-local has_fractions = tostring(half):find("00.5", 1, true) ~= nil;
-
--- A row that was stored between `before` (os.time) and now.
+-- Announces a row that was stored between `before` (os.time) and now.
 local function archived(store_name, user, owner, id, before, stanza)
 	local store = store_of(store_name);
 	if not store or not id then return; end
 	local when = os.time();
-	if has_fractions or when ~= before then
+	if stanzas.has_fractions or when ~= before then
 		when = rows.stamp_of(store, user, id) or when;
 	end
 	notify("archived", {
@@ -86,12 +83,7 @@ local function archived(store_name, user, owner, id, before, stanza)
 	}, stanza);
 end
 
--- Where in our code an error was raised, without the words that it may quote.
-local function place_of(err)
-	return tostring(err):match("[^/%s]+%.lua:%d+") or "elsewhere";
-end
-
--- Whatever goes wrong with a notice, the message is stored and delivered.
+-- Whatever goes wrong with a notice, the message is still stored and delivered.
 local complained = false;
 local function safely(tell, ...)
 	local before, ok, err = number, pcall(tell, ...);
@@ -99,19 +91,13 @@ local function safely(tell, ...)
 	if number == before then number = number + 1; end -- the gap tells
 	if not complained then
 		complained = true;
-		module:log("warn", "A stanza could not be told of (%s); ephemerd finds it when it lists. Said once", place_of(err));
+		module:log("warn", "A stanza could not be announced (%s); ephemerd finds it when it next lists. Logged once", stanzas.place_of(err));
 	end
 end
 
 if is_rooms then
-	module:wrap_event("muc-add-history", function (handlers, name, event)
-		local before = os.time();
-		local result = handlers(name, event);
-		local room, stanza = event.room, event.stanza;
-		if stanzas.is_marked(stanza) then
-			safely(archived, "room", jid.node(room.jid), room.jid, stanzas.archived_as(stanza, room.jid), before, stanza);
-		end
-		return result;
+	memory.watch(notify, safely, function (room, stanza, before)
+		archived("room", jid.node(room.jid), room.jid, stanzas.archived_as(stanza, room.jid), before, stanza);
 	end);
 else
 	local asked_at; -- when mod_mam last asked whether to archive, which it does right before it does
@@ -121,10 +107,11 @@ else
 		local user, stanza = event.for_user, event.stanza;
 		if stanzas.is_marked(stanza) then
 			safely(archived, "archive", user, user .. "@" .. host, event.id, asked_at, stanza);
+			safely(sessions.archived, user, event.id, stanza);
 		end
 	end);
 
-	-- mod_offline gives back the id under which it stored the stanza.
+	-- mod_offline returns the id under which it stored the stanza.
 	module:wrap_event("message/offline/handle", function (handlers, name, event)
 		local before = os.time();
 		local result = handlers(name, event);
@@ -132,6 +119,7 @@ else
 		if type(result) == "string" and stanzas.is_marked(stanza) then
 			local user = stanza.attr.to and jid.node(stanza.attr.to) or event.origin.username;
 			safely(archived, "queue", user, user .. "@" .. host, result, before, stanza);
+			safely(sessions.queued, user, stanzas.archived_as(stanza, user .. "@" .. host));
 		end
 		return result;
 	end);
@@ -147,10 +135,11 @@ else
 		end
 	end
 
-	-- After mod_mam, which keeps the queue back, and before mod_offline, which hands it out.
+	-- After mod_mam, which holds the queue back, and before mod_offline, which hands it out.
 	module:hook("message/offline/broadcast", function (event)
 		safely(drained, event.origin.username);
 	end, -0.5);
+	sessions.start(notify, safely);
 end
 
 -- Requests -----------------------------------------------------------------------------------------------------------------
@@ -162,11 +151,6 @@ end
 
 local function bad_request(text) refuse("modify", "bad-request", text); end
 
-local function is_id(text)
-	local length = text and utf8_length(text);
-	return length and length >= 1 and length <= 256;
-end
-
 local function number_within(text, least, most, what)
 	local value = (text or ""):match("^%d+$") and #text <= 9 and tonumber(text);
 	if not value or value < least or value > most then bad_request(what .. " is missing or out of bounds"); end
@@ -176,8 +160,8 @@ end
 -- The user part of an owner and the owner as the host writes it.
 local function owner_of(request)
 	local user, owner_host, resource = jid.prepped_split(request.attr.owner);
-	if not user or resource then bad_request("owner is no bare JID"); end
-	if owner_host ~= host then refuse("cancel", "item-not-found", "the owner is not of this host"); end
+	if not user or resource then bad_request("owner is not a bare JID"); end
+	if owner_host ~= host then refuse("cancel", "item-not-found", "the owner is not on this host"); end
 	return user, user .. "@" .. host;
 end
 
@@ -187,13 +171,13 @@ local function named_store(request)
 	return store_of(name) or refuse("cancel", "item-not-found", "this host has no such store");
 end
 
--- The items of a request in their order; none twice.
+-- The items of a request in order; duplicates are refused.
 local function items_of(request, has_stamps)
 	local items, seen = {}, {};
 	for item in request:childtags("item", xmlns) do
 		local id, stamp = item.attr.id, stanzas.normal_stamp(item.attr.stamp);
-		if not is_id(id) or has_stamps and not stamp then bad_request("an item's id or stamp is missing or out of bounds"); end
-		if seen[id] then bad_request("an item is there twice"); end
+		if not stanzas.is_id(id) or has_stamps and not stamp then bad_request("an item's id or stamp is missing or out of bounds"); end
+		if seen[id] then bad_request("an item occurs twice"); end
 		seen[id] = true;
 		items[#items+1] = { id = id, stamp = stamp };
 	end
@@ -206,38 +190,38 @@ local function answer(name, attr)
 	return st.stanza(name, attr);
 end
 
--- Takes messages out of what a room replays to joiners; how many.
-local function scrub(owner, items)
-	local room, count, ids = muc.get_room_from_jid(owner), 0, {};
-	local history = room and room._history or {};
-	for _, item in ipairs(items) do ids[item.id] = true; end
-	for at = #history, 1, -1 do
-		local id = stanzas.archived_as(history[at].stanza, owner);
-		if id and ids[id] then
-			table.remove(history, at);
-			count = count + 1;
-		end
+-- Waits until the store may be changed, or refuses if that takes long.
+local function await(store)
+	if rows.is_halted(store) then
+		refuse("wait", "internal-server-error", "a write failed: nothing is erased there until the server restarts");
 	end
-	return count;
+	local left = rows.rest(store);
+	if left > longest_pause_seconds then refuse("wait", "resource-constraint"); end
+	if left > 0 then pace.pause(left); end
 end
 
 -- Erases or blanks, and answers with each item's outcome.
 local function change(request, answer_name, replace)
 	local store, items, user, owner = named_store(request), items_of(request, true), owner_of(request);
 	if not replace and (store.is_queue or store.storage == "other") then
-		refuse("cancel", "feature-not-implemented", "rows of this store are only blanked");
+		refuse("cancel", "feature-not-implemented", "rows of this store can only be blanked");
 	end
+	await(store);
 	local outcomes = rows.change(store, user, items, replace and function (stanza)
 		return replace(stanza, store.is_queue);
 	end);
-	if muc then
+	if memory then
 		local erased = {};
 		for _, item in ipairs(items) do
 			if outcomes[item.id] == "done" or outcomes[item.id] == "gone" then erased[#erased+1] = item; end
 		end
-		scrub(owner, erased);
+		memory.scrub(owner, erased);
 	end
-	local reply = answer(answer_name, { owner = owner, store = request.attr.store });
+	local left = rows.rest(store);
+	local reply = answer(answer_name, {
+		owner = owner, store = request.attr.store;
+		rest = left > longest_pause_seconds and ("%d"):format(math.ceil(left)) or nil;
+	});
 	for _, item in ipairs(items) do
 		reply:tag("item", { id = item.id, outcome = outcomes[item.id] }):up();
 	end
@@ -248,17 +232,28 @@ local function abilities()
 	local can, store = {}, store_of(is_rooms and "room" or "archive");
 	if store and store.storage ~= "other" then can[#can+1] = "erase"; end
 	if store then can[#can+1] = "blank"; can[#can+1] = "list"; end
-	if muc then can[#can+1] = "scrub"; end
+	if memory then can[#can+1] = "scrub"; can[#can+1] = "remember"; end
 	if store_of("queue") then can[#can+1] = "queue"; end
+	if store_of("archive") then can[#can+1] = "sessions"; end
 	return can;
+end
+
+local function is_halted()
+	for _, store in pairs(stores) do
+		if rows.is_halted(store) then return true; end
+	end
+	return false;
 end
 
 local requests = {};
 
-function requests.companion()
+function requests.companion(request)
+	local is_old = request.attr.version == oldest_version; -- it would take our newer notices for lost ones
+	sessions.understood(not is_old);
 	local reply = answer("companion", {
-		version = version, module = module_version, server = "Prosody " .. prosody.version;
+		version = is_old and oldest_version or version, module = module_version, server = "Prosody " .. prosody.version;
 		boot = boot, number = ("%d"):format(number), now = stanzas.format_stamp(os.time());
+		halted = is_halted() and "true" or nil;
 	});
 	for _, ability in ipairs(abilities()) do
 		reply:tag("can", { what = ability }):up();
@@ -272,16 +267,31 @@ end
 
 function requests.blank(request)
 	local until_stamp = stanzas.normal_stamp(request.attr["until"]);
-	if not until_stamp then bad_request("until is missing or no time"); end
+	if not until_stamp then bad_request("until is missing or not a time"); end
 	return change(request, "blanked", function (stanza, is_queue)
 		return stanzas.placeholder(stanza, until_stamp, is_queue);
 	end);
 end
 
+local function only_rooms()
+	if not memory then refuse("cancel", "feature-not-implemented", "this host has no rooms"); end
+end
+
 function requests.scrub(request)
-	if not muc then refuse("cancel", "feature-not-implemented", "this host has no rooms"); end
+	only_rooms();
 	local items, _, owner = items_of(request, false), owner_of(request);
-	return answer("scrubbed", { owner = owner, count = ("%d"):format(scrub(owner, items)) });
+	return answer("scrubbed", { owner = owner, count = ("%d"):format(memory.scrub(owner, items)) });
+end
+
+function requests.remembered()
+	only_rooms();
+	return answer("remembered", { count = ("%d"):format(memory.tell_again()) });
+end
+
+function requests.recall(request)
+	if is_rooms then refuse("cancel", "feature-not-implemented", "this host has no users"); end
+	local last, is_all = sessions.recall(request.attr.after, number_within(request.attr.max, 1, most_listed, "max"));
+	return answer("recall", { last = last, complete = is_all and "true" or nil });
 end
 
 function requests.owners(request)
@@ -298,10 +308,10 @@ end
 
 function requests.list(request)
 	local attr, store, user, owner = request.attr, named_store(request), owner_of(request);
-	local since = attr.since and (datetime.parse(attr.since) or bad_request("since is no time"));
-	if attr.after and not is_id(attr.after) then bad_request("after is out of bounds"); end
+	local since = attr.since and (datetime.parse(attr.since) or bad_request("since is not a time"));
+	if attr.after and not stanzas.is_id(attr.after) then bad_request("after is out of bounds"); end
 	local page = rows.list(store, user, {
-		-- PostgreSQL keeps stamps in 31 bits and refuses to compare with more.
+		-- PostgreSQL stores 31-bit stamps and refuses to compare larger ones.
 		since = since and math.max(0, math.min(math.floor(since), 2147483647)), after = attr.after;
 		max = number_within(attr.max, 1, most_listed, "max");
 		max_bytes = number_within(attr["max-bytes"], least_bytes, most_bytes, "max-bytes");
@@ -316,28 +326,17 @@ function requests.list(request)
 	return reply;
 end
 
-local types = { companion = "get", owners = "get", list = "get", erase = "set", blank = "set", scrub = "set" };
+local types = {
+	companion = "get", owners = "get", list = "get", recall = "get", remembered = "get";
+	erase = "set", blank = "set", scrub = "set";
+};
 local is_list = { owners = true, list = true };
 
--- Shared by all hosts, for all hosts share one thread.
-local pace = module:shared("/*/ephemerd/pace");
 local lists_waiting = 0;
-
--- Lists read much, so between two the server has at least as long for others as the last one took.
-local function paced(handle, request)
-	local rest = (pace.next_at or 0) - now();
-	if rest > 0 then rows.pause(rest); end
-	local started = now();
-	local ok, result = pcall(handle, request);
-	local ended = now();
-	pace.next_at = ended + math.max(least_pause_seconds, ended - started);
-	if not ok then error(result, 0); end
-	return result;
-end
 
 local logged_version = false;
 local function check_version(name, theirs)
-	if theirs == version then return; end
+	if theirs == version or theirs == oldest_version then return; end
 	theirs = theirs and theirs:match("^%d+$") and #theirs < 10 and theirs or "another";
 	if not logged_version then
 		logged_version = true;
@@ -353,15 +352,16 @@ local function handle(stanza)
 	local name = request.name;
 	if types[name] ~= stanza.attr.type then refuse("cancel", "feature-not-implemented", "there is no such request"); end
 	check_version(name, request.attr.version);
-	return (is_list[name] and paced or function (go, it) return go(it); end)(requests[name], request);
+	if is_list[name] and not pace.begin_list(longest_pause_seconds) then refuse("wait", "resource-constraint"); end
+	return requests[name](request);
 end
 
--- Requests are worked on one after the other, for some take a pause.
+-- Requests are handled one at a time, because some pause.
 local current;
 local function finish(reply)
 	local origin, name = current.origin, current.stanza.tags[1].name;
 	current = nil;
-	if is_list[name] then lists_waiting = lists_waiting - 1; end
+	if is_list[name] then lists_waiting = lists_waiting - 1; pace.end_list(); end
 	if origin.send then origin.send(reply); end -- it may have gone meanwhile
 end
 
@@ -369,7 +369,7 @@ local function fail(_, err)
 	if not current then return; end -- its answer is out
 	local reason = err;
 	if type(err) ~= "table" then
-		module:log("error", "A request failed (%s); what the storage says stands before this line", place_of(err));
+		module:log("error", "A request failed (%s); see the storage's own message above", stanzas.place_of(err));
 		reason = { kind = "wait", condition = "internal-server-error" };
 	end
 	finish(st.error_reply(current.stanza, reason.kind, reason.condition, reason.text));

@@ -2,23 +2,24 @@
 --
 -- SPDX-License-Identifier: MIT OR Apache-2.0
 
-local async = require "util.async";
 local now = require "util.time".now;
 local st = require "util.stanza";
 local storagemanager = require "core.storagemanager";
 
+local halt = module:require "halt";
+local pace = module:require "pace";
 local stanzas = module:require "stanzas";
 
--- How long the server may be held up by one of our steps.
-local longest_step_seconds = 0.05;
+local longest_step_seconds = pace.longest_step_seconds;
 
--- Opens a store of this host; nil where nothing keeps it. `storage` is "files", "sql" or "other".
+-- Opens a store of this host; nil if nothing keeps it. `storage` is "files", "sql" or "other".
 local function open(name)
 	local archive = module:open_store(name, "archive");
 	if not archive or archive.name == "null" or not archive.find then return nil; end
 	local _, driver = storagemanager.get_driver(module.host, name);
 	local storage = ({ internal = "files", sql = "sql" })[driver] or "other";
-	return { archive = archive, name = name, storage = storage, is_queue = name == "offline" };
+	local file = storage == "sql" and halt.file() or nil;
+	return { archive = archive, name = name, storage = storage, file = file, is_queue = name == "offline" };
 end
 
 -- The only place that deletes. An empty query, or one whose key is nil, would wipe the whole archive.
@@ -26,17 +27,13 @@ local function delete(store, user, field, value)
 	assert(type(user) == "string" and user ~= "", "no user");
 	assert(field == "key" and type(value) == "string" and value ~= ""
 		or field == "ids" and type(value) == "table" and type(value[1]) == "string", "nothing to delete");
-	return store.archive:delete(user, { [field] = value });
+	if halt.is_halted(store) then return nil; end
+	local deleted = store.archive:delete(user, { [field] = value });
+	if not deleted then halt.failed(store); end
+	return deleted;
 end
 
--- Lets the server do other things for a moment; only within a runner.
-local function pause(seconds)
-	local wait, done = async.waiter();
-	module:add_timer(seconds, done);
-	wait();
-end
-
--- Whether the row is the one that was meant: its stamp is as said, and it is marked.
+-- Whether this is the row that was meant: its stamp matches, and it is marked.
 local function is_meant(item, stanza, when)
 	return stanzas.format_stamp(when) == item.stamp and stanzas.is_marked(stanza);
 end
@@ -53,8 +50,8 @@ local function to_file(row, stanza)
 	return new;
 end
 
--- In files each deletion by the API writes the whole archive anew. So it is read once, written once, and only the last row goes by
--- the API, which then knows again how many there are.
+-- In files, each deletion through the API rewrites the whole archive. So it is read once and written once, and only
+-- the last row is deleted through the API, which then knows the count again.
 local function change_files(store, user, items, replace)
 	local host, files = module.host, storagemanager.olddm;
 	local list, err = files.list_load(user, host, store.name);
@@ -86,7 +83,7 @@ local function change_files(store, user, items, replace)
 	return "gone", outcomes;
 end
 
--- The rows with these ids, each with whether it is meant, and whether some could not be read.
+-- The rows with these ids, each with whether it is the one meant, and whether some could not be read.
 local function find_rows(store, user, items, ids)
 	local found, unreadable = {}, false;
 	local function add(id, stanza, when)
@@ -102,7 +99,7 @@ local function find_rows(store, user, items, ids)
 	local rows, err = store.archive:find(user, { ids = ids });
 	if not rows then error(err or "the storage failed"); end
 	for _ = 1, #ids do
-		-- A row that is no XML raises an error, and the next ones follow nevertheless.
+		-- A row that is not XML raises an error; the iterator can still go on to the next ones.
 		local ok, id, stanza, when = pcall(rows);
 		if ok and not id then break; end
 		if ok then add(id, stanza, when); else unreadable = true; end
@@ -111,11 +108,16 @@ local function find_rows(store, user, items, ids)
 end
 
 local function blank(store, user, id, stanza)
-	local ok = store.archive:set(user, id, stanza);
+	if halt.is_halted(store) then return "failed"; end
+	local ok, err = store.archive:set(user, id, stanza);
 	if ok then return "done"; end
-	if ok == nil then return "failed"; end
-	-- Nothing changed: it went meanwhile, or the database counts only what differs.
-	return store.archive:get(user, id) and "done" or "gone";
+	if ok == nil or err then
+		halt.failed(store);
+		return "failed";
+	end
+	-- Nothing changed: either it has gone meanwhile, or the database does not count unchanged rows.
+	local left = store.archive:get(user, id);
+	return not left and "gone" or stanzas.is_placeholder(left) and "done" or "failed";
 end
 
 local function change_rows(store, user, items, ids, replace)
@@ -128,7 +130,7 @@ local function change_rows(store, user, items, ids, replace)
 		elseif row and replace then
 			outcomes[id] = blank(store, user, id, replace(row.stanza));
 			if now() - started > longest_step_seconds then
-				pause(longest_step_seconds / 2);
+				pace.pause(longest_step_seconds / 2);
 				started = now();
 			end
 		elseif row then
@@ -142,7 +144,13 @@ local function change_rows(store, user, items, ids, replace)
 	return unreadable and "failed" or "gone", outcomes;
 end
 
--- Erases rows, or replaces each by what `replace` makes of its stanza. `items` is a list of { id, stamp }; gives the outcome by id.
+-- Seconds until this store may be changed again: in files, each change rewrites an owner's whole archive.
+local function rest(store)
+	return store.storage == "files" and pace.rest() or 0;
+end
+
+-- Erases rows, or replaces each by what `replace` makes of its stanza. `items` is a list of { id, stamp };
+-- returns the outcomes by id.
 local function change(store, user, list, replace)
 	local items, ids, outcomes = {}, {}, {};
 	for i, item in ipairs(list) do
@@ -150,7 +158,7 @@ local function change(store, user, list, replace)
 	end
 	local otherwise, known;
 	if store.storage == "files" then
-		otherwise, known = change_files(store, user, items, replace);
+		otherwise, known = pace.step(change_files, store, user, items, replace);
 	else
 		otherwise, known = change_rows(store, user, items, ids, replace);
 	end
@@ -160,14 +168,15 @@ local function change(store, user, list, replace)
 	return outcomes;
 end
 
--- When the newest rows hold the one with this id: its stamp.
+-- The stamp of the row with this id, if it is among the newest rows.
 local function stamp_of(store, user, id)
 	for key, _, when in store.archive:find(user, { reverse = true, limit = 10 }) do
 		if key == id then return tonumber(when); end
 	end
 end
 
--- Rows in the store's order, stamped at or after `since` in whole seconds, after the row with the id `after`; `limit` at most.
+-- Rows in the store's order, stamped at or after `since` in whole seconds, after the row with the id `after`;
+-- at most `limit`.
 local function find(store, user, since, after, limit)
 	local rows, err = store.archive:find(user, { start = since, after = after, limit = limit });
 	if rows then return rows; end
@@ -176,7 +185,7 @@ local function find(store, user, since, after, limit)
 	error(err or "the storage failed");
 end
 
--- 13.0's files give an empty page after a row that is gone.
+-- 13.0's file storage returns an empty page after a row that is gone.
 local function comes_after_nothing(store, user, since, after)
 	local _, when = store.archive:get(user, after);
 	return not when or since and tonumber(when) < since;
@@ -184,10 +193,12 @@ end
 
 -- Marked rows for one answer: { rows, last, complete }.
 local function list(store, user, query)
-	local limit = store.storage == "files" and 2000 or 500; -- a file is read whole anyway
+	local is_file = store.storage == "files";
+	local limit = is_file and 10000 or 500; -- a file is read whole anyway
 	local page, looked, bytes = { rows = {} }, 0, 0;
-	local next_row = find(store, user, query.since, query.after, limit);
+	local next_row = find(store, user, query.since, query.after, limit + 1); -- one more tells whether there are more
 	while looked < limit do
+		if is_file then pace.breathe(); end -- its rows are in memory by now
 		-- A row that is no XML raises an error, and the next ones follow nevertheless.
 		local ok, id, stanza, when = pcall(next_row);
 		if ok and not id then break; end
@@ -207,11 +218,13 @@ local function list(store, user, query)
 		query.after = nil;
 		return list(store, user, query);
 	end
-	page.complete = looked < limit;
+	local ok, more = true, nil;
+	if looked == limit then ok, more = pcall(next_row); end
+	page.complete = ok and not more;
 	return page;
 end
 
--- Who may have rows: bare JIDs in the order of their bytes after `after`, `max` at most, and whether that is all.
+-- Owners who may have rows: bare JIDs in byte order after `after`, at most `max`, and whether that is all.
 local function owners(store, after, max, to_owner)
 	local found, is_all = {}, true;
 	for user in store.archive:users() do
@@ -232,8 +245,9 @@ end
 
 return {
 	open = open;
-	pause = pause;
 	change = change;
+	rest = rest;
+	is_halted = halt.is_halted;
 	stamp_of = stamp_of;
 	list = list;
 	owners = owners;

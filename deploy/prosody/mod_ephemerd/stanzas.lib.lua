@@ -1,8 +1,10 @@
--- What ephemerd must know of a stanza, and what takes its place. Nothing here reads or writes a store.
+-- What ephemerd must know of a stanza, and what replaces it. Nothing here reads or writes a store.
 --
 -- SPDX-License-Identifier: MIT OR Apache-2.0
 
+local datetime = require "util.datetime";
 local st = require "util.stanza";
+local utf8_length = require "util.encodings".utf8.length;
 
 local xmlns_ephemeral = "urn:xmpp:ephemeral:0";
 local xmlns_event = "http://jabber.org/protocol/pubsub#event";
@@ -10,16 +12,16 @@ local xmlns_sid = "urn:xmpp:sid:0";
 local xmlns_hints = "urn:xmpp:hints";
 local xmlns_placeholder = "urn:ephemerd:0";
 
--- A longer or deeper stanza is told of in its reduced form.
+-- Longer or deeper stanzas are sent in reduced form.
 local longest_bytes, deepest_levels = 131072, 32;
--- Where even that is too long, so many timers are told, the shortest ones.
+-- If even that is too long, only this many timers are sent, the shortest ones.
 local most_timers, longest_timer_text, most_seconds = 16, 64, 4294967295;
 
 local hints = {
 	["no-permanent-store"] = true, ["no-permanent-storage"] = true, ["no-store"] = true, ["no-storage"] = true;
 };
 
--- Whether an element is a mark where it stands directly in a message, by its namespace.
+-- By namespace, whether an element is a mark when it is directly inside a message.
 local marks = {
 	[xmlns_ephemeral] = function () return true; end;
 	[xmlns_hints] = function (name) return hints[name]; end;
@@ -34,7 +36,7 @@ local function has_mark(message)
 	return false;
 end
 
--- The messages inside ejabberd's MUC/Sub event, which another server may have sent.
+-- The messages inside an ejabberd MUC/Sub event, which may come from another server.
 local function wrapped(event)
 	local found = {};
 	for items in event:childtags("items", xmlns_event) do
@@ -67,7 +69,7 @@ local function like(other, names)
 	return st.stanza(other.name, attr);
 end
 
--- What is left of a stanza whose words are gone. In a queue it stays recognisable as the copy that it is.
+-- What remains of an erased stanza. In a queue it stays recognisable as the copy that it is.
 local function placeholder(stanza, until_stamp, is_queue)
 	local left = like(stanza, { "from", "to", "type", is_queue and "id" or nil });
 	left:add_direct_child(st.stanza("expired", { xmlns = xmlns_placeholder, ["until"] = until_stamp }));
@@ -82,7 +84,20 @@ local function placeholder(stanza, until_stamp, is_queue)
 	return left;
 end
 
--- The id under which `owner` archived it: the last one, for the server adds its own after whatever a sender wrote.
+-- Whether a stanza contains only what `placeholder` leaves and what servers add.
+local function is_placeholder(stanza)
+	local expired = stanza:get_child("expired", xmlns_placeholder);
+	if not expired or #expired > 0 or #stanza > #stanza.tags then return false; end
+	for _, tag in ipairs(stanza.tags) do
+		local is_added = tag.name == "stanza-id" and tag.attr.xmlns == xmlns_sid
+			or tag.name == "delay" and tag.attr.xmlns == "urn:xmpp:delay";
+		if tag ~= expired and not is_added then return false; end
+	end
+	return true;
+end
+
+-- The id under which `owner` archived it: the last one, because the server appends its own after whatever a
+-- sender wrote.
 local function archived_as(stanza, owner)
 	local id;
 	for tag in stanza:childtags("stanza-id", xmlns_sid) do
@@ -91,7 +106,7 @@ local function archived_as(stanza, owner)
 	return id;
 end
 
--- Whether there are more levels of elements than so many.
+-- Whether elements are nested deeper than this many levels.
 local function is_deeper(element, levels)
 	for _, tag in ipairs(element.tags) do
 		if levels <= 1 or is_deeper(tag, levels - 1) then return true; end
@@ -99,7 +114,7 @@ local function is_deeper(element, levels)
 	return false;
 end
 
--- Which attributes say something, of elements that are told of.
+-- The attributes that matter, by element.
 local telling = {
 	[xmlns_ephemeral] = { "timer" }; [xmlns_hints] = {}; [xmlns_placeholder] = { "until" }; [xmlns_sid] = { "by", "id" };
 };
@@ -111,7 +126,8 @@ local function speaks_of_retention(tag)
 		or xmlns == xmlns_sid and tag.name == "stanza-id";
 end
 
--- A message without the words, but with all that speaks of retention. `is_inner` stands in a MUC/Sub event, where none is looked for.
+-- A message without its text, but with everything that concerns retention. `is_inner`: it is inside a MUC/Sub
+-- event, so no further one is looked for.
 local function reduced(message, is_inner)
 	local short = like(message, { "from", "to", "type", "id" });
 	for _, tag in ipairs(message.tags) do
@@ -119,32 +135,30 @@ local function reduced(message, is_inner)
 		local child;
 		if speaks_of_retention(tag) then
 			child = like(tag, telling[xmlns]);
-			-- Our placeholders are empty; what is not is none.
-			if xmlns == xmlns_placeholder and #tag > 0 then child:text("…"); end
 		else
 			child = st.stanza(tag.name, { xmlns = xmlns });
-			if tag.name == "body" and xmlns == message.attr.xmlns and #tag > 0 then
-				child:text("…");
-			elseif not is_inner and xmlns == xmlns_event and tag.name == "event" then
-				for _, inner in ipairs(wrapped(tag)) do
-					child:tag("items", { xmlns = xmlns_event, node = "urn:xmpp:mucsub:nodes:messages" })
-						:tag("item", { xmlns = xmlns_event }):add_child(reduced(inner, true)):up():up();
-				end
+		end
+		if not is_inner and xmlns == xmlns_event and tag.name == "event" then
+			for _, inner in ipairs(wrapped(tag)) do
+				child:tag("items", { xmlns = xmlns_event, node = "urn:xmpp:mucsub:nodes:messages" })
+					:tag("item", { xmlns = xmlns_event }):add_child(reduced(inner, true)):up():up();
 			end
+		elseif #tag > 0 then
+			child:text("…"); -- what is empty carries no words, and our placeholders are empty
 		end
 		short:add_direct_child(child);
 	end
 	return short;
 end
 
--- The seconds of a timer, as the daemon reads them; nil where it is no number, or written at length.
+-- A timer's seconds, as the daemon reads them; nil if it is not a number, or too long.
 local function seconds_of(timer)
 	local number = timer and #timer <= longest_timer_text and timer:match("^%s*%+?(%d*%.?%d*)%s*$");
 	local seconds = number and tonumber(number);
 	return seconds and math.min(math.ceil(seconds), most_seconds);
 end
 
--- The last resort, whatever a user sends: one of each hint, the shortest timers, and that there were words.
+-- The last resort, whatever a user sends: one of each hint, the shortest timers, and that there was content.
 local function barely(message)
 	local short, timers, seen = like(message, { "from", "to" }), {}, {};
 	if message.attr.type == "error" or message.attr.type == "groupchat" then short.attr.type = message.attr.type; end
@@ -173,7 +187,7 @@ local function barely(message)
 	return short:text_tag("body", "…");
 end
 
--- The stanza as it is told of, its length in bytes, and "true" where it was cut down.
+-- The stanza as it is sent, its length in bytes, and "true" if it was reduced.
 local function told(stanza)
 	local copy, is_reduced;
 	local length = is_deeper(stanza, deepest_levels) and longest_bytes + 1 or #tostring(stanza);
@@ -191,7 +205,7 @@ local function told(stanza)
 	return copy, length, is_reduced;
 end
 
--- A time as XEP-0082 writes it, as exact as the server keeps it: whole seconds up to 0.12.
+-- A time in XEP-0082 format, as precise as the server stores it: whole seconds up to 0.12.
 local function format_stamp(when)
 	local seconds = math.floor(when);
 	local micros = math.floor((when - seconds) * 1000000 + 0.5);
@@ -200,15 +214,33 @@ local function format_stamp(when)
 	return os.date("!%Y-%m-%dT%H:%M:%S", seconds) .. fraction .. "Z";
 end
 
--- The same time as `format_stamp` writes it, or nil where it is none.
+-- A time normalised to the output of `format_stamp`, or nil if it is not a time.
 local function normal_stamp(text)
 	local seconds, fraction = (text or ""):match("^(%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d)(%.?%d*)Z$");
 	if not seconds or fraction == "." or #fraction > 10 then return nil; end
 	return seconds .. fraction:gsub("0+$", ""):gsub("^%.$", "") .. "Z";
 end
 
+-- From 13.0 on stamps may have fractions; a trial tells whether they do.
+local _, half = pcall(datetime.datetime, 0.5);
+local has_fractions = tostring(half):find("00.5", 1, true) ~= nil;
+
+local function is_id(text)
+	local length = text and utf8_length(text);
+	return length and length >= 1 and length <= 256;
+end
+
+-- Where in our code an error was raised, without the message text that the error may quote.
+local function place_of(err)
+	return tostring(err):match("[^/%s]+%.lua:%d+") or "elsewhere";
+end
+
 return {
+	has_fractions = has_fractions;
+	is_id = is_id;
+	place_of = place_of;
 	is_marked = is_marked;
+	is_placeholder = is_placeholder;
 	placeholder = placeholder;
 	archived_as = archived_as;
 	told = told;

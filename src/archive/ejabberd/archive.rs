@@ -1,28 +1,33 @@
 use sqlx::{FromRow, PgConnection};
 
-use super::{Schema, kind, stamp};
+use super::{
+    Schema,
+    identity::{Identities, bind_identities},
+    stamp,
+};
 use crate::{
-    archive::{Horizon, MAX_STANZA_BYTES, Row, RowKey, position},
+    archive::{Horizon, MAX_STANZA_BYTES, Row, filenode, marks::*, position},
     database::{Named, Result},
-    model::{Store, Timestamp},
+    model::{RowKey, Store, Timestamp},
 };
 
-/// How far the archive has come.
+/// The archive's current horizon.
 pub async fn horizon(connection: &mut PgConnection, schema: &Schema) -> Result<Horizon> {
-    let (newest, now, filenode): (i64, Timestamp, i64) = sqlx::query_as(schema.sql(
+    let (newest, now, filenode): (i64, Timestamp, i64) = sqlx::query_as(schema.sql(concat!(
         "-- ejabberd_horizon
          SELECT coalesce((SELECT max(newest.stamp) FROM {hosts} CROSS JOIN LATERAL
                     (SELECT max(a.timestamp) AS stamp FROM archive AS a WHERE {host} = h.name) AS newest), 0),
-                clock_timestamp(), coalesce(pg_relation_filenode('archive'), 0)::bigint",
-    ))
+                clock_timestamp(), ",
+        filenode!("archive"),
+    )))
     .fetch_one(connection)
     .await
     .named("ejabberd_horizon")?;
     Ok(Horizon { xmin: 0, xmax: 0, newest, sequence: 0, now, filenode })
 }
 
-/// The `timestamp` that ends the next `rows` rows after `after`, none beyond `upto`, and how many rows
-/// these are; `None` at the end.
+/// The `timestamp` at which a span of the next `rows` rows after `after` ends, not beyond `upto`, and how
+/// many rows it has; `None` at the end.
 pub async fn span_end(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -47,10 +52,12 @@ pub async fn span_end(
     Ok(end.map(|end| (end, count)))
 }
 
-/// The rows of these hosts after `after` and up to `upto` that may be marked, in order of `timestamp`: at most
-/// `rows` and, but for the first, at most `bytes` bytes of stanzas; rows of one `timestamp` come together.
+/// These hosts' rows after `after` and up to `upto` that may be marked, in order of `timestamp`: at most
+/// `rows`, and at most `bytes` bytes of stanzas (but at least one row). Rows with the same `timestamp` come
+/// together.
 ///
-/// Compressed rows (`compress_xml`) keep the namespaces as they are, so they are found, and count as unreadable.
+/// Compressed rows (`compress_xml`) contain the namespaces unchanged, so they are found, and count as
+/// unreadable.
 pub async fn candidates(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -58,7 +65,7 @@ pub async fn candidates(
     (after, upto): (i64, i64),
     (rows, bytes): (i64, i64),
 ) -> Result<Vec<Row>> {
-    let found: Vec<StoredRow> = sqlx::query_as(schema.sql(
+    let found: Vec<StoredRow> = sqlx::query_as(schema.sql(concat!(
         "-- ejabberd_candidates
          SELECT a.server_host, a.username, a.timestamp, a.kind,
                 CASE WHEN a.size <= $6 THEN a.xml END AS xml,
@@ -75,14 +82,14 @@ pub async fn candidates(
                                     WHEN 'chat' THEN h.name = ANY ($3)
                                     WHEN 'groupchat' THEN split_part(a.username, '@', 2) = ANY ($3)
                                     END
-                                AND (a.xml LIKE '%urn:xmpp:ephemeral:0%' OR a.xml LIKE '%urn:ephemerd:0%'
-                                     OR (a.xml LIKE '%urn:xmpp:hints%' AND
-                                         (a.xml LIKE '%no-stor%' OR a.xml LIKE '%no-permanent-stor%')))
+                                AND ",
+        may_be_marked!("a.xml"),
+        "
                               ORDER BY a.timestamp FETCH FIRST ($4) ROWS WITH TIES) AS found
                           ORDER BY found.timestamp FETCH FIRST ($4) ROWS WITH TIES) AS page) AS a
           WHERE coalesce(a.before, 0) < $5
           ORDER BY a.timestamp",
-    ))
+    )))
     .bind(after)
     .bind(upto)
     .bind(hosts)
@@ -95,13 +102,13 @@ pub async fn candidates(
     Ok(found.into_iter().filter_map(StoredRow::read).collect())
 }
 
-/// The rows of users' archives with these (host, owner, archive id).
+/// The rows with these (host, owner, archive id) in users' archives.
 pub async fn archive_rows(
     connection: &mut PgConnection,
     schema: &Schema,
     ids: &[(&str, &str, &str)],
 ) -> Result<Vec<Row>> {
-    // What is no number is no id of ejabberd's.
+    // ejabberd's ids are numbers; anything else matches nothing.
     let stamps: Vec<i64> = ids.iter().map(|id| id.2.parse().unwrap_or(-1)).collect();
     let found: Vec<StoredRow> = sqlx::query_as(schema.sql(
         "-- ejabberd_archive_rows
@@ -123,7 +130,7 @@ pub async fn archive_rows(
     Ok(found.into_iter().filter_map(StoredRow::read).collect())
 }
 
-/// The rows that this user or room has under this id.
+/// This user's or room's rows with this id.
 pub async fn find(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -151,59 +158,21 @@ pub async fn find(
     Ok(rows)
 }
 
-/// Which of these rows still stand, by position.
+/// Which of these rows still exist, by position.
 pub(super) async fn still_there(
     connection: &mut PgConnection,
     schema: &Schema,
     keys: &[&RowKey],
 ) -> Result<Vec<usize>> {
-    let identities = Identities::of(keys);
-    let found: Vec<i64> = sqlx::query_scalar(schema.sql(
+    let select = sqlx::query_scalar(schema.sql(
         "-- ejabberd_still_there
-         SELECT DISTINCT k.position
-           FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bytea[])
-                WITH ORDINALITY AS k(host, username, stamp, kind, digest, position)
-           JOIN {hosts} ON k.kind = 'groupchat' OR h.name = k.host
-           JOIN archive AS a
-             ON {host} = h.name AND a.username = k.username AND a.timestamp = k.stamp
-          WHERE a.kind = k.kind AND {digest} = k.digest",
-    ))
-    .bind(identities.hosts)
-    .bind(identities.usernames)
-    .bind(identities.stamps)
-    .bind(identities.kinds)
-    .bind(identities.digests)
-    .fetch_all(connection)
-    .await
-    .named("ejabberd_still_there")?;
+         SELECT DISTINCT k.position FROM {archived}",
+    ));
+    let found: Vec<i64> = bind_identities!(select, Identities::of(keys.iter().copied()))
+        .fetch_all(connection)
+        .await
+        .named("ejabberd_still_there")?;
     Ok(found.into_iter().filter_map(position).collect())
-}
-
-/// Identities of archived rows as the arrays that `unnest` joins on, in the order of the keys given.
-#[derive(Default)]
-pub(super) struct Identities {
-    pub(super) hosts: Vec<String>,
-    pub(super) usernames: Vec<String>,
-    pub(super) stamps: Vec<i64>,
-    pub(super) kinds: Vec<String>,
-    pub(super) digests: Vec<Vec<u8>>,
-}
-
-impl Identities {
-    pub(super) fn of(keys: &[&RowKey]) -> Self {
-        let mut identities = Self::default();
-        for key in keys {
-            identities.hosts.push(key.host.clone());
-            identities.usernames.push(match key.store {
-                Store::Room => format!("{}@{}", key.owner, key.host),
-                Store::Archive | Store::Queue => key.owner.clone(),
-            });
-            identities.stamps.push(key.row_number);
-            identities.kinds.push(kind(key.store).to_owned());
-            identities.digests.push(key.digest.clone());
-        }
-        identities
-    }
 }
 
 #[derive(FromRow)]
@@ -217,7 +186,7 @@ struct StoredRow {
 }
 
 impl StoredRow {
-    /// `None` where it is neither a user's nor a room's.
+    /// `None` if it belongs to neither a user nor a room.
     fn read(self) -> Option<Row> {
         let (store, owner, host) = match self.kind.as_str() {
             "chat" => (Store::Archive, self.username, self.server_host),

@@ -1,187 +1,252 @@
 use std::collections::HashMap;
 
-use sqlx::PgConnection;
+use sqlx::{FromRow, PgConnection, postgres::types::Oid};
 
-use super::{Schema, archive, spool};
+use super::{
+    Schema,
+    identity::{Identities, Places, bind_identities, bind_places},
+};
 use crate::{
-    archive::{HEAD_CHARACTERS, MAX_STANZA_BYTES, RowKey, parts_by_bytes, position},
-    database::{Named, Result},
+    archive::{Erasure, HEAD_CHARACTERS, MAX_STANZA_BYTES, Touched, parts_by_bytes, position},
+    database::{Error, Named, Result},
+    model::RowKey,
 };
 
-/// Deletes the archived rows that are exactly these, identical twins together, and that no other session holds.
-/// Returns which, by position.
-pub async fn delete(
+/// Deletes exactly these archived rows, identical twins together, except those that another session has
+/// locked.
+pub(in crate::archive) async fn delete(
     connection: &mut PgConnection,
     schema: &Schema,
     keys: &[&RowKey],
-) -> Result<Vec<usize>> {
-    let identities = archive::Identities::of(keys);
-    let deleted: Vec<i64> = sqlx::query_scalar(schema.sql(
-        // A locked row cannot move: its place in the table names it where no key does.
+) -> Result<Touched> {
+    let delete = sqlx::query_as(schema.sql(
         "-- ejabberd_delete
          WITH locked AS MATERIALIZED (
-             SELECT a.ctid AS place, k.position
-               FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bytea[])
-                    WITH ORDINALITY AS k(host, username, stamp, kind, digest, position)
-               JOIN {hosts} ON k.kind = 'groupchat' OR h.name = k.host
-               JOIN archive AS a
-                 ON {host} = h.name AND a.username = k.username AND a.timestamp = k.stamp
-              WHERE a.kind = k.kind AND {digest} = k.digest
-              ORDER BY {host}, a.username, a.timestamp, a.ctid
-                FOR UPDATE OF a SKIP LOCKED)
-         DELETE FROM archive AS a USING locked
-          WHERE a.ctid = locked.place
-         RETURNING locked.position",
-    ))
-    .bind(identities.hosts)
-    .bind(identities.usernames)
-    .bind(identities.stamps)
-    .bind(identities.kinds)
-    .bind(identities.digests)
-    .fetch_all(connection)
-    .await
-    .named("ejabberd_delete")?;
-    Ok(distinct(deleted))
-}
-
-/// A locked row: the ordinality of its key, its place in the table, and how many bytes of it are read.
-type Locked = (i64, String, i32);
-
-/// Replaces the words of the archived rows that are exactly these and that no other session holds by what
-/// `replace` makes of their start. Returns which, by position, with the digest that they have now.
-pub async fn blank(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    keys: &[&RowKey],
-    replace: impl Fn(&str) -> String,
-) -> Result<Vec<(usize, Vec<u8>)>> {
-    let identities = archive::Identities::of(keys);
-    let locked: Vec<Locked> = sqlx::query_as(schema.sql(
-        "-- ejabberd_lock
-         SELECT k.position, a.ctid::text, least(octet_length(a.xml), $6)
-           FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::bytea[])
-                WITH ORDINALITY AS k(host, username, stamp, kind, digest, position)
-           JOIN {hosts} ON k.kind = 'groupchat' OR h.name = k.host
-           JOIN archive AS a
-             ON {host} = h.name AND a.username = k.username AND a.timestamp = k.stamp
-          WHERE a.kind = k.kind AND {digest} = k.digest
-          ORDER BY {host}, a.username, a.timestamp, a.ctid
-            FOR UPDATE OF a SKIP LOCKED",
-    ))
-    .bind(identities.hosts)
-    .bind(identities.usernames)
-    .bind(identities.stamps)
-    .bind(identities.kinds)
-    .bind(identities.digests)
-    .bind(HEAD_CHARACTERS)
-    .fetch_all(&mut *connection)
-    .await
-    .named("ejabberd_lock")?;
-    let statements = Statements {
-        read: "-- ejabberd_read_locked
-               SELECT a.ctid::text, left(a.xml, $2) FROM archive AS a
-                WHERE a.ctid = ANY ($1::text[]::tid[])",
-        // `txt` is the body in clear.
-        write: "-- ejabberd_blank
-                UPDATE archive AS a SET xml = new.xml, txt = ''
-                  FROM unnest($1::text[], $2::text[]) AS new(place, xml)
-                 WHERE a.ctid = new.place::tid
-                RETURNING new.place, {digest}",
-    };
-    let mut blanked = Vec::new();
-    for part in parts_by_bytes(&locked, |row| row.2) {
-        let digests =
-            replace_words(connection, schema, part, &statements, HEAD_CHARACTERS, &replace).await?;
-        blanked.extend(digests);
-    }
-    Ok(blanked)
-}
-
-/// The same for rows of the offline queue, whose stanzas are given to `replace` whole.
-pub async fn blank_queued(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    keys: &[&RowKey],
-    replace: impl Fn(&str) -> String,
-) -> Result<Vec<usize>> {
-    let identities = spool::Identities::of(keys);
-    let locked: Vec<Locked> = sqlx::query_as(schema.sql(
-        "-- spool_lock
-         SELECT k.position, a.ctid::text, least(octet_length(a.xml), $5)
-           FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[])
-                WITH ORDINALITY AS k(host, username, seq, digest, position)
-           JOIN spool AS a ON {host} = k.host AND a.username = k.username AND a.seq = k.seq
-          WHERE {digest} = k.digest
-          ORDER BY a.seq
-            FOR UPDATE OF a SKIP LOCKED",
-    ))
-    .bind(identities.hosts)
-    .bind(identities.usernames)
-    .bind(identities.numbers)
-    .bind(identities.digests)
-    .bind(MAX_STANZA_BYTES)
-    .fetch_all(&mut *connection)
-    .await
-    .named("spool_lock")?;
-    let statements = Statements {
-        read: "-- spool_read_locked
-               SELECT a.ctid::text, left(a.xml, $2) FROM spool AS a
-                WHERE a.ctid = ANY ($1::text[]::tid[])",
-        write: "-- spool_blank
-                UPDATE spool AS a SET xml = new.xml
-                  FROM unnest($1::text[], $2::text[]) AS new(place, xml)
-                 WHERE a.ctid = new.place::tid
-                RETURNING new.place, {digest}",
-    };
-    let mut blanked = Vec::new();
-    for part in parts_by_bytes(&locked, |row| row.2) {
-        let digests =
-            replace_words(connection, schema, part, &statements, MAX_STANZA_BYTES, &replace)
-                .await?;
-        blanked.extend(digests.into_iter().map(|it| it.0));
-    }
-    Ok(blanked)
-}
-
-/// How one table's locked rows are read and written, by their places.
-struct Statements {
-    read: &'static str,
-    write: &'static str,
-}
-
-async fn replace_words(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    locked: &[Locked],
-    statements: &Statements,
-    characters: i32,
-    replace: &impl Fn(&str) -> String,
-) -> Result<Vec<(usize, Vec<u8>)>> {
-    let places: Vec<&str> = locked.iter().map(|row| row.1.as_str()).collect();
-    let heads: Vec<(String, String)> = sqlx::query_as(schema.sql(statements.read))
-        .bind(places)
-        .bind(characters)
-        .fetch_all(&mut *connection)
-        .await
-        .named("ejabberd_read_locked")?;
-    let (places, words): (Vec<String>, Vec<String>) =
-        heads.into_iter().map(|(place, head)| (place, replace(&head))).unzip();
-    let written: Vec<(String, Vec<u8>)> = sqlx::query_as(schema.sql(statements.write))
-        .bind(places)
-        .bind(words)
+             SELECT a.tableoid AS part, a.ctid AS place, {host} AS host, k.username, k.number, k.kind, k.position
+               FROM {archived}
+              ORDER BY {host}, a.username, a.timestamp, a.tableoid, a.ctid
+                FOR UPDATE OF a SKIP LOCKED),
+         deleted AS (
+             DELETE FROM archive AS a USING locked AS k WHERE {archived_there}
+             RETURNING k.part, k.place)
+         SELECT k.position, d.part IS NOT NULL
+           FROM locked AS k LEFT JOIN deleted AS d USING (part, place)",
+    ));
+    let rows: Vec<(i64, bool)> = bind_identities!(delete, Identities::of(keys.iter().copied()))
         .fetch_all(connection)
         .await
-        .named("ejabberd_blank")?;
-    let positions: HashMap<&str, usize> =
-        locked.iter().filter_map(|row| Some((row.1.as_str(), position(row.0)?))).collect();
-    let written = written.into_iter();
-    Ok(written.filter_map(|(place, it)| Some((*positions.get(&*place)?, it))).collect())
+        .named("ejabberd_delete")?;
+    let mut touched = Touched::default();
+    for (ordinality, deleted) in rows {
+        touched.note(ordinality, if deleted { Erasure::Done } else { Erasure::Unchanged });
+    }
+    Ok(touched)
 }
 
-/// Positions, each once: twins share one.
-fn distinct(ordinalities: Vec<i64>) -> Vec<usize> {
-    let mut positions: Vec<usize> = ordinalities.into_iter().filter_map(position).collect();
-    positions.sort_unstable();
-    positions.dedup();
-    positions
+/// The statements that lock, read and write one table's rows.
+struct Statements {
+    lock: (&'static str, &'static str),
+    read: (&'static str, &'static str),
+    write: (&'static str, &'static str),
+    characters: i32,
+}
+
+const ARCHIVE: Statements = Statements {
+    lock: (
+        "ejabberd_lock",
+        "-- ejabberd_lock
+         SELECT k.position, a.tableoid AS part, a.ctid::text AS place, {host} AS host,
+                least(octet_length(a.xml), $6) AS bytes
+           FROM {archived}
+          ORDER BY {host}, a.username, a.timestamp, a.tableoid, a.ctid
+            FOR UPDATE OF a SKIP LOCKED",
+    ),
+    read: (
+        "ejabberd_read_locked",
+        "-- ejabberd_read_locked
+         SELECT k.position, left(a.xml, $7)
+           FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::oid[], $6::text[])
+                WITH ORDINALITY AS k(host, username, number, kind, part, place, position)
+           JOIN archive AS a ON {archived_there}",
+    ),
+    write: (
+        "ejabberd_blank",
+        "-- ejabberd_blank
+         UPDATE archive AS a SET xml = k.xml, txt = ''
+           FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::oid[], $6::text[], $7::text[])
+                WITH ORDINALITY AS k(host, username, number, kind, part, place, xml, position)
+          WHERE {archived_there}
+         RETURNING k.position, a.xml = k.xml AND coalesce(a.txt, '') = '', {digest}",
+    ),
+    characters: HEAD_CHARACTERS,
+};
+
+const SPOOL: Statements = Statements {
+    lock: (
+        "spool_lock",
+        "-- spool_lock
+         SELECT k.position, a.tableoid AS part, a.ctid::text AS place, {host} AS host,
+                least(octet_length(a.xml), $6) AS bytes
+           FROM {queued}
+          ORDER BY a.seq, a.tableoid, a.ctid
+            FOR UPDATE OF a SKIP LOCKED",
+    ),
+    read: (
+        "spool_read_locked",
+        "-- spool_read_locked
+         SELECT k.position, left(a.xml, $7)
+           FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::oid[], $6::text[])
+                WITH ORDINALITY AS k(host, username, number, kind, part, place, position)
+           JOIN spool AS a ON {queued_there}",
+    ),
+    write: (
+        "spool_blank",
+        "-- spool_blank
+         UPDATE spool AS a SET xml = k.xml
+           FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::oid[], $6::text[], $7::text[])
+                WITH ORDINALITY AS k(host, username, number, kind, part, place, xml, position)
+          WHERE {queued_there}
+         RETURNING k.position, a.xml = k.xml, {digest}",
+    ),
+    characters: MAX_STANZA_BYTES,
+};
+
+/// Replaces the text of exactly these archived rows, except those that another session has locked, by what
+/// `replace` makes of their start.
+pub(in crate::archive) async fn blank(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    keys: &[&RowKey],
+    replace: impl Fn(&str) -> String,
+) -> Result<Touched> {
+    let done = Erasure::Placeholder;
+    Blanking { schema, keys, statements: &ARCHIVE, done }.run(connection, replace).await
+}
+
+/// The same for the offline queue, where `replace` gets whole stanzas.
+pub(in crate::archive) async fn blank_queued(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    keys: &[&RowKey],
+    replace: impl Fn(&str) -> String,
+) -> Result<Touched> {
+    let done = |_| Erasure::Done;
+    Blanking { schema, keys, statements: &SPOOL, done }.run(connection, replace).await
+}
+
+/// A locked row and its place in the table.
+#[derive(FromRow)]
+struct Locked {
+    /// The ordinality of its key.
+    position: i64,
+    part: Oid,
+    place: String,
+    /// The virtual host, which a room row's key does not contain.
+    host: String,
+    /// How many bytes of it are read.
+    bytes: i32,
+}
+
+/// Rows of one table whose text is being replaced.
+struct Blanking<'a> {
+    schema: &'a Schema,
+    keys: &'a [&'a RowKey],
+    statements: &'a Statements,
+    /// Makes the result from the row's new digest.
+    done: fn(Vec<u8>) -> Erasure,
+}
+
+impl Blanking<'_> {
+    async fn run(
+        &self,
+        connection: &mut PgConnection,
+        replace: impl Fn(&str) -> String,
+    ) -> Result<Touched> {
+        let (name, lock) = self.statements.lock;
+        let lock = sqlx::query_as(self.schema.sql(lock));
+        let locked: Vec<Locked> = bind_identities!(lock, Identities::of(self.keys.iter().copied()))
+            .bind(self.statements.characters)
+            .fetch_all(&mut *connection)
+            .await
+            .named(name)?;
+        let mut touched = Touched::default();
+        for part in parts_by_bytes(&locked, |row| row.bytes) {
+            let heads = self.read(connection, part).await?;
+            let texts = heads.iter().filter_map(|(at, head)| Some((part.get(*at)?, replace(head))));
+            let texts: Vec<(&Locked, String)> = texts.collect();
+            self.write(connection, &texts, &mut touched).await?;
+        }
+        Ok(touched)
+    }
+
+    /// The starts of the locked rows, by position.
+    async fn read(
+        &self,
+        connection: &mut PgConnection,
+        rows: &[Locked],
+    ) -> Result<Vec<(usize, String)>> {
+        let (name, read) = self.statements.read;
+        let read = sqlx::query_as(self.schema.sql(read));
+        let heads: Vec<(i64, String)> = bind_places!(read, self.places(rows.iter()))
+            .bind(self.statements.characters)
+            .fetch_all(connection)
+            .await
+            .named(name)?;
+        Ok(heads.into_iter().filter_map(|(at, head)| Some((position(at)?, head))).collect())
+    }
+
+    /// Writes the texts, and records what the rows contain afterwards, after all triggers.
+    async fn write(
+        &self,
+        connection: &mut PgConnection,
+        texts: &[(&Locked, String)],
+        touched: &mut Touched,
+    ) -> Result<()> {
+        let (name, write) = self.statements.write;
+        let write = sqlx::query_as(self.schema.sql(write));
+        let written: Vec<(i64, bool, Vec<u8>)> =
+            bind_places!(write, self.places(texts.iter().map(|(row, _)| *row)))
+                .bind(texts.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>())
+                .fetch_all(connection)
+                .await
+                .named(name)?;
+        let mut written: HashMap<usize, (bool, Vec<u8>)> = written
+            .into_iter()
+            .filter_map(|(at, as_given, digest)| Some((position(at)?, (as_given, digest))))
+            .collect();
+        for (at, (row, _)) in texts.iter().enumerate() {
+            let erasure = match written.remove(&at) {
+                Some((true, digest)) => (self.done)(digest),
+                None => Erasure::Unchanged,
+                Some((false, digest)) if self.digest(row) == Some(&digest) => Erasure::Unchanged,
+                // The row now has an identity that we don't know, so the whole batch is rolled back.
+                Some((false, _)) => {
+                    return Err(Error::unexpected(
+                        name,
+                        "a trigger changed the placeholder's text",
+                    ));
+                }
+            };
+            touched.note(row.position, erasure);
+        }
+        Ok(())
+    }
+
+    fn key(&self, row: &Locked) -> Option<&RowKey> {
+        self.keys.get(position(row.position)?).copied()
+    }
+
+    fn digest(&self, row: &Locked) -> Option<&Vec<u8>> {
+        self.key(row).map(|key| &key.digest)
+    }
+
+    fn places<'a>(&self, rows: impl Iterator<Item = &'a Locked> + Clone) -> Places {
+        let named = Identities::of(rows.clone().filter_map(|row| self.key(row)));
+        Places {
+            hosts: rows.clone().map(|row| row.host.clone()).collect(),
+            parts: rows.clone().map(|row| row.part).collect(),
+            places: rows.map(|row| row.place.clone()).collect(),
+            named,
+        }
+    }
 }

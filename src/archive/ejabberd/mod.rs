@@ -1,31 +1,33 @@
 //! ejabberd's archives and offline queues in PostgreSQL: the tables `archive` and `spool`, in the classic and
-//! in the multi-host schema (mod_mam_sql and mod_offline_sql, seen in 23.01, read up to 26.07).
+//! the multi-host schema (mod_mam_sql and mod_offline_sql; tested with 23.01, source read up to 26.07).
 //!
-//! `timestamp`, in microseconds, numbers and stamps an archived row and is the id that MAM shows. No key
-//! is unique: two rows may share it, so a digest of the words belongs to a row's identity. Rows are
-//! stamped before they are inserted, by several writers: their order is not that of their commits.
+//! `timestamp`, in microseconds, is an archived row's number, its stamp and the id that MAM shows. No key is
+//! unique: two rows may share it, so a digest of the text is part of a row's identity. Several writers stamp
+//! rows before inserting them, so their order is not the order of commits.
 
 mod archive;
 mod erase;
+mod identity;
 mod probe;
+mod reading;
 mod schema;
 mod spool;
 
 pub use archive::{archive_rows, candidates, find, horizon, span_end};
-pub use erase::{blank, blank_queued, delete};
-pub use probe::{Found, probe, unlisted_hosts};
+pub(super) use erase::{blank, blank_queued, delete};
+pub use probe::{ProbedSchema, probe, unlisted_hosts};
+pub use reading::{rows_naming, traces};
 pub use schema::Schema;
 pub use spool::{candidates as queued_candidates, horizon as queue_horizon, queued_under};
 
 use sqlx::PgConnection;
 
-use super::RowKey;
 use crate::{
     database::Result,
-    model::{Stamp, Store, Timestamp},
+    model::{RowKey, Stamp, Store, Timestamp},
 };
 
-/// Which of these rows still stand, by position: archived ones and queued ones.
+/// Which of these rows, archived and queued, still exist, by position.
 pub async fn still_there(
     connection: &mut PgConnection,
     schema: &Schema,

@@ -2,13 +2,13 @@ use sqlx::PgConnection;
 
 use super::Schema;
 use crate::{
-    archive::MAX_STANZA_BYTES,
+    archive::{MAX_STANZA_BYTES, marks::*},
     database::{Named, Result},
     model::Finding,
     stanza,
 };
 
-/// The columns that we need, with the types that we take them for. More columns do no harm.
+/// The columns that we need and the types that we accept. Additional columns are ignored.
 const COLUMNS: [(&str, &str, &[&str]); 8] = [
     ("archive", "username", &["text"]),
     ("archive", "timestamp", &["bigint"]),
@@ -22,34 +22,30 @@ const COLUMNS: [(&str, &str, &[&str]); 8] = [
 
 const GRANTS: &str = "run deploy/grants.sql in this database as a superuser";
 
-/// A reading of all of `spool` takes too long for each poll beyond this size, in bytes.
+/// Above this size in bytes, reading all of `spool` takes too long for each poll.
 const LARGE_QUEUE_BYTES: i64 = 64 * 1024 * 1024;
 
-/// What makes a reading of `spool` cheap: its condition is that of our statement.
-const QUEUE_INDEX: &str = "CREATE INDEX CONCURRENTLY ephemerd_spool ON spool (seq) \
-    WHERE xml LIKE '%urn:xmpp:ephemeral:0%' OR xml LIKE '%urn:xmpp:hints%'";
-
-/// So many of the newest rows are looked at for what one row tells of all.
+/// How many of the newest rows are sampled.
 const SAMPLE_ROWS: i64 = 1_000;
 
 /// What the probe found.
 #[derive(Debug)]
-pub struct Found {
+pub struct ProbedSchema {
     /// The schema, where it is one that we know.
     pub schema: Option<Schema>,
-    /// What to tell the operator.
+    /// What to report to the operator.
     pub findings: Vec<Finding>,
 }
 
 /// Looks at the live schema and at what our role may do there. `hosts` are those whose rows we may touch.
-pub async fn probe(connection: &mut PgConnection, hosts: &[String]) -> Result<Found> {
+pub async fn probe(connection: &mut PgConnection, hosts: &[String]) -> Result<ProbedSchema> {
     let columns = columns(connection).await?;
     let mut findings = missing(&columns);
     if findings.is_empty() {
         findings = privileges(connection).await?;
     }
     if !findings.is_empty() {
-        return Ok(Found { schema: None, findings });
+        return Ok(ProbedSchema { schema: None, findings });
     }
     let is_multi_host =
         |table: &str| columns.iter().any(|it| it.0 == table && it.1 == "server_host");
@@ -57,14 +53,14 @@ pub async fn probe(connection: &mut PgConnection, hosts: &[String]) -> Result<Fo
         (true, true) => Schema::MultiHost,
         (false, false) => match classic(connection, hosts).await? {
             Ok(schema) => schema,
-            Err(problem) => return Ok(Found { schema: None, findings: vec![problem] }),
+            Err(problem) => return Ok(ProbedSchema { schema: None, findings: vec![problem] }),
         },
         _ => {
             let problem = Finding::problem(
-                "One of archive and spool names the virtual host, the other does not.",
-                "ejabberd's migration to its multi-host schema is not complete: complete it",
+                "Only one of the tables archive and spool names the virtual host.",
+                "ejabberd's migration to its multi-host schema is not complete: finish it",
             );
-            return Ok(Found { schema: None, findings: vec![problem] });
+            return Ok(ProbedSchema { schema: None, findings: vec![problem] });
         }
     };
     let name = if schema == Schema::MultiHost { "multi-host" } else { "classic" };
@@ -73,7 +69,7 @@ pub async fn probe(connection: &mut PgConnection, hosts: &[String]) -> Result<Fo
     )));
     findings.extend(compressed(connection, &schema).await?);
     findings.extend(large_queue(connection).await?);
-    Ok(Found { schema: Some(schema), findings })
+    Ok(ProbedSchema { schema: Some(schema), findings })
 }
 
 async fn columns(connection: &mut PgConnection) -> Result<Vec<(String, String, String)>> {
@@ -105,7 +101,7 @@ fn missing(columns: &[(String, String, String)]) -> Vec<Finding> {
     let missing = COLUMNS.iter().filter(is_missing).map(|(table, name, types)| {
         Finding::problem(
             format!("Column {name} of {table} is missing or is not {}.", types.join(" or ")),
-            "this version of ejabberd's schema is not known: see docs/install-ejabberd.md",
+            "this version of ejabberd's schema is not supported: see docs/install-ejabberd.md",
         )
     });
     missing.collect()
@@ -130,8 +126,8 @@ async fn privileges(connection: &mut PgConnection) -> Result<Vec<Finding>> {
     Ok(lacking.map(|it| Finding::problem(format!("Our role lacks {}.", it.0), GRANTS)).collect())
 }
 
-/// The classic schema names no virtual host: which one it is must follow from the configuration, and nothing in
-/// the archive may speak against it.
+/// The classic schema does not name the virtual host. It must follow from the configuration, and nothing in
+/// the archive may contradict it.
 async fn classic(
     connection: &mut PgConnection,
     hosts: &[String],
@@ -157,7 +153,7 @@ async fn classic(
     match another_owner(connection, vhost).await? {
         Some(host) => Ok(Err(Finding::problem(
             format!(
-                "The archive holds users of {host}, which archive.hosts does not take for the virtual host."
+                "The archive holds users of {host}, which is not the virtual host according to archive.hosts."
             ),
             remedy,
         ))),
@@ -179,7 +175,7 @@ async fn room_hosts(connection: &mut PgConnection) -> Result<Vec<String>> {
     .named("ejabberd_room_hosts")
 }
 
-/// The domain of an owner of the newest rows whose stanza is from or to him, but not at `vhost`.
+/// The domain of an owner in the newest rows if a stanza's own address has it at another host than `vhost`.
 async fn another_owner(connection: &mut PgConnection, vhost: &str) -> Result<Option<String>> {
     let rows: Vec<(String, String)> = sqlx::query_as(
         "-- ejabberd_owners
@@ -206,7 +202,7 @@ async fn another_owner(connection: &mut PgConnection, vhost: &str) -> Result<Opt
     }))
 }
 
-/// `compress_xml` writes a private format, another in each release: such rows are left alone.
+/// `compress_xml` writes a private format that differs between releases: such rows are left alone.
 async fn compressed(connection: &mut PgConnection, schema: &Schema) -> Result<Option<Finding>> {
     let found: bool = sqlx::query_scalar(schema.sql(
         "-- ejabberd_compressed
@@ -227,21 +223,23 @@ async fn compressed(connection: &mut PgConnection, schema: &Schema) -> Result<Op
     }))
 }
 
-/// The queue is read whole each poll, unless an index lets a reading begin where the last one ended.
+/// Each poll reads the whole queue, unless an index lets it begin where the last one ended.
 async fn large_queue(connection: &mut PgConnection) -> Result<Option<Finding>> {
-    let (bytes, is_indexed): (i64, bool) = sqlx::query_as(
+    let (bytes, is_indexed): (i64, bool) = sqlx::query_as(concat!(
         "-- ejabberd_queue_size
          SELECT pg_relation_size('spool'),
                 EXISTS (SELECT FROM pg_index WHERE indrelid = to_regclass('spool') AND indisvalid
-                           AND pg_get_expr(indpred, indrelid) LIKE '%urn:xmpp:ephemeral:0%')",
-    )
+                           AND pg_get_expr(indpred, indrelid) LIKE '%",
+        ephemeral!(),
+        "%')",
+    ))
     .fetch_one(connection)
     .await
     .named("ejabberd_queue_size")?;
     Ok((bytes > LARGE_QUEUE_BYTES && !is_indexed).then(|| {
         Finding::warning(
             format!(
-                "The offline queue is large ({} MiB), and each look at it reads all of it.",
+                "The offline queue is large ({} MiB), and each poll reads all of it.",
                 bytes >> 20
             ),
             QUEUE_INDEX,
@@ -249,8 +247,8 @@ async fn large_queue(connection: &mut PgConnection) -> Result<Option<Finding>> {
     }))
 }
 
-/// Hosts of the archive that are not listed, with their count of rows: virtual hosts where the schema names
-/// them, and the hosts of rooms.
+/// Hosts in the archive that are not listed, with their row counts: virtual hosts if the schema names them,
+/// and the hosts of rooms.
 pub async fn unlisted_hosts(
     connection: &mut PgConnection,
     schema: &Schema,

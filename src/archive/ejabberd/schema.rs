@@ -1,9 +1,11 @@
 use sqlx::AssertSqlSafe;
 
-/// Which of ejabberd's schemas is there.
+use super::identity;
+
+/// Which of ejabberd's schemas is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Schema {
-    /// `pg.sql`: the tables are of one virtual host, and do not name it.
+    /// `pg.sql`: the tables belong to one virtual host and do not name it.
     Classic {
         /// The virtual host.
         vhost: String,
@@ -13,15 +15,16 @@ pub enum Schema {
 }
 
 impl Schema {
-    /// A statement with its placeholders filled in: `{hosts}` is a table of the virtual hosts that have archived
-    /// rows; `{host}` names the one of a row `a`, and `{digest}` its words.
+    /// Fills in a statement's placeholders: `{hosts}` is a table of the virtual hosts that have archived
+    /// rows, `{host}` the virtual host of row `a`, and `{digest}` its text; the others select rows by
+    /// identity.
     ///
-    /// The multi-host schema has the host first in every index, so that a statement must name it to find a row
-    /// at all. A loose scan finds the hosts: one probe for each, however large the archive is.
+    /// In the multi-host schema every index begins with the host, so a statement must name it to find a row
+    /// at all. A loose index scan finds the hosts: one probe per host, however large the archive is.
     pub(super) fn sql(&self, template: &str) -> AssertSqlSafe<String> {
         let (hosts, host, words) = match self {
             Self::Classic { vhost } => {
-                // A domain has no quotes; doubled they would be harmless.
+                // A domain contains no quotes; if it did, doubling makes them harmless.
                 let host = format!("'{}'::text", vhost.replace('\'', "''"));
                 (format!("(VALUES ({host})) AS h(name)"), host, "a.xml")
             }
@@ -30,8 +33,17 @@ impl Schema {
             }
         };
         let digest = format!("sha256(convert_to({words}, 'UTF8'))");
-        let sql = template.replace("{hosts}", &hosts).replace("{host}", &host);
-        AssertSqlSafe(sql.replace("{digest}", &digest))
+        let texts = [
+            ("{archived}", identity::ARCHIVED),
+            ("{queued}", identity::QUEUED),
+            ("{archived_there}", identity::ARCHIVED_THERE),
+            ("{queued_there}", identity::QUEUED_THERE),
+            ("{hosts}", &hosts),
+            ("{host}", &host),
+            ("{digest}", &digest),
+        ];
+        let filled = |sql: String, (name, text): (&str, &str)| sql.replace(name, text);
+        AssertSqlSafe(texts.into_iter().fold(template.to_owned(), filled))
     }
 }
 

@@ -1,33 +1,37 @@
-//! The offline queue. It has no index on `seq`: a reading of it is a reading of all of it.
+//! The offline queue. It has no index on `seq`, so each read is a full scan.
 
 use sqlx::{FromRow, PgConnection};
 
-use super::{Schema, stamp};
+use super::{
+    Schema,
+    identity::{Identities, bind_identities},
+    stamp,
+};
 use crate::{
-    archive::{Horizon, MAX_COPIES, MAX_STANZA_BYTES, Row, RowKey, position},
+    archive::{Horizon, MAX_COPIES, MAX_STANZA_BYTES, Row, filenode, marks::*, position},
     database::{Named, Result},
-    model::{Stamp, Store, Timestamp},
+    model::{RowKey, Stamp, Store, Timestamp},
     stanza,
 };
 
-/// How far the queue has come: by its sequence, which answers without looking at the table.
+/// The queue's current horizon, taken from its sequence, without reading the table.
 pub async fn horizon(connection: &mut PgConnection) -> Result<Horizon> {
-    let (newest, now, filenode): (i64, Timestamp, i64) = sqlx::query_as(
+    let (newest, now, filenode): (i64, Timestamp, i64) = sqlx::query_as(concat!(
         "-- spool_horizon
-         SELECT CASE WHEN is_called THEN last_value ELSE 0 END, clock_timestamp(),
-                coalesce(pg_relation_filenode('spool'), 0)::bigint
-           FROM spool_seq_seq",
-    )
+         SELECT CASE WHEN is_called THEN last_value ELSE 0 END, clock_timestamp(), ",
+        filenode!("spool"),
+        " FROM spool_seq_seq",
+    ))
     .fetch_one(connection)
     .await
     .named("spool_horizon")?;
     Ok(Horizon { xmin: 0, xmax: 0, newest, sequence: newest, now, filenode })
 }
 
-/// The rows of these hosts after `after` and up to `upto` that may be marked, in order of `seq`: at most `rows` and, but
-/// for the first, at most `bytes` bytes of stanzas.
+/// These hosts' rows after `after` and up to `upto` that may be marked, in order of `seq`: at most `rows`,
+/// and at most `bytes` bytes of stanzas (but at least one row).
 ///
-/// What we blanked is ejabberd's to remove, at login: it is not looked for.
+/// Our placeholders are not searched for: ejabberd removes them at login.
 pub async fn candidates(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -35,7 +39,7 @@ pub async fn candidates(
     (after, upto): (i64, i64),
     (rows, bytes): (i64, i64),
 ) -> Result<Vec<Row>> {
-    let found: Vec<StoredRow> = sqlx::query_as(schema.sql(
+    let found: Vec<StoredRow> = sqlx::query_as(schema.sql(concat!(
         "-- spool_candidates
          SELECT server_host, username, seq, stamped_at, CASE WHEN size <= $6 THEN xml END AS xml,
                 CASE WHEN size <= $6 THEN digest ELSE '' END AS digest
@@ -46,11 +50,13 @@ pub async fn candidates(
                                 CASE WHEN octet_length(a.xml) <= $6 THEN {digest} END AS digest
                            FROM spool AS a
                           WHERE a.seq > $1 AND a.seq <= $2 AND {host} = ANY ($3)
-                            AND (a.xml LIKE '%urn:xmpp:ephemeral:0%' OR a.xml LIKE '%urn:xmpp:hints%')
+                            AND (",
+        may_wait_marked!("a.xml"),
+        ")
                           ORDER BY a.seq LIMIT $4) AS page) AS sized
           WHERE before < $5
           ORDER BY seq",
-    ))
+    )))
     .bind(after)
     .bind(upto)
     .bind(hosts)
@@ -63,7 +69,7 @@ pub async fn candidates(
     Ok(found.into_iter().map(StoredRow::read).collect())
 }
 
-/// The rows of this owner's queue whose text names this archive id, the oldest first.
+/// Rows in this owner's queue whose text contains this archive id, oldest first.
 pub async fn queued_under(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -90,51 +96,21 @@ pub async fn queued_under(
     Ok(found.into_iter().map(StoredRow::read).collect())
 }
 
-/// Which of these rows still stand, by position.
+/// Which of these rows still exist, by position.
 pub(super) async fn still_there(
     connection: &mut PgConnection,
     schema: &Schema,
     keys: &[&RowKey],
 ) -> Result<Vec<usize>> {
-    let identities = Identities::of(keys);
-    let found: Vec<i64> = sqlx::query_scalar(schema.sql(
+    let select = sqlx::query_scalar(schema.sql(
         "-- spool_still_there
-         SELECT k.position
-           FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[])
-                WITH ORDINALITY AS k(host, username, seq, digest, position)
-           JOIN spool AS a ON {host} = k.host AND a.username = k.username AND a.seq = k.seq
-          WHERE {digest} = k.digest",
-    ))
-    .bind(identities.hosts)
-    .bind(identities.usernames)
-    .bind(identities.numbers)
-    .bind(identities.digests)
-    .fetch_all(connection)
-    .await
-    .named("spool_still_there")?;
+         SELECT DISTINCT k.position FROM {queued}",
+    ));
+    let found: Vec<i64> = bind_identities!(select, Identities::of(keys.iter().copied()))
+        .fetch_all(connection)
+        .await
+        .named("spool_still_there")?;
     Ok(found.into_iter().filter_map(position).collect())
-}
-
-/// Identities of queued rows as the arrays that `unnest` joins on, in the order of the keys given.
-#[derive(Default)]
-pub(super) struct Identities {
-    pub(super) hosts: Vec<String>,
-    pub(super) usernames: Vec<String>,
-    pub(super) numbers: Vec<i64>,
-    pub(super) digests: Vec<Vec<u8>>,
-}
-
-impl Identities {
-    pub(super) fn of(keys: &[&RowKey]) -> Self {
-        let mut identities = Self::default();
-        for key in keys {
-            identities.hosts.push(key.host.clone());
-            identities.usernames.push(key.owner.clone());
-            identities.numbers.push(key.row_number);
-            identities.digests.push(key.digest.clone());
-        }
-        identities
-    }
 }
 
 #[derive(FromRow)]
@@ -148,8 +124,8 @@ struct StoredRow {
 }
 
 impl StoredRow {
-    /// `created_at` is in the time zone of ejabberd's session, which nobody tells us. What was archived
-    /// carries its exact time in its stanza-id.
+    /// `created_at` is in the time zone of ejabberd's session, which we cannot know. What was archived has
+    /// its exact time in its stanza-id.
     fn read(self) -> Row {
         let archived = self.xml.as_deref().and_then(|xml| {
             let id = stanza::read(xml).ok()?.last_stanza_id?;

@@ -1,108 +1,176 @@
-use sqlx::PgConnection;
+use std::collections::HashSet;
 
-use super::read::Identities;
+use sqlx::{FromRow, PgConnection, postgres::types::Oid};
+
+use super::identity::{Identities, bind_identities, is_named, named_rows};
 use crate::{
-    archive::{HEAD_CHARACTERS, MAX_STANZA_BYTES, RowKey, parts_by_bytes, position},
+    archive::{
+        Erasure, HEAD_CHARACTERS, MAX_STANZA_BYTES, Touched, marks::*, parts_by_bytes, position,
+    },
     database::{Named, Result},
+    model::RowKey,
 };
 
-/// Deletes the rows that are exactly these and that no other session holds. Returns which, by position.
-pub async fn delete(connection: &mut PgConnection, keys: &[&RowKey]) -> Result<Vec<usize>> {
-    let identities = Identities::of(keys.iter().copied());
-    let deleted: Vec<i64> = sqlx::query_scalar(
+/// Deletes exactly these rows if they are still marked or our placeholders, except those that another session
+/// has locked.
+pub(in crate::archive) async fn delete(
+    connection: &mut PgConnection,
+    keys: &[&RowKey],
+) -> Result<Touched> {
+    let delete = sqlx::query_as(concat!(
         r#"-- prosody_delete
         WITH locked AS MATERIALIZED (
-            SELECT a.sort_id, k.position
-              FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[])
-                   WITH ORDINALITY AS k(sort_id, host, owner, store, key, stamped, position)
-              JOIN prosodyarchive AS a ON a.sort_id = k.sort_id
-             WHERE a.host = k.host AND a."user" = k.owner AND a.store = k.store
-               AND a.key = k.key AND a."when" = k.stamped
-             ORDER BY a.sort_id
-               FOR UPDATE OF a SKIP LOCKED)
-        DELETE FROM prosodyarchive AS a USING locked
-         WHERE a.sort_id = locked.sort_id
-        RETURNING locked.position"#,
-    )
-    .bind(identities.sort_ids)
-    .bind(identities.hosts)
-    .bind(identities.owners)
-    .bind(identities.stores)
-    .bind(identities.keys)
-    .bind(identities.stamps)
-    .fetch_all(&mut *connection)
-    .await
-    .named("prosody_delete")?;
-    Ok(deleted.into_iter().filter_map(position).collect())
+            SELECT a.tableoid AS part, a.ctid AS place, k.*, "#,
+        still_marked!("a.value"),
+        " AS ours
+              FROM ",
+        named_rows!(),
+        " ORDER BY a.sort_id, a.tableoid, a.ctid
+                FOR UPDATE OF a SKIP LOCKED),
+        deleted AS (
+            DELETE FROM prosodyarchive AS a USING locked AS k
+             WHERE k.ours AND a.tableoid = k.part AND a.ctid = k.place AND ",
+        is_named!(),
+        " RETURNING k.part, k.place)
+        SELECT k.position, k.ours, d.part IS NOT NULL
+          FROM locked AS k LEFT JOIN deleted AS d USING (part, place)",
+    ));
+    let rows: Vec<(i64, bool, bool)> =
+        bind_identities!(delete, Identities::of(keys.iter().copied()))
+            .fetch_all(connection)
+            .await
+            .named("prosody_delete")?;
+    let mut touched = Touched::default();
+    for (ordinality, ours, deleted) in rows {
+        touched.note(
+            ordinality,
+            match (ours, deleted) {
+                (false, _) => Erasure::TakenOver,
+                (true, true) => Erasure::Done,
+                (true, false) => Erasure::Unchanged,
+            },
+        );
+    }
+    Ok(touched)
 }
 
-/// Replaces the words of the rows that are exactly these and that no other session holds by what
-/// `replace` makes of them. `whole` reads stanzas whole (queue rows); else only their start. Returns which,
-/// by position, with the digest that they have now: none.
-pub async fn blank(
+/// A locked row and its place in the table.
+#[derive(FromRow)]
+struct Locked {
+    /// The ordinality of its key.
+    position: i64,
+    part: Oid,
+    place: String,
+    /// How many bytes of it are read.
+    bytes: i32,
+    /// It is still marked, or one of our placeholders.
+    ours: bool,
+}
+
+/// Replaces the text of exactly these rows, if they are still marked or our placeholders, by what `replace`
+/// makes of them, except those that another session has locked. `whole` reads whole stanzas (queue rows),
+/// otherwise only their start.
+pub(in crate::archive) async fn blank(
     connection: &mut PgConnection,
     keys: &[&RowKey],
     whole: bool,
     replace: impl Fn(&str) -> String,
-) -> Result<Vec<(usize, Vec<u8>)>> {
-    let identities = Identities::of(keys.iter().copied());
-    let locked: Vec<(i64, i64, i32)> = sqlx::query_as(
-        r#"-- prosody_lock
-        SELECT k.position, a.sort_id::bigint, least(octet_length(a.value), $7)
-          FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[])
-               WITH ORDINALITY AS k(sort_id, host, owner, store, key, stamped, position)
-          JOIN prosodyarchive AS a ON a.sort_id = k.sort_id
-         WHERE a.host = k.host AND a."user" = k.owner AND a.store = k.store
-           AND a.key = k.key AND a."when" = k.stamped
-         ORDER BY a.sort_id
-           FOR UPDATE OF a SKIP LOCKED"#,
-    )
-    .bind(identities.sort_ids)
-    .bind(identities.hosts)
-    .bind(identities.owners)
-    .bind(identities.stores)
-    .bind(identities.keys)
-    .bind(identities.stamps)
-    .bind(if whole { MAX_STANZA_BYTES } else { HEAD_CHARACTERS })
-    .fetch_all(&mut *connection)
-    .await
-    .named("prosody_lock")?;
+) -> Result<Touched> {
     let characters = if whole { MAX_STANZA_BYTES } else { HEAD_CHARACTERS };
-    for part in parts_by_bytes(&locked, |row| row.2) {
-        let sort_ids: Vec<i64> = part.iter().map(|(_, sort_id, _)| *sort_id).collect();
-        replace_values(connection, &sort_ids, characters, &replace).await?;
+    let lock = sqlx::query_as(concat!(
+        "-- prosody_lock
+        SELECT k.position, a.tableoid AS part, a.ctid::text AS place,
+               least(octet_length(a.value), $7) AS bytes, ",
+        still_marked!("a.value"),
+        " AS ours
+          FROM ",
+        named_rows!(),
+        " ORDER BY a.sort_id, a.tableoid, a.ctid
+            FOR UPDATE OF a SKIP LOCKED",
+    ));
+    let locked: Vec<Locked> = bind_identities!(lock, Identities::of(keys.iter().copied()))
+        .bind(characters)
+        .fetch_all(&mut *connection)
+        .await
+        .named("prosody_lock")?;
+    let (ours, others): (Vec<Locked>, Vec<Locked>) = locked.into_iter().partition(|it| it.ours);
+    let mut touched = Touched::default();
+    for row in others {
+        touched.note(row.position, Erasure::TakenOver);
     }
-    let done = locked.into_iter().filter_map(|(ordinality, ..)| position(ordinality));
-    Ok(done.map(|position| (position, Vec::new())).collect())
+    for part in parts_by_bytes(&ours, |row| row.bytes) {
+        let heads = read(connection, keys, part, characters).await?;
+        let texts = heads.iter().filter_map(|(at, head)| Some((part.get(*at)?, replace(head))));
+        let texts: Vec<(&Locked, String)> = texts.collect();
+        write(connection, keys, &texts, &mut touched).await?;
+    }
+    Ok(touched)
 }
 
-async fn replace_values(
+/// The starts of the locked rows, by position.
+async fn read(
     connection: &mut PgConnection,
-    sort_ids: &[i64],
+    keys: &[&RowKey],
+    rows: &[Locked],
     characters: i32,
-    replace: &impl Fn(&str) -> String,
-) -> Result<()> {
-    let heads: Vec<(i64, String)> = sqlx::query_as(
+) -> Result<Vec<(usize, String)>> {
+    let read = sqlx::query_as(concat!(
         "-- prosody_read_locked
-         SELECT sort_id::bigint, left(value, $2) FROM prosodyarchive WHERE sort_id = ANY ($1)",
-    )
-    .bind(sort_ids)
-    .bind(characters)
-    .fetch_all(&mut *connection)
-    .await
-    .named("prosody_read_locked")?;
-    let (sort_ids, values): (Vec<i64>, Vec<String>) =
-        heads.into_iter().map(|(sort_id, head)| (sort_id, replace(&head))).unzip();
-    sqlx::query(
+        SELECT k.position, left(a.value, $9)
+          FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[],
+                      $7::oid[], $8::text[])
+               WITH ORDINALITY AS k(sort_id, host, owner, store, key, stamped, part, place, position)
+          JOIN prosodyarchive AS a ON a.tableoid = k.part AND a.ctid = k.place::tid AND ",
+        is_named!(),
+    ));
+    let heads: Vec<(i64, String)> = bind_identities!(read, identities(keys, rows.iter()))
+        .bind(rows.iter().map(|row| row.part).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.place.clone()).collect::<Vec<_>>())
+        .bind(characters)
+        .fetch_all(connection)
+        .await
+        .named("prosody_read_locked")?;
+    Ok(heads.into_iter().filter_map(|(at, head)| Some((position(at)?, head))).collect())
+}
+
+/// Writes the texts, and records which of them the rows contain afterwards, after all triggers.
+async fn write(
+    connection: &mut PgConnection,
+    keys: &[&RowKey],
+    texts: &[(&Locked, String)],
+    touched: &mut Touched,
+) -> Result<()> {
+    let write = sqlx::query_as(concat!(
         "-- prosody_blank
-         UPDATE prosodyarchive AS a SET value = new.value
-           FROM unnest($1::bigint[], $2::text[]) AS new(sort_id, value)
-          WHERE a.sort_id = new.sort_id",
-    )
-    .bind(sort_ids)
-    .bind(values)
-    .execute(&mut *connection)
-    .await
-    .named("prosody_blank")?;
+        UPDATE prosodyarchive AS a SET value = k.value
+          FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[],
+                      $7::oid[], $8::text[], $9::text[])
+               WITH ORDINALITY AS k(sort_id, host, owner, store, key, stamped, part, place, value, position)
+         WHERE a.tableoid = k.part AND a.ctid = k.place::tid AND ",
+        is_named!(),
+        " RETURNING k.position, a.value = k.value",
+    ));
+    let rows = texts.iter().map(|(row, _)| *row);
+    let written: Vec<(i64, bool)> = bind_identities!(write, identities(keys, rows.clone()))
+        .bind(rows.clone().map(|row| row.part).collect::<Vec<_>>())
+        .bind(rows.map(|row| row.place.clone()).collect::<Vec<_>>())
+        .bind(texts.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await
+        .named("prosody_blank")?;
+    let written: HashSet<usize> = written
+        .into_iter()
+        .filter_map(|(at, as_given)| position(at).filter(|_| as_given))
+        .collect();
+    for (at, (row, _)) in texts.iter().enumerate() {
+        let is_written = written.contains(&at);
+        let erasure =
+            if is_written { Erasure::Placeholder(Vec::new()) } else { Erasure::Unchanged };
+        touched.note(row.position, erasure);
+    }
     Ok(())
+}
+
+fn identities<'a>(keys: &[&RowKey], rows: impl Iterator<Item = &'a Locked>) -> Identities {
+    Identities::of(rows.filter_map(|row| keys.get(position(row.position)?).copied()))
 }

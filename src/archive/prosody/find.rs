@@ -6,7 +6,7 @@ use crate::{
     database::{Named, Result},
 };
 
-/// The rows that have this id in the archives and the queue of this owner.
+/// The rows with this id in this owner's archives and queue.
 pub async fn find(
     connection: &mut PgConnection,
     (host, owner): (&str, &str),
@@ -31,7 +31,7 @@ pub async fn find(
     found.into_iter().map(|row| row.read(NAME)).collect()
 }
 
-/// The rows of this owner's queue whose text names this archive id, the oldest first.
+/// Rows in this owner's queue whose text contains this archive id, oldest first.
 pub async fn queued_under(
     connection: &mut PgConnection,
     (host, owner): (&str, &str),

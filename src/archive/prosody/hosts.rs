@@ -2,7 +2,7 @@ use sqlx::PgConnection;
 
 use crate::database::{Named, Result};
 
-/// Hosts that are listed and of which the archive has no row.
+/// Listed hosts that the archive has no row of.
 pub async fn absent_hosts(connection: &mut PgConnection, hosts: &[String]) -> Result<Vec<String>> {
     sqlx::query_scalar(
         "-- prosody_absent_hosts

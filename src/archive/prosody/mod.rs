@@ -6,16 +6,19 @@
 mod erase;
 mod find;
 mod hosts;
+mod identity;
 mod probe;
 mod read;
+mod reading;
 
-pub use erase::{blank, delete};
+pub(super) use erase::{blank, delete};
 pub use find::{find, queued_under};
 pub use hosts::absent_hosts;
 pub use probe::probe;
 pub use read::{
     archive_rows, candidates, horizon, span_end, still_there, unlisted_hosts, with_words,
 };
+pub use reading::{has_items, rows_archived_as, rows_naming, traces};
 
 use crate::model::{Stamp, Store, Timestamp};
 

@@ -5,7 +5,7 @@ use crate::{
     model::Finding,
 };
 
-/// The columns that we need, with the types that we take them for. More columns do no harm.
+/// The columns that we need and the types that we accept. Additional columns are ignored.
 const COLUMNS: [(&str, &[&str]); 7] = [
     ("sort_id", &["bigint", "integer"]),
     ("host", &["text"]),
@@ -18,7 +18,7 @@ const COLUMNS: [(&str, &[&str]); 7] = [
 
 const GRANTS: &str = "run deploy/grants.sql in this database as a superuser";
 
-/// Looks at the live schema and at what our role may do there.
+/// Checks the live schema and our privileges on it.
 pub async fn probe(connection: &mut PgConnection) -> Result<Vec<Finding>> {
     let found: Vec<(String, String)> = sqlx::query_as(
         "-- prosody_columns
@@ -44,7 +44,7 @@ pub async fn probe(connection: &mut PgConnection) -> Result<Vec<Finding>> {
         .map(|(name, types)| {
             Finding::problem(
                 format!("Column {name} of prosodyarchive is missing or is not {}.", types.join(" or ")),
-                "this version of Prosody's mod_storage_sql is not known: see docs/install-prosody.md",
+                "this version of Prosody's mod_storage_sql is not supported: see docs/install-prosody.md",
             )
         })
         .collect();
@@ -84,8 +84,8 @@ async fn privileges(connection: &mut PgConnection) -> Result<Vec<Finding>> {
         .map(|(_, what)| Finding::problem(format!("Our role lacks {what}."), GRANTS));
     let owning = owner.then(|| {
         Finding::warning(
-            "Our role owns prosodyarchive: it may do far more than it needs.",
-            "use the role that deploy/grants.sql makes",
+            "Our role owns prosodyarchive: it has far more rights than it needs.",
+            "use the role that deploy/grants.sql creates",
         )
     });
     Ok(lacking.chain(owning).collect())

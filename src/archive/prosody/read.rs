@@ -1,41 +1,35 @@
 use sqlx::{FromRow, PgConnection};
 
-use super::{stamp, store_name, store_named};
+use super::{
+    identity::{Identities, bind_identities, named_rows},
+    stamp, store_named,
+};
 use crate::{
-    archive::{Horizon, MAX_STANZA_BYTES, Row, RowKey, position},
+    archive::{Horizon, MAX_STANZA_BYTES, Row, filenode, marks::*, position},
     database::{Error, Named, Result},
-    model::Store,
+    model::{RowKey, Store},
 };
 
-/// What the database looks for in a stanza's text; XML decides afterwards. Prosody writes namespaces
-/// out, without character references, whatever the sender wrote.
-macro_rules! marked {
-    () => {
-        "(value LIKE '%urn:xmpp:ephemeral:0%' OR value LIKE '%urn:ephemerd:0%' \
-          OR (value LIKE '%urn:xmpp:hints%' \
-              AND (value LIKE '%no-stor%' OR value LIKE '%no-permanent-stor%')))"
-    };
-}
-
-/// How far the archive has come, in one snapshot.
+/// The archive's current horizon, from one snapshot.
 pub async fn horizon(connection: &mut PgConnection) -> Result<Horizon> {
     const NAME: &str = "prosody_horizon";
-    let (xmin, xmax, newest, sequence, now, filenode) = sqlx::query_as(
+    let (xmin, xmax, newest, sequence, now, filenode) = sqlx::query_as(concat!(
         "-- prosody_horizon
          SELECT pg_snapshot_xmin(snapshot)::text::bigint, pg_snapshot_xmax(snapshot)::text::bigint,
                 coalesce((SELECT max(sort_id) FROM prosodyarchive), 0)::bigint,
                 (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM prosodyarchive_sort_id_seq),
-                clock_timestamp(), coalesce(pg_relation_filenode('prosodyarchive'), 0)::bigint
-           FROM pg_current_snapshot() AS snapshot",
-    )
+                clock_timestamp(), ",
+        filenode!("prosodyarchive"),
+        " FROM pg_current_snapshot() AS snapshot",
+    ))
     .fetch_one(connection)
     .await
     .named(NAME)?;
     Ok(Horizon { xmin, xmax, newest, sequence, now, filenode })
 }
 
-/// The `sort_id` that ends the next `rows` rows after `after`, none beyond `upto`, and how many rows
-/// these are; `None` at the end.
+/// The `sort_id` at which a span of the next `rows` rows after `after` ends, not beyond `upto`, and how many
+/// rows it has; `None` at the end.
 pub async fn span_end(
     connection: &mut PgConnection,
     after: i64,
@@ -57,8 +51,8 @@ pub async fn span_end(
     Ok(end.map(|end| (end, count)))
 }
 
-/// The rows after `after` and up to `upto` that may be marked, in order of `sort_id`: at most `rows`
-/// and, but for the first, at most `bytes` bytes of stanzas.
+/// The rows after `after` and up to `upto` that may be marked, in order of `sort_id`: at most `rows`, and at
+/// most `bytes` bytes of stanzas (but at least one row).
 pub async fn candidates(
     connection: &mut PgConnection,
     hosts: &[String],
@@ -77,7 +71,7 @@ pub async fn candidates(
                          WHERE sort_id > $1 AND sort_id <= $2
                            AND host = ANY ($3) AND store IN ('archive', 'muc_log', 'offline')
                            AND "#,
-        marked!(),
+        may_be_marked!("value"),
         r#"
                          ORDER BY sort_id LIMIT $4) AS page) AS sized
          WHERE before < $5
@@ -95,7 +89,7 @@ pub async fn candidates(
     found.into_iter().map(|row| row.read(NAME)).collect()
 }
 
-/// The rows of users' archives with these (host, owner, archive id).
+/// The rows with these (host, owner, archive id) in users' archives.
 pub async fn archive_rows(
     connection: &mut PgConnection,
     ids: &[(&str, &str, &str)],
@@ -120,53 +114,43 @@ pub async fn archive_rows(
     found.into_iter().map(|row| row.read(NAME)).collect()
 }
 
-/// Which of these rows still stand, by position.
+/// Which of these rows still exist, by position.
 pub async fn still_there(connection: &mut PgConnection, keys: &[&RowKey]) -> Result<Vec<usize>> {
-    let identities = Identities::of(keys.iter().copied());
-    let found: Vec<i64> = sqlx::query_scalar(
-        r#"-- prosody_still_there
-        SELECT k.position
-          FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[])
-               WITH ORDINALITY AS k(sort_id, host, owner, store, key, stamped, position)
-          JOIN prosodyarchive AS a ON a.sort_id = k.sort_id
-         WHERE a.host = k.host AND a."user" = k.owner AND a.store = k.store AND a.key = k.key
-           AND a."when" = k.stamped"#,
-    )
-    .bind(identities.sort_ids)
-    .bind(identities.hosts)
-    .bind(identities.owners)
-    .bind(identities.stores)
-    .bind(identities.keys)
-    .bind(identities.stamps)
-    .fetch_all(connection)
-    .await
-    .named("prosody_still_there")?;
+    let select = sqlx::query_scalar(concat!(
+        "-- prosody_still_there
+        SELECT DISTINCT k.position FROM ",
+        named_rows!(),
+    ));
+    let found: Vec<i64> = bind_identities!(select, Identities::of(keys.iter().copied()))
+        .fetch_all(connection)
+        .await
+        .named("prosody_still_there")?;
     Ok(found.into_iter().filter_map(position).collect())
 }
 
-/// Which of these rows hold words, no placeholder of ours, by position: what a restore brought back.
+/// Which of these rows have text and are not placeholders, by position: they came back with a restore.
 pub async fn with_words(connection: &mut PgConnection, keys: &[&RowKey]) -> Result<Vec<usize>> {
-    let sort_ids: Vec<i64> = keys.iter().map(|key| key.row_number).collect();
-    let found: Vec<i64> = sqlx::query_scalar(
+    let select = sqlx::query_scalar(concat!(
         "-- prosody_with_words
-         SELECT k.position
-           FROM unnest($1::bigint[]) WITH ORDINALITY AS k(sort_id, position)
-           JOIN prosodyarchive AS a USING (sort_id)
-          WHERE a.value NOT LIKE '%urn:ephemerd:0%'",
-    )
-    .bind(sort_ids)
-    .fetch_all(connection)
-    .await
-    .named("prosody_with_words")?;
+        SELECT DISTINCT k.position FROM ",
+        named_rows!(),
+        " WHERE a.value NOT LIKE '%",
+        ephemerd!(),
+        "%'",
+    ));
+    let found: Vec<i64> = bind_identities!(select, Identities::of(keys.iter().copied()))
+        .fetch_all(connection)
+        .await
+        .named("prosody_with_words")?;
     Ok(found.into_iter().filter_map(position).collect())
 }
 
-/// Hosts of the archive that are not listed, with their count of rows: for `check` and a gauge.
+/// Hosts in the archive that are not listed, with their row counts: for `check` and a gauge.
 pub async fn unlisted_hosts(
     connection: &mut PgConnection,
     hosts: &[String],
 ) -> Result<Vec<(String, i64)>> {
-    // A loose scan over the index: one probe a host, however large the archive is.
+    // A loose index scan: one probe per host, however large the archive is.
     sqlx::query_as(
         "-- prosody_unlisted_hosts
          WITH RECURSIVE host(name) AS (
@@ -185,33 +169,6 @@ pub async fn unlisted_hosts(
     .named("prosody_unlisted_hosts")
 }
 
-/// Identities of rows as the arrays that `unnest` joins on, in the order of the keys given.
-#[derive(Default)]
-pub(super) struct Identities {
-    pub(super) sort_ids: Vec<i64>,
-    pub(super) hosts: Vec<String>,
-    pub(super) owners: Vec<String>,
-    pub(super) stores: Vec<String>,
-    pub(super) keys: Vec<String>,
-    pub(super) stamps: Vec<i32>,
-}
-
-impl Identities {
-    pub(super) fn of<'a>(keys: impl IntoIterator<Item = &'a RowKey>) -> Self {
-        let mut identities = Self::default();
-        for key in keys {
-            identities.sort_ids.push(key.row_number);
-            identities.hosts.push(key.host.clone());
-            identities.owners.push(key.owner.clone());
-            identities.stores.push(store_name(key.store).to_owned());
-            identities.keys.push(key.archive_id.clone());
-            // A stamp of ours came from an int4; one that does not fit matches no row.
-            identities.stamps.push(i32::try_from(key.stamped_at.timestamp()).unwrap_or(i32::MIN));
-        }
-        identities
-    }
-}
-
 #[derive(FromRow)]
 pub(super) struct StoredRow {
     sort_id: i64,
@@ -226,7 +183,7 @@ pub(super) struct StoredRow {
 impl StoredRow {
     pub(super) fn read(self, statement: &'static str) -> Result<Row> {
         let store: Store = store_named(&self.store)
-            .ok_or_else(|| Error::unexpected(statement, "a store that was not asked for"))?;
+            .ok_or_else(|| Error::unexpected(statement, "an unexpected store"))?;
         let stamp = stamp(self.when);
         let key = RowKey {
             store,

@@ -5,16 +5,16 @@ use serde_json::{Value, json};
 
 use super::super::show;
 use crate::ledger::{Expiry, Pause, Phase};
-use crate::model::{Facts, Judgement};
-use crate::ops::{Afterwards, Explanation, Found, Live};
+use crate::model::{Facts, Judgement, LATEST, StartedBy};
+use crate::ops::{Afterwards, Explanation, FoundMessage, Live};
 
-/// A stanza that was looked up nowhere.
+/// A given stanza.
 pub(super) fn given(explanation: &Explanation) -> String {
     format!("{}\nfound: {}\n", verdict(explanation), facts(explanation))
 }
 
 /// The archive's rows and what the ledger has of them.
-pub(super) fn found(found: &Found) -> String {
+pub(super) fn found(found: &FoundMessage) -> String {
     let mut text = String::new();
     for live in &found.live {
         let explanation = &live.explanation;
@@ -33,14 +33,14 @@ pub(super) fn found(found: &Found) -> String {
         let _ = match found.archive_was_read {
             true => writeln!(
                 text,
-                "{}, row {}: gone from the archive; the ledger forgets it at the latest with the next sweep",
-                orphan.store, orphan.row_number
+                "{}, row {}: gone from the archive; the ledger forgets it at the next sweep at the latest",
+                orphan.row.store, orphan.row.row_number
             ),
             false => writeln!(
                 text,
-                "{}, archived {}; what stands there only the companion module reads\n  ledger: {}",
-                orphan.store,
-                show::time(orphan.stamped_at),
+                "{}, archived {}; only the companion module can read what is there\n  ledger: {}",
+                orphan.row.store,
+                show::time(orphan.row.stamped_at),
                 entry(orphan, found.pause),
             ),
         };
@@ -48,7 +48,7 @@ pub(super) fn found(found: &Found) -> String {
     text
 }
 
-/// The verdict and its reasons, in a sentence.
+/// The verdict and its reasons, in one sentence.
 fn verdict(explanation: &Explanation) -> String {
     if !explanation.listed {
         return "stays: its host is not in archive.hosts, so it is never touched".to_owned();
@@ -77,19 +77,31 @@ fn verdict(explanation: &Explanation) -> String {
     }
 }
 
-/// From when its time counts, where that is not when it was archived.
+/// When its timer started, and why, if not when it was archived.
 fn counted_from(explanation: &Explanation) -> String {
-    let later = explanation.runs_from - explanation.archived_at;
-    if later.is_zero() {
-        String::new()
-    } else if later == TimeDelta::seconds(1) {
-        "; counted from the end of the second in which it was archived".to_owned()
-    } else {
-        format!("; counted from {}", show::time(explanation.runs_from))
-    }
+    let start = explanation.start;
+    let later = start.at - explanation.archived_at;
+    let at = show::time(start.at);
+    let evidence = match start.by {
+        StartedBy::Mds => "as MDS showed",
+        StartedBy::Marker => "as a displayed marker showed",
+        StartedBy::Reply => "as a reply or reaction showed",
+        StartedBy::Unread if start.at == LATEST => {
+            return "; it waits for its owner to read it".to_owned();
+        }
+        StartedBy::Unread => {
+            return format!("; its owner has not read it yet; counted at the latest from {at}");
+        }
+        _ if later.is_zero() => return String::new(),
+        _ if later == TimeDelta::seconds(1) => {
+            return "; counted from the end of the second in which it was archived".to_owned();
+        }
+        _ => return format!("; counted from {at}"),
+    };
+    format!("; counted from when its owner read it, {at}, {evidence}")
 }
 
-/// What the stanza says, in a few words.
+/// What the stanza says, in brief.
 fn facts(explanation: &Explanation) -> String {
     let Some(Ok(facts)) = &explanation.facts else { return "nothing that can be read".to_owned() };
     let timers = &facts.timers;
@@ -114,7 +126,7 @@ fn facts(explanation: &Explanation) -> String {
     if words.is_empty() { "nothing that matters".to_owned() } else { words.join(", ") }
 }
 
-/// What the ledger has of the row, and what keeps it.
+/// The ledger's entry for the row, and what holds it up.
 fn ledger(live: &Live, pause: Pause) -> String {
     let verdict = match &live.explanation.judgement {
         Some(Judgement::Goes(verdict)) if live.explanation.listed => Some(verdict),
@@ -132,12 +144,12 @@ fn ledger(live: &Live, pause: Pause) -> String {
     entry(known, pause) + differs
 }
 
-/// What an entry says, and what keeps it.
+/// An entry, and what holds it up.
 fn entry(entry: &Expiry, pause: Pause) -> String {
     let (due_at, kept) = (show::time(entry.due_at), kept(entry, pause));
     match entry.phase {
         Phase::Placeholder => format!("a placeholder, whose row goes {due_at}{kept}"),
-        Phase::Pending => format!("goes {due_at}, by reason of {}{kept}", entry.reason),
+        Phase::Pending => format!("goes {due_at}, reason: {}{kept}", entry.reason),
     }
 }
 
@@ -152,12 +164,12 @@ fn kept(entry: &Expiry, pause: Pause) -> String {
     text
 }
 
-/// A stanza that was looked up nowhere, for programs.
+/// A given stanza, for programs.
 pub(super) fn json(explanation: &Explanation) -> Value {
     let (verdict, due_at, reason) = match &explanation.judgement {
         None => ("unreadable", None, None),
         Some(_) if !explanation.listed => ("stays", None, None),
-        Some(Judgement::Stays(_)) => ("stays", None, None),
+        Some(Judgement::Waits(_) | Judgement::Stays(_)) => ("stays", None, None),
         Some(Judgement::Goes(it)) => ("goes", Some(it.due_at), Some(it.reason.as_str())),
     };
     let placeholder_until = match explanation.afterwards {
@@ -177,7 +189,8 @@ pub(super) fn json(explanation: &Explanation) -> Value {
     json!({
         "store": explanation.store.as_str(),
         "archived_at": show::json_time(explanation.archived_at),
-        "runs_from": show::json_time(explanation.runs_from),
+        "runs_from": show::json_time(explanation.start.at),
+        "started_by": explanation.start.by.as_str(),
         "listed": explanation.listed,
         "verdict": verdict,
         "due_at": due_at.map(show::json_time),
@@ -206,7 +219,7 @@ fn json_facts(facts: &Facts) -> Value {
 }
 
 /// The archive's rows and what the ledger has of them, for programs.
-pub(super) fn json_found(found: &Found) -> Value {
+pub(super) fn json_found(found: &FoundMessage) -> Value {
     let rows = found.live.iter().map(|live| {
         let mut row = json(&live.explanation);
         if let Some(row) = row.as_object_mut() {
@@ -230,11 +243,12 @@ pub(super) fn json_found(found: &Found) -> Value {
 
 fn json_entry(entry: &Expiry) -> Value {
     json!({
-        "store": entry.store.as_str(),
+        "store": entry.row.store.as_str(),
         "phase": entry.phase.as_str(),
         "due_at": show::json_time(entry.due_at),
         "reason": entry.reason.as_str(),
         "backlog": entry.backlog,
-        "runs_from": show::json_time(entry.runs_from),
+        "runs_from": show::json_time(entry.start.at),
+        "started_by": entry.start.by.as_str(),
     })
 }

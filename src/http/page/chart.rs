@@ -1,5 +1,4 @@
-//! What goes in the next hours and days: a bar for each span, a colour for each reason, the numbers beside
-//! them.
+//! What goes in the next hours and days: a bar per span, a colour per reason, and the numbers beside them.
 
 use maud::{Markup, html};
 
@@ -7,13 +6,13 @@ use crate::ledger::{Outlook, Outlooks};
 use crate::model::Reason;
 use crate::ops::text::count;
 
-/// A bar is so many units wide at the most.
+/// Maximum width of a bar.
 const WIDTH: f64 = 1000.0;
 
-/// The least that can be seen.
+/// The narrowest visible bar.
 const LEAST: f64 = 6.0;
 
-/// What goes within one span: by reason, in the order of [`Reason::ALL`].
+/// What goes within one span, by reason in the order of [`Reason::ALL`].
 struct Span {
     name: &'static str,
     counts: Vec<i64>,
@@ -25,7 +24,7 @@ impl Span {
     }
 }
 
-/// One after the other: the ledger's own hold each other.
+/// Disjoint spans: the ledger's own include each other.
 fn spans(outlooks: &Outlooks) -> Vec<Span> {
     let span = |name, figure: fn(&Outlook) -> i64| {
         let of = |reason| {
@@ -44,7 +43,7 @@ fn spans(outlooks: &Outlooks) -> Vec<Span> {
     ]
 }
 
-/// The chart with its numbers: one table, so that nobody needs to see the bars.
+/// The chart with its numbers, as a table, so that it can be read without seeing the bars.
 pub(super) fn section(outlooks: &Outlooks) -> Markup {
     let spans = spans(outlooks);
     let most = spans.iter().map(Span::all).max().unwrap_or(0);
@@ -55,7 +54,7 @@ pub(super) fn section(outlooks: &Outlooks) -> Markup {
         section aria-labelledby="outlook" {
             h2 #outlook { "What goes when" span.unit { "messages" } }
             @if most == 0 {
-                p { "Nothing is to go." }
+                p { "Nothing is due to go." }
             } @else {
                 @if used.len() > 1 { (legend(&used)) }
                 table.chart {

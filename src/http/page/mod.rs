@@ -1,4 +1,4 @@
-//! The status page: what an operator wants to see without Grafana. No script, no query, no name of anybody.
+//! The status page: what an operator wants to see without Grafana. No script, no query, nobody's name.
 
 mod chart;
 mod tables;
@@ -21,12 +21,12 @@ use crate::work::gauges::Counted;
 
 use verdict::{Matter, Verdict};
 
-/// The page asks for itself anew so often: the figures are counted as often at the most.
+/// How often the page reloads itself; the figures are counted at most as often.
 const REFRESH_SECONDS: u8 = 15;
 
 const STYLE: &str = include_str!("style.css");
 
-/// Nothing but our own style sheet, wherever the page came from.
+/// Only our own style sheet, wherever the page is shown.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; base-uri 'none'; \
                       form-action 'none'; frame-ancestors 'none'";
 
@@ -38,7 +38,7 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (X_FRAME_OPTIONS, "DENY"),
 ];
 
-/// What the page is made of.
+/// What the page is made from.
 struct View<'a> {
     now: Timestamp,
     started: Timestamp,
@@ -136,6 +136,10 @@ fn tiles(view: &View<'_>, counted: &Counted) -> Markup {
         None => "nothing was late when this was counted".to_owned(),
         Some(since) => format!("the oldest was due {}", ago(since, view.now)),
     };
+    let pending = match tally.unread {
+        0 => "messages still to go".to_owned(),
+        unread => format!("messages still to go, {} of them not read yet", count(unread)),
+    };
     let backlog = match tally.backlog {
         0 => "nothing is held",
         _ => "from before the first start, held until accepted",
@@ -147,10 +151,10 @@ fn tiles(view: &View<'_>, counted: &Counted) -> Markup {
         section aria-labelledby="ledger" {
             h2 #ledger { "In the ledger" }
             dl.tiles {
-                (tile("Pending", tally.pending, "messages have yet to go"))
+                (tile("Pending", tally.pending, &pending))
                 (tile("Overdue", tally.overdue, &overdue))
                 (tile("Backlog", tally.backlog, backlog))
-                (tile("Placeholders", tally.placeholders, "words gone, rows still stand"))
+                (tile("Placeholders", tally.placeholders, "text gone, rows still there"))
             }
             p.note { (as_of(view, counted)) }
         }
@@ -167,10 +171,26 @@ fn as_of(view: &View<'_>, counted: &Counted) -> Markup {
 fn footer(view: &View<'_>) -> Markup {
     html! {
         footer {
-            p { "Shown at " (time(view.now)) ". The page loads itself anew every " (counted(REFRESH_SECONDS.into(), "second")) "." }
+            p { "Shown at " (time(view.now)) ". The page reloads itself every " (counted(REFRESH_SECONDS.into(), "second")) "." }
             nav aria-label="For programs" {
                 a href="metrics" { "/metrics" } " " a href="readyz" { "/readyz" } " " a href="healthz" { "/healthz" }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::STYLE;
+    use crate::model::Reason;
+
+    /// A bar without its own colour is black.
+    #[test]
+    fn every_reason_has_a_colour_by_day_and_by_night() {
+        for reason in Reason::ALL {
+            let name = reason.as_str();
+            assert_eq!(STYLE.matches(&format!("--{name}: #")).count(), 2, "{name}");
+            assert!(STYLE.contains(&format!(".{name} {{ fill: var(--{name}); }}")), "{name}");
         }
     }
 }

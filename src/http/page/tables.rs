@@ -1,11 +1,11 @@
-//! What this daemon did and how it stands.
+//! What this daemon did, and its state.
 
 use maud::{Markup, html};
 
 use super::View;
 use crate::ledger::Sweep;
 use crate::metrics::{FailureCause, Metrics};
-use crate::model::{Mode, Outcome, Reason, Store};
+use crate::model::{Inspected, Mode, Reason, Store};
 use crate::ops::text::{ago, count, time};
 
 fn number(counter: u64) -> i64 {
@@ -64,7 +64,7 @@ pub(super) fn erased(view: &View<'_>) -> Markup {
     }
 }
 
-/// How it stands.
+/// The daemon's state.
 pub(super) fn daemon(view: &View<'_>) -> Markup {
     let metrics = view.metrics;
     let leads = metrics.leader.get() != 0;
@@ -77,7 +77,7 @@ pub(super) fn daemon(view: &View<'_>) -> Markup {
         (true, true) => "paused, and a dry run",
         (true, false) => "paused",
         (false, true) => "a dry run",
-        (false, false) => "going on",
+        (false, false) => "active",
     };
     let inspection = match view.readiness.lag_seconds {
         None => "has not reached the archive's end yet".to_owned(),
@@ -103,11 +103,11 @@ pub(super) fn daemon(view: &View<'_>) -> Markup {
 
 fn swept(sweep: &Sweep, view: &View<'_>) -> String {
     let last = match sweep.completed_at {
-        None => "none has ended yet".to_owned(),
-        Some(at) => format!("last ended {}", ago(at, view.now)),
+        None => "none has finished yet".to_owned(),
+        Some(at) => format!("last finished {}", ago(at, view.now)),
     };
     match sweep.started_at {
-        _ if sweep.requested => format!("asked for; {last}"),
+        _ if sweep.requested => format!("requested; {last}"),
         Some(_) => format!("at {:.0} %; {last}", sweep.share() * 100.0),
         None => last,
     }
@@ -118,18 +118,18 @@ pub(super) fn trouble(metrics: &Metrics) -> Markup {
     let failures = |cause| metrics.erase_failures.of(cause).get();
     let unreadable: u64 = Store::ALL
         .iter()
-        .map(|store| metrics.stanzas_inspected.of(*store, Outcome::Unreadable).get())
+        .map(|store| metrics.stanzas_inspected.of(*store, Inspected::Unreadable).get())
         .sum();
     let lines = [
-        ("Rows locked by others, put off", failures(FailureCause::Locked)),
-        ("Rows refused by the database, put off", failures(FailureCause::Refused)),
+        ("Rows locked by other sessions, to be retried", failures(FailureCause::Locked)),
+        ("Rows refused by the database, to be retried", failures(FailureCause::Refused)),
         ("Messages that cannot be read, left alone", unreadable),
-        ("Failures of the database", metrics.database_errors.get()),
-        ("Reconnects of the component", metrics.component_reconnects.get()),
+        ("Database errors", metrics.database_errors.get()),
+        ("Component reconnects", metrics.component_reconnects.get()),
     ];
     html! {
         section aria-labelledby="trouble" {
-            h2 #trouble { "Trouble since the start" }
+            h2 #trouble { "Problems since the start" }
             dl.facts {
                 @for (name, counter) in lines {
                     dt { (name) } dd.number { (count(number(counter))) }

@@ -1,13 +1,13 @@
-//! Working or not, in one sentence, and what else there is to know.
+//! Whether it works, in one sentence, and what else the operator should know.
 
 use super::View;
 use crate::ledger::Pause;
 use crate::ops::text::{count, counted, length, time};
 
-/// Longer overdue than this, erasing does not work as it should.
+/// Erasing counts as not working if something is overdue for longer than this.
 const LATE_SECONDS: i64 = 300;
 
-/// How bad it is.
+/// How serious it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
     Bad,
@@ -41,13 +41,13 @@ impl Level {
     }
 }
 
-/// Something to know, in a sentence.
+/// Something worth knowing, in one sentence.
 pub(super) struct Matter {
     pub(super) level: Level,
     pub(super) text: String,
 }
 
-/// The worst first.
+/// Most serious first.
 pub(super) struct Verdict {
     pub(super) level: Level,
     pub(super) sentence: String,
@@ -68,7 +68,7 @@ pub(super) fn of(view: &View<'_>) -> Verdict {
 
 fn going_well(view: &View<'_>) -> String {
     match view.counted.map_or(0, |it| it.tally.overdue) {
-        0 => "What is archived is looked at, and what is due is gone.".to_owned(),
+        0 => "New messages are inspected, and everything due is gone.".to_owned(),
         1 => "1 message is due and going now.".to_owned(),
         due => format!("{} messages are due and going now.", count(due)),
     }
@@ -93,7 +93,7 @@ fn late(view: &View<'_>) -> Option<String> {
     })
 }
 
-/// What is counted cannot be newer while the database is away.
+/// While the database is away, the counts get older.
 fn age(view: &View<'_>) -> Option<String> {
     let as_of = view.counted.filter(|_| !view.readiness.database)?.as_of;
     let age = length(view.now - as_of);
@@ -114,11 +114,11 @@ fn attention(view: &View<'_>) -> Vec<String> {
         ),
         (
             metrics.leader.get() != 0 && metrics.component_connected.get() == 0,
-            "The component is not connected: the XMPP server does not see us.",
+            "The component is not connected to the XMPP server.",
         ),
         (
             metrics.config_last_reload_successful.get() == 0,
-            "The configuration was changed and has a fault: all is as before, and the log says what to do.",
+            "The changed configuration is invalid: the old one stays in force, and the log says what to do.",
         ),
     ];
     let others = others.into_iter().filter(|(is_so, _)| *is_so).map(|(_, text)| text.to_owned());

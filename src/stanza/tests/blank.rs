@@ -1,4 +1,4 @@
-//! What takes the place of erased words is valid XML whatever the words were, and is found again.
+//! A placeholder is valid XML whatever the original contained, and is recognised again.
 
 use chrono::DateTime;
 use minidom::Element;
@@ -154,14 +154,14 @@ fn written(value: &str) -> String {
     value.replace('&', "&amp;").replace('<', "&lt;").replace('\'', "&apos;").replace('\n', "&#10;")
 }
 
-/// What a reader takes from it: line ends and tabs are normalised, unless XML forbids a character.
+/// How a reader sees it: line ends and tabs normalised, `None` if it has a forbidden character.
 fn as_read(value: &str) -> Option<String> {
     let allowed = |c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
     let normal = || value.replace("\r\n", " ").replace(['\t', '\r'], " ");
     value.chars().all(allowed).then(normal)
 }
 
-/// The placeholder by another parser, which wants a namespace at the root.
+/// The placeholder as another parser reads it; that one requires a namespace at the root.
 fn parsed(blank: &str) -> Option<Element> {
     let named = blank.replacen("<message", "<message xmlns='jabber:client'", 1);
     Element::from_reader(named.as_bytes()).ok()

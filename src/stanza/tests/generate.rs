@@ -1,5 +1,4 @@
-//! Stanzas of all shapes: the elements that matter and others, in every spelling that XML has for
-//! the same thing.
+//! Stanzas of all shapes: relevant and other elements, in every spelling that XML allows for the same thing.
 
 use proptest::{collection::vec, prelude::*, sample::select, string::string_regex};
 
@@ -8,7 +7,7 @@ pub(super) fn stanza() -> impl Strategy<Value = String> {
     (root(), vec(child(), 0..6)).prop_map(|(root, children)| root.around(&children.concat()))
 }
 
-/// Two stanzas that differ in the order of their children only.
+/// Two stanzas that differ only in the order of their children.
 pub(super) fn shuffled() -> impl Strategy<Value = (String, String)> {
     let children =
         vec(child(), 0..6).prop_flat_map(|it| (Just(it.clone()), Just(it).prop_shuffle()));
@@ -16,8 +15,8 @@ pub(super) fn shuffled() -> impl Strategy<Value = (String, String)> {
         .prop_map(|(root, (one, other))| (root.around(&one.concat()), root.around(&other.concat())))
 }
 
-/// The same with a few characters removed, inserted or replaced; by no carriage return, which rxml
-/// refuses in attributes.
+/// The same with a few characters removed, inserted or replaced, but never by a carriage return, which rxml
+/// rejects in attributes.
 pub(super) fn mutations(of: impl Strategy<Value = String>) -> impl Strategy<Value = String> {
     let odd = "<>&;'\"=/: !-[]?x1\t\n\u{0}\u{b}\u{fffe}\u{e9}\u{feff}".chars().collect::<Vec<_>>();
     let mutation = (any::<prop::sample::Index>(), 0..3, select(odd));
@@ -66,7 +65,7 @@ fn root() -> impl Strategy<Value = Root> {
     })
 }
 
-/// Anything that may stand in a message.
+/// Anything that may be in a message.
 fn child() -> impl Strategy<Value = String> {
     prop_oneof![
         10 => plain_child(),
@@ -83,6 +82,7 @@ fn plain_child() -> impl Strategy<Value = String> {
         2 => text().prop_map(|text| format!("<body xmlns='jabber:client'>{text}</body>")),
         1 => element("urn:example:unknown", "poll", nothing(), text()),
         2 => quiet(),
+        1 => room(),
         1 => element("urn:xmpp:sid:0", "stanza-id", stanza_id(), nothing()),
         1 => element("urn:xmpp:delay", "delay", attribute("stamp", Just("x".to_owned())), text()),
         1 => element("urn:ephemerd:0", "expired", attribute("until", until()), nothing()),
@@ -110,7 +110,24 @@ fn quiet() -> BoxedStrategy<String> {
         .boxed()
 }
 
-/// ejabberd's MUC/Sub event, and what is nearly one.
+/// What rooms put into their element, and what people put there.
+fn room() -> BoxedStrategy<String> {
+    let space = "http://jabber.org/protocol/muc#user";
+    let inside = prop_oneof![
+        Just(String::new()),
+        Just("<status code='104'/>".to_owned()),
+        Just("<item role='participant'><reason>why</reason></item>".to_owned()),
+        Just("<item affiliation='member'/>".to_owned()),
+        Just("<invite to='b@example.org'/>".to_owned()),
+        Just("<decline to='b@example.org'><reason>no</reason></decline>".to_owned()),
+        Just("<password>open</password>".to_owned()),
+        Just("<status xmlns='urn:example:unknown'/>".to_owned()),
+        text(),
+    ];
+    element(space, "x", nothing(), inside.boxed()).boxed()
+}
+
+/// ejabberd's MUC/Sub event, and near misses.
 fn wrapper() -> BoxedStrategy<String> {
     let node = prop_oneof![
         4 => Just("urn:xmpp:mucsub:nodes:messages"),
@@ -169,7 +186,7 @@ fn until() -> impl Strategy<Value = String> {
     select(times).prop_map(str::to_owned)
 }
 
-/// What a timer may say; small enough for the reference's floating point numbers.
+/// Values of a timer, small enough for the reference's floating point.
 fn timer() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<u32>().prop_map(|it| it.to_string()),
@@ -191,7 +208,7 @@ fn text() -> BoxedStrategy<String> {
     prop_oneof![Just(String::new()), vec(part, 0..4).prop_map(|it| it.concat())].boxed()
 }
 
-/// One element in one of the spellings that mean the same.
+/// One element in one of several equivalent spellings.
 fn element(
     namespace: &'static str,
     name: &'static str,

@@ -4,8 +4,8 @@ mod limits;
 mod reference;
 mod strict;
 
-/// Eight times the usual number of cases, which `PROPTEST_CASES` changes. What a property finds
-/// becomes a test of its own, not a seed in a file.
+/// Eight times the default number of cases; `PROPTEST_CASES` overrides it. A failure becomes a test of its
+/// own, not a seed file.
 fn config() -> proptest::test_runner::Config {
     let usual = proptest::test_runner::Config::default();
     proptest::test_runner::Config { cases: usual.cases * 8, failure_persistence: None, ..usual }

@@ -1,5 +1,5 @@
-//! The slow way to the same facts: a tree of the whole stanza by minidom, strictness by rxml's
-//! namespaced reader. It recurses, so it is for small stanzas only. The reader must agree with it.
+//! A slow reference implementation: minidom builds a tree of the whole stanza, rxml's namespaced reader
+//! checks strictness. It recurses, so it is for small stanzas only. The reader must agree with it.
 
 use minidom::Element;
 use proptest::prelude::*;
@@ -11,6 +11,7 @@ use crate::{
 };
 
 const CLIENT: &str = "jabber:client";
+const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
 const PUBSUB: &str = "http://jabber.org/protocol/pubsub#event";
 
 pub(super) const QUIET: [(&str, &str); 22] = [
@@ -38,7 +39,7 @@ pub(super) const QUIET: [(&str, &str); 22] = [
     ("http://jabber.org/protocol/muc#user", "x"),
 ];
 
-/// What the stanza says, or `None` where it is not readable.
+/// The stanza's facts, or `None` if it is unreadable.
 fn reference(xml: &str) -> Option<Facts> {
     let root = tree(xml)?;
     if !root.is("message", CLIENT) {
@@ -73,7 +74,7 @@ fn reference(xml: &str) -> Option<Facts> {
     Some(facts)
 }
 
-/// The only element of the document, with nothing but white space around it.
+/// The document's only element, with nothing but white space around it.
 fn tree(xml: &str) -> Option<Element> {
     let wrapped = format!("<w xmlns='{CLIENT}'>{xml}</w>");
     let mut reader = rxml::Reader::new(wrapped.as_bytes());
@@ -92,8 +93,19 @@ fn blank_inside(element: &Element) -> bool {
     element.children().next().is_none() && !has_words(element)
 }
 
-fn carries_words(body: &Element) -> bool {
-    body.children().next().is_some() || has_words(body)
+/// Whether a child that is not content by itself contains some.
+fn holds_content(child: &Element) -> bool {
+    let has_elements = child.children().next().is_some();
+    match (child.ns().as_str(), child.name()) {
+        (CLIENT, "thread") | ("urn:xmpp:delay", "delay") | ("jabber:x:delay", "x") => has_elements,
+        (MUC_USER, "x") => {
+            let is_remark = |it: &Element| {
+                (it.is("item", MUC_USER) || it.is("status", MUC_USER)) && blank_inside(it)
+            };
+            has_words(child) || !child.children().all(is_remark)
+        }
+        _ => has_elements || has_words(child),
+    }
 }
 
 fn is_wrapper(event: &Element) -> bool {
@@ -124,6 +136,7 @@ fn unwrap(event: &Element, facts: &mut Facts) {
 
 fn note(child: &Element, facts: &mut Facts) {
     let namespace = child.ns();
+    facts.has_content |= holds_content(child);
     match (namespace.as_str(), child.name()) {
         ("urn:xmpp:ephemeral:0", "ephemeral") => note_timer(child.attr("timer"), facts),
         ("urn:xmpp:ephemeral:0", "i-want-out") => facts.wants_out = true,
@@ -132,13 +145,13 @@ fn note(child: &Element, facts: &mut Facts) {
         }
         ("urn:xmpp:hints", "no-store" | "no-storage") => facts.hints.no_store = true,
         ("urn:xmpp:hints", "store") => facts.hints.store = true,
-        (CLIENT, "body") => facts.has_content |= carries_words(child),
+        (CLIENT, "body") => {}
         pair if QUIET.contains(&pair) => {}
         _ => facts.has_content = true,
     }
 }
 
-/// By floating point numbers, as Xabber has it; exact up to 2⁵³.
+/// In floating point, as Xabber does it; exact up to 2⁵³.
 fn note_timer(text: Option<&str>, facts: &mut Facts) {
     let timers = &mut facts.timers;
     let text = text.unwrap_or_default().trim_matches([' ', '\t', '\r', '\n']);

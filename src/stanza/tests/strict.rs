@@ -1,4 +1,4 @@
-//! What is readable and what is not, and why.
+//! What is readable, what is not, and why.
 
 use crate::stanza::{Flaw, Unreadable, read};
 

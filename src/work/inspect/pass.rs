@@ -8,36 +8,42 @@ use tracing::warn;
 use crate::{
     archive::{Horizon, Order, Table},
     ledger::Cursor,
+    model::Timestamp,
 };
 
-/// A number drawn from the sequence reaches its row within this time, or its transaction is visible.
+/// Within this time, a number drawn from the sequence is in its row, or its transaction is visible.
 const SETTLING: Duration = Duration::from_secs(5);
 
-/// A transaction that is open for longer does not hold the cursor back: a sweep comes after it.
+/// A transaction that is open for longer than this does not hold the cursor back; a sweep follows when it ends.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Stamped rows commit within this time, but for a few; each poll reads so far back.
+/// Nearly all stamped rows commit within this time. Each poll reads this far back.
 const RECENT: Duration = Duration::from_secs(5);
-/// Now and then a poll reads farther back, for those few. What comes later is the sweep's.
+/// Now and then a poll reads further back, for the few others. The sweep finds what commits even later.
 const LATE: Duration = Duration::from_secs(600);
 const LATE_EVERY: Duration = Duration::from_secs(60);
-/// A clock that runs ahead by more than this is none: what it stamps is read again until its time comes.
+/// Rows stamped further ahead than this are read again until their time comes: the server's clock is wrong.
 const AHEAD: Duration = Duration::from_secs(60);
 
-/// A table that is read whole costs at most one part in so many of the time.
+/// A table that is read in full takes at most one part in this many of the time, unless it is needed earlier.
 const RESTING_PARTS: u32 = 20;
+/// A needed reading begins this long before its result is needed, and twice as long as the last one took.
+const AHEAD_OF_NEED: Duration = Duration::from_secs(2);
 
-/// One reading from the cursor to the table's end; a long one takes several transactions.
+/// However quiet a table is, it is inspected in full this often: what a restored ledger or a sweep changed is found.
+const LONGEST_QUIET: Duration = Duration::from_secs(10);
+
+/// One pass from the cursor to the table's end. A long one takes several transactions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pass {
     pub(super) at: i64,
     pub(super) until: i64,
-    /// Everything up to here is final: the cursor may follow.
+    /// Everything up to here is final, and the cursor may follow.
     safe: i64,
-    /// Nothing beyond counts as read before.
+    /// Nothing beyond this counts as read.
     known: i64,
     started: Instant,
-    /// It reads farther back than the cursor.
+    /// It reads further back than the cursor.
     is_late: bool,
     /// It reads the whole table.
     is_whole: bool,
@@ -63,12 +69,24 @@ pub(super) struct Tail {
     /// The pass that is under way.
     pub(super) pass: Option<Pass>,
     mark: Option<Mark>,
-    /// The cursor went on without the transactions below this one.
+    /// The cursor moved on without waiting for the transactions below this one.
     passed: Option<i64>,
     /// When a poll last read far back.
     late_at: Option<Instant>,
-    /// Not before this time is the table read again.
-    rests_until: Option<Instant>,
+    /// The rest after a reading of the whole table.
+    rest: Option<Rest>,
+    /// The earliest time at which a row of another table goes, of those recorded since the last reading began.
+    needed_by: Option<Timestamp>,
+    /// When a pass last left nothing to read or to wait for, and the horizon then.
+    quiet: Option<(Instant, Horizon)>,
+}
+
+/// The pause after a reading of the whole table.
+#[derive(Debug, Clone, Copy)]
+struct Rest {
+    until: Instant,
+    /// How long the reading took.
+    took: Duration,
 }
 
 /// An earlier poll: how far rows and transactions had come.
@@ -80,12 +98,12 @@ struct Mark {
 }
 
 impl Mark {
-    /// Everything that could still come below this mark has come and is visible.
+    /// Everything that could still appear below this mark is visible by now.
     fn is_settled(&self, horizon: Horizon) -> bool {
         horizon.xmin >= self.xmax && self.taken.elapsed() >= SETTLING
     }
 
-    /// Rows or transactions have not come so far: the whole database was restored.
+    /// Rows or transactions are behind the mark: the whole database was restored.
     fn is_of_another_time(&self, horizon: Horizon) -> bool {
         self.newest > horizon.newest.max(horizon.sequence) || self.xmax > horizon.xmax
     }
@@ -93,29 +111,71 @@ impl Mark {
 
 impl Tail {
     pub(super) fn new(table: Table) -> Self {
-        let (pass, mark, passed) = (None, None, None);
-        Self { table, pass, mark, passed, late_at: None, rests_until: None }
+        Self {
+            table,
+            pass: None,
+            mark: None,
+            passed: None,
+            late_at: None,
+            rest: None,
+            needed_by: None,
+            quiet: None,
+        }
     }
 
-    /// The table went back in time: numbers that were read are given again.
+    /// What was read and not committed is read again.
+    pub(super) fn give_up(&mut self) {
+        (self.pass, self.quiet) = (None, None);
+    }
+
+    /// Whether a look at the horizon may be enough. Rows ordered by stamps, or not at all, can come without
+    /// changing it.
+    pub(super) fn may_be_quiet(&self) -> bool {
+        self.quiet.is_some_and(|(since, _)| since.elapsed() < LONGEST_QUIET)
+    }
+
+    /// Nothing has come since the last pass, and nothing can come late: it had read up to the newest row, and waited
+    /// for all transactions before it.
+    pub(super) fn is_quiet(&self, now: Horizon) -> bool {
+        self.quiet.is_some_and(|(_, then)| {
+            let rows = |it: Horizon| (it.newest, it.sequence, it.filenode);
+            rows(now) == rows(then) && now.xmax >= then.xmax
+        })
+    }
+
+    /// A row recorded from another table goes at this time, unless this table has a copy that nobody has received:
+    /// it is read again before that time, rest or not.
+    pub(super) fn needed_by(&mut self, due: Timestamp) {
+        self.needed_by = Some(self.needed_by.map_or(due, |earlier| earlier.min(due)));
+    }
+
+    fn is_resting(&self, now: Timestamp) -> bool {
+        self.rest.is_some_and(|rest| {
+            let ahead = AHEAD_OF_NEED + rest.took * 2;
+            let is_needed = self.needed_by.is_some_and(|by| by <= now + ahead);
+            Instant::now() < rest.until && !is_needed
+        })
+    }
+
+    /// The table went back in time: numbers that were read will be given out again.
     pub(super) fn is_restored(&self, horizon: Horizon, cursor: Cursor) -> bool {
         match self.table.order() {
-            Order::Sequence | Order::Whole => horizon.is_before(cursor.frontier),
-            // The newest row may go at any time.
+            Order::Sequence | Order::Unordered => horizon.is_before(cursor.frontier),
+            // The newest row may be deleted at any time.
             Order::Stamps => false,
         }
     }
 
-    /// The table is not where it was: it was restored, whatever its numbers say, or written anew. Looking
-    /// again does no harm.
+    /// The table's file is another one: it was restored, whatever its numbers say, or rewritten. Reading it again does
+    /// no harm.
     pub(super) fn is_remade(&mut self, horizon: Horizon, cursor: Cursor) -> bool {
         let remade = cursor.filenode.is_some_and(|filenode| filenode != horizon.filenode);
-        // What an earlier poll saw may be of a time that was taken back.
+        // What an earlier poll saw may be from a time that was undone.
         self.mark.take_if(|mark| remade || mark.is_of_another_time(horizon));
         remade
     }
 
-    /// Where the cursor stands after a restore. Nothing that was known of the time before counts.
+    /// The cursor after a restore. Nothing known from before counts.
     pub(super) fn restart(&mut self, horizon: Horizon, cursor: Cursor) -> Cursor {
         self.mark = None;
         let newest = horizon.newest.max(horizon.sequence);
@@ -127,7 +187,7 @@ impl Tail {
         }
     }
 
-    /// A transaction that the cursor did not wait for has ended: only a sweep finds its rows.
+    /// A transaction that the cursor did not wait for has ended. Only a sweep finds its rows.
     pub(super) fn wants_sweep(&mut self, horizon: Horizon) -> bool {
         self.passed.take_if(|xmax| horizon.xmin >= *xmax).is_some()
     }
@@ -149,7 +209,7 @@ impl Tail {
                 if let Some(mark) = self.mark.filter(|mark| mark.taken.elapsed() >= PATIENCE) {
                     if settled.is_none() {
                         warn!(
-                            "a transaction has been open for long: inspection goes on without it"
+                            "a transaction has been open for long: inspection continues without it"
                         );
                         self.passed = Some(mark.xmax);
                     }
@@ -163,21 +223,29 @@ impl Tail {
                 let back = if is_late { micros(LATE) } else { 0 };
                 Pass {
                     is_late,
-                    // What was there before the first start is backlog, and the sweep's.
+                    // What was there before the first start is backlog, and left to the sweep.
                     at: (cursor.position - back).max(cursor.first_position),
                     safe: now - micros(RECENT),
                     known: now + micros(AHEAD),
                     ..pass
                 }
             }
-            Order::Whole if self.rests_until.is_some_and(|until| pass.started < until) => {
+            Order::Unordered if self.is_resting(horizon.now) => {
                 Pass { at: horizon.newest, safe: cursor.position, ..pass }
             }
-            Order::Whole => Pass { at: cursor.first_position, is_whole: true, ..pass },
+            Order::Unordered => {
+                // A reading that fails is repeated without a rest.
+                (self.rest, self.needed_by) = (None, None);
+                Pass { at: cursor.first_position, is_whole: true, ..pass }
+            }
         }
     }
 
-    pub(super) fn end_pass(&mut self, pass: Pass) {
+    /// The cursor is where the pass left it.
+    pub(super) fn end_pass(&mut self, pass: Pass, cursor: Cursor) {
+        let is_at_end = cursor.position == pass.horizon.newest && self.passed.is_none();
+        let is_quiet = is_at_end && self.table.order() == Order::Sequence;
+        self.quiet = is_quiet.then(|| (Instant::now(), pass.horizon));
         match self.table.order() {
             Order::Sequence => {
                 let keep = self.mark.is_some_and(|mark| pass.safe < mark.newest);
@@ -187,14 +255,66 @@ impl Tail {
                 }
             }
             Order::Stamps if pass.is_late => self.late_at = Some(pass.started),
-            Order::Whole if pass.is_whole => {
-                self.rests_until = Some(Instant::now() + pass.started.elapsed() * RESTING_PARTS);
+            Order::Unordered if pass.is_whole => {
+                let took = pass.started.elapsed();
+                self.rest = Some(Rest { until: Instant::now() + took * RESTING_PARTS, took });
             }
-            Order::Stamps | Order::Whole => {}
+            Order::Stamps | Order::Unordered => {}
         }
     }
 }
 
 fn micros(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::ejabberd::Schema;
+
+    const CURSOR: Cursor = Cursor { first_position: 0, position: 0, frontier: 0, filenode: None };
+
+    fn horizon(now: Timestamp) -> Horizon {
+        Horizon { xmin: 0, xmax: 0, newest: 9, sequence: 9, now, filenode: 1 }
+    }
+
+    /// Reads the whole table; it takes a second.
+    async fn slowly_read(tail: &mut Tail) {
+        let pass = tail.start_pass(horizon(Timestamp::UNIX_EPOCH), CURSOR);
+        assert!(pass.is_whole);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        tail.end_pass(pass, CURSOR);
+    }
+
+    /// After a slow reading the queue is left alone, but never beyond the time at which a message goes that may have
+    /// come to it since: nobody has had what waits there.
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_rests_only_until_it_is_needed() {
+        let mut tail = Tail::new(Table::EjabberdSpool(Schema::MultiHost));
+        slowly_read(&mut tail).await;
+        let now = Timestamp::UNIX_EPOCH + Duration::from_secs(1);
+        assert!(!tail.start_pass(horizon(now), CURSOR).is_whole, "it rests for 20 seconds");
+        tail.needed_by(now + Duration::from_secs(6));
+        tail.needed_by(now + Duration::from_secs(60));
+        let just_before = now + Duration::from_millis(1_990);
+        assert!(!tail.start_pass(horizon(just_before), CURSOR).is_whole);
+        let needed = now + Duration::from_secs(2);
+        let pass = tail.start_pass(horizon(needed), CURSOR);
+        assert!(pass.is_whole, "4 s before: the last reading took one");
+        assert!(tail.start_pass(horizon(needed), CURSOR).is_whole, "one that failed is repeated");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        tail.end_pass(pass, CURSOR);
+        assert!(!tail.start_pass(horizon(needed), CURSOR).is_whole, "one reading is enough");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_nobody_needs_rests_twenty_times_as_long_as_it_was_read() {
+        let mut tail = Tail::new(Table::EjabberdSpool(Schema::MultiHost));
+        slowly_read(&mut tail).await;
+        tokio::time::advance(Duration::from_millis(19_990)).await;
+        assert!(!tail.start_pass(horizon(Timestamp::UNIX_EPOCH), CURSOR).is_whole);
+        tokio::time::advance(Duration::from_millis(20)).await;
+        assert!(tail.start_pass(horizon(Timestamp::UNIX_EPOCH), CURSOR).is_whole);
+    }
 }

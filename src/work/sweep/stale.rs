@@ -1,62 +1,76 @@
-//! The other half of a step: entries whose rows are gone.
-
-use std::collections::HashSet;
+//! The second half of a step: entries whose rows are gone.
 
 use sqlx::PgConnection;
 
-use super::{Progress, Sweeper, entries, number};
+use super::tables::{Part, Sweeper};
 use crate::{
-    archive::{RowKey, Table},
+    archive::Table,
     database::Result,
-    ledger::{self, Entry, Found, Sweep},
-    work::row_key,
+    ledger::{self, Entry, Sweep},
+    work::{
+        base::count,
+        reconcile::{Reconciled, drop_gone, ids},
+    },
 };
 
+/// Entries that one statement reads.
+const ENTRIES: i64 = 1_000;
+
 impl Sweeper {
-    /// Entries beyond the archive's end: of rows that a restore took away, or that are new.
+    /// Entries beyond the archive's end: their rows are new, or a restore removed them.
     pub(super) async fn sweep_ledger(
         &self,
         connection: &mut PgConnection,
         table: &Table,
         sweep: &Sweep,
-    ) -> Result<Progress> {
-        let span = (sweep.position, i64::MAX);
-        let (entries, full) = entries(connection, table, span).await?;
-        let position = entries.last().map_or(sweep.position, |it| it.expiry.row_number);
-        let dropped = self.drop_gone(connection, entries).await?;
-        let found = Found { dropped: number(dropped), ..Found::default() };
-        Ok(Progress { completed: !full, position, upto: sweep.upto, found })
+    ) -> Result<Part> {
+        let (mut entries, full) = entries(connection, table, (sweep.position, i64::MAX)).await?;
+        let position = entries.last().map_or(sweep.position, |it| it.expiry.row.row_number);
+        let dropped = drop_gone(connection, &self.archive, &mut entries).await?.len();
+        let reconciled = Reconciled { dropped, ..Reconciled::default() };
+        Ok(Part { completed: !full, position, rows: 0, reconciled })
     }
 
-    /// Drops entries of a span whose rows no text search found: they are gone, or say nothing any more.
-    /// Of a host that is not listed the search knows nothing.
+    /// Drops the entries of a span for which the text search found no row: it is gone, or no longer asks for anything.
+    /// The search skips hosts that are not listed.
     pub(super) async fn drop_stale(
         &self,
         connection: &mut PgConnection,
-        entries: Vec<Entry>,
-    ) -> Result<usize> {
-        let is_listed = |it: &Entry| self.settings.hosts.contains(&it.expiry.host);
-        let (listed, unlisted): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_listed);
-        let ids: Vec<i64> = listed.iter().map(|entry| entry.id).collect();
-        if !ids.is_empty() {
-            ledger::forget(connection, &ids).await?;
+        table: &Table,
+        (mut after, upto): (i64, i64),
+        reconciled: &mut Reconciled,
+    ) -> Result<()> {
+        loop {
+            let (mut entries, full) = entries(connection, table, (after, upto)).await?;
+            let Some(last) = entries.last() else { return Ok(()) };
+            after = last.expiry.row.row_number;
+            entries.retain(|it| !reconciled.knows(it));
+            let is_listed = |it: &mut Entry| self.settings.hosts.contains(&it.expiry.row.host);
+            let listed: Vec<Entry> = entries.extract_if(.., is_listed).collect();
+            ledger::forget(connection, &ids(&listed)).await?;
+            let gone = drop_gone(connection, &self.archive, &mut entries).await?;
+            reconciled.dropped += listed.len() + gone.len();
+            if !full {
+                return Ok(());
+            }
         }
-        Ok(ids.len() + self.drop_gone(connection, unlisted).await?)
     }
+}
 
-    async fn drop_gone(&self, connection: &mut PgConnection, entries: Vec<Entry>) -> Result<usize> {
-        if entries.is_empty() {
-            return Ok(0);
+/// The next entries of a span, and whether there are more. After a restore several may have the same number: the end of
+/// a page never separates them.
+async fn entries(
+    connection: &mut PgConnection,
+    table: &Table,
+    span: (i64, i64),
+) -> Result<(Vec<Entry>, bool)> {
+    let mut entries = ledger::entries_between(connection, table.stores(), span, ENTRIES).await?;
+    let full = count(entries.len()) >= ENTRIES;
+    if let Some(last) = entries.last().map(|it| it.expiry.row.row_number).filter(|_| full) {
+        let before = entries.partition_point(|it| it.expiry.row.row_number < last);
+        if before > 0 {
+            entries.truncate(before);
         }
-        let keys: Vec<RowKey> = entries.iter().map(|it| row_key(&it.expiry)).collect();
-        let keys: Vec<&RowKey> = keys.iter().collect();
-        let standing: HashSet<usize> =
-            self.archive.still_there(connection, &keys).await?.into_iter().collect();
-        let gone = entries.iter().enumerate().filter(|(at, _)| !standing.contains(at));
-        let ids: Vec<i64> = gone.map(|(_, entry)| entry.id).collect();
-        if !ids.is_empty() {
-            ledger::forget(connection, &ids).await?;
-        }
-        Ok(ids.len())
     }
+    Ok((entries, full))
 }

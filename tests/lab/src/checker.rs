@@ -1,7 +1,7 @@
-//! The verdict on a run: what had to go is gone, everything else stands as it was.
+//! The verdict on a run: what had to go is gone, everything else is unchanged.
 //!
-//! It comes from a fresh client's view of the archives (MAM) and from `SELECT`s on the server's tables, never from what the
-//! daemon says of itself.
+//! It is based on a fresh client's view of the archives (MAM) and on `SELECT`s on the server's tables, never
+//! on what the daemon reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -47,13 +47,13 @@ struct Expectation {
     fate: Fate,
 }
 
-/// What must hold: each word stands for one message, and is all of its body.
+/// What must hold: each word identifies one message, and is its whole body.
 #[derive(Default)]
 pub struct Checker {
     words: BTreeMap<String, Expectation>,
 }
 
-/// What was wrong, one line each; nothing if all was right.
+/// The faults, one line each; empty if all was right.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Verdict {
     /// The faults.
@@ -84,7 +84,8 @@ impl Checker {
         self.expect(word, archives, Fate::Stays);
     }
 
-    /// This word stands in these archives until `not_before` and is gone everywhere after `by`; between the two both is right.
+    /// This word is in these archives until `not_before` and gone everywhere after `by`; in between both are
+    /// right.
     pub fn goes(&mut self, word: &str, archives: &[Archive], not_before: Instant, by: Instant) {
         self.expect(word, archives, Fate::Goes { not_before, by });
     }
@@ -113,8 +114,8 @@ impl Checker {
         self.words.values().filter_map(by).max()
     }
 
-    /// Judges by all archives that were named and by the server's tables. `before` was taken when everything had been sent and
-    /// nothing erased yet.
+    /// Judges all archives named so far and the server's tables. `before` was taken when everything had been
+    /// sent and nothing erased yet.
     pub async fn judge<S: Server>(&self, lab: &Lab<S>, before: &[Snapshot]) -> Result<Verdict> {
         let started = Instant::now();
         let mut seen = BTreeMap::new();
@@ -129,7 +130,7 @@ impl Checker {
         Ok(Verdict { faults })
     }
 
-    /// The same without an XMPP server: by the tables alone.
+    /// The same without an XMPP server, by the tables alone.
     pub async fn judge_tables(
         &self,
         database: &Database,
@@ -181,7 +182,8 @@ impl Checker {
         faults
     }
 
-    /// What goes is nowhere in the database, what stays is in the server's tables, and nothing is ever in another table.
+    /// What goes is nowhere in the database, what stays is in the server's tables, and nothing is in any
+    /// other table.
     fn faults_of_words(
         &self,
         standing: &[(String, String)],

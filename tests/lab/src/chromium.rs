@@ -1,5 +1,5 @@
-//! A Chromium without a window that shows pages, answers what they look like and takes pictures. It speaks the DevTools
-//! protocol over two pipes.
+//! A headless Chromium that opens pages, evaluates expressions in them and takes screenshots. It speaks the
+//! DevTools protocol over two pipes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,10 +21,10 @@ use crate::{LabError, Result, scratch};
 
 const PROGRAM: &str = "/usr/bin/chromium";
 
-/// For one answer: its start takes a while on a busy machine.
+/// Timeout for one answer: starting takes a while on a busy machine.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// How a page is looked at.
+/// How a page is displayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
     /// CSS pixels.
@@ -65,7 +65,7 @@ impl Chromium {
         let process = Launch::new("Chromium", "/bin/sh", Signal::SIGTERM)
             .args(["-c", &script])
             .spawn(&folder.path().join("log"))?;
-        // For both, so that neither waits for the other end to be opened.
+        // Both ends, so that neither waits for the other to be opened.
         let mut options = pipe::OpenOptions::new();
         options.read_write(true);
         let (to, from) = (options.open_sender(&to)?, options.open_receiver(&from)?);
@@ -82,7 +82,7 @@ impl Chromium {
         Ok(chromium)
     }
 
-    /// Shows a page in this way, and waits until it and its style sheets are there.
+    /// Opens a page in this way, and waits until it and its style sheets are loaded.
     pub async fn open(&mut self, url: &str, look: Look) -> Result<()> {
         let size = json!({"width": look.width, "height": 800, "deviceScaleFactor": 1,
             "mobile": look.width < 600});
@@ -98,7 +98,7 @@ impl Chromium {
         Ok(())
     }
 
-    /// What this expression gives in the page. It runs whatever the page's own policy says of scripts.
+    /// Evaluates an expression in the page, whatever the page's own policy says about scripts.
     pub async fn evaluate(&mut self, expression: &str) -> Result<Value> {
         let what = json!({"expression": expression, "returnByValue": true});
         let answer = self.ask("Runtime.evaluate", what).await?;
@@ -120,7 +120,7 @@ impl Chromium {
         BASE64_STANDARD.decode(data).map_err(|error| LabError::new(format!("no picture: {error}")))
     }
 
-    /// What the browser had to say of the pages so far, such as a breach of their policy.
+    /// The browser's complaints about the pages so far, such as policy violations.
     pub fn complaints(&self) -> &[String] {
         &self.complaints
     }
@@ -144,7 +144,7 @@ impl Chromium {
         }
     }
 
-    /// The next message, which answers something or tells an event.
+    /// The next message: an answer or an event.
     async fn event(&mut self) -> Result<Value> {
         let mut message = Vec::new();
         let read = timeout(WITHIN, self.from.read_until(0, &mut message)).await;
@@ -159,7 +159,7 @@ impl Chromium {
     }
 }
 
-/// What stands there, by a JSON pointer; null where nothing does.
+/// The value at a JSON pointer; null if there is none.
 fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
     value.pointer(pointer).unwrap_or(&Value::Null)
 }

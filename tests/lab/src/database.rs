@@ -32,7 +32,7 @@ impl Database {
         Ok(Self { name, postgres, superuser })
     }
 
-    /// A new database with all that this one holds. Nobody may be connected to this one meanwhile.
+    /// A new database with everything in this one. Nobody may be connected to this one meanwhile.
     pub async fn copy(&self) -> Result<Self> {
         let copy = Self::create(Arc::clone(&self.postgres)).await?;
         let postgres = &self.postgres;
@@ -52,7 +52,8 @@ impl Database {
         &self.postgres
     }
 
-    /// A few connections of the superuser, for the tests' own statements. It belongs to the runtime that made the database.
+    /// A few superuser connections for the tests' own statements. Belongs to the runtime that created the
+    /// database.
     pub fn superuser(&self) -> &PgPool {
         &self.superuser
     }
@@ -88,7 +89,7 @@ impl Database {
         self.postgres.apply_grants(&self.name).await
     }
 
-    /// Waits until the XMPP server has made this table.
+    /// Waits until the XMPP server has created this table.
     pub async fn wait_for_table(&self, table: &str) -> Result<()> {
         eventually(&format!("the table {table}"), PATIENCE, async || {
             let found: Option<String> = sqlx::query_scalar("SELECT to_regclass($1)::text")

@@ -5,25 +5,26 @@ use std::time::Duration;
 /// What the laboratory's functions return.
 pub type Result<T, E = LabError> = std::result::Result<T, E>;
 
-/// Something in the laboratory failed. `Debug` reads like `Display`, so that a test that returns it says what happened.
+/// Something in the laboratory failed. `Debug` prints the same as `Display`, so that a test that returns it
+/// says what happened.
 pub enum LabError {
     /// The XMPP server answered with a stanza error (RFC 6120, 8.3).
     Stanza {
         /// The defined condition, for example `item-not-found`.
         condition: String,
-        /// The server's words, often empty.
+        /// The server's text, often empty.
         text: String,
     },
-    /// Something was awaited and did not come in time.
+    /// Something expected did not happen in time.
     TimedOut {
-        /// What was awaited.
+        /// What was expected.
         what: String,
         /// How long.
         after: Duration,
     },
-    /// Anything else, in words, with what lies beneath.
+    /// Anything else, in words, with its source.
     Failed {
-        /// What was tried.
+        /// What was attempted.
         what: String,
         /// Why it failed.
         source: Option<Box<dyn Error + Send + Sync>>,
@@ -36,7 +37,7 @@ impl LabError {
         Self::Failed { what: what.into(), source: None }
     }
 
-    /// The defined condition, where the server answered with a stanza error.
+    /// The defined condition, if the server answered with a stanza error.
     pub fn condition(&self) -> Option<&str> {
         match self {
             Self::Stanza { condition, .. } => Some(condition),
@@ -83,7 +84,7 @@ impl From<std::io::Error> for LabError {
     }
 }
 
-/// Says what was tried when something fails.
+/// Adds what was attempted to an error.
 pub trait Context<T> {
     /// Adds what was tried.
     fn context(self, what: impl Into<String>) -> Result<T>;

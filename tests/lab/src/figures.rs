@@ -28,7 +28,7 @@ impl Figures {
         Ok(Self { text: text.to_owned(), samples })
     }
 
-    /// The sum of all samples with this name and these labels; `None` where there are none.
+    /// The sum of all samples with this name and these labels; `None` if there are none.
     pub fn get(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let has = |sample: &Sample| {
             labels.iter().all(|(key, value)| sample.labels.get(*key).is_some_and(|it| it == value))
@@ -50,7 +50,7 @@ fn parse_sample(line: &str) -> Option<Sample> {
     Some(Sample { name: name.to_owned(), labels, value })
 }
 
-/// Reads labels up to the closing brace and gives what follows it.
+/// Reads labels up to the closing brace and returns what follows it.
 fn parse_labels<'a>(mut rest: &'a str, labels: &mut BTreeMap<String, String>) -> Option<&'a str> {
     loop {
         rest = rest.trim_start_matches(',');

@@ -1,4 +1,4 @@
-//! A way to a server that can be closed as a broken network is: without a word.
+//! A proxy to a server that can fail silently, as a broken network does.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::Result;
 
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// Passes on what comes to its address, as long as it is open.
+/// Forwards what arrives at its address while it is open.
 pub struct Gate {
     address: SocketAddr,
     state: watch::Sender<State>,
@@ -21,7 +21,7 @@ pub struct Gate {
 #[derive(Debug, Clone, Copy)]
 struct State {
     open: bool,
-    /// Connections of an earlier one are cut, or silent.
+    /// Connections from an earlier generation are cut or silenced.
     generation: u32,
     silent_before: u32,
 }
@@ -45,12 +45,12 @@ impl Gate {
         self.address
     }
 
-    /// From now on nothing passes, and nobody is told: connections stand and are silent, new ones too.
+    /// From now on nothing passes, and nobody is told: connections stay open and silent, new ones too.
     pub fn freeze(&self) {
         self.state.send_modify(|state| state.open = false);
     }
 
-    /// Connections stay silent for ever, and new ones pass.
+    /// Existing connections stay silent for ever, and new ones pass.
     pub fn forget(&self) {
         self.state.send_modify(|state| {
             state.open = true;
@@ -59,7 +59,7 @@ impl Gate {
         });
     }
 
-    /// Connections are cut, and new ones pass.
+    /// Existing connections are cut, and new ones pass.
     pub fn reopen(&self) {
         self.state.send_modify(|state| {
             state.open = true;

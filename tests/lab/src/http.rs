@@ -1,4 +1,4 @@
-//! Fetching a page, no more.
+//! A minimal HTTP client.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const MAX_ANSWER_BYTES: u64 = 64 << 20;
 pub struct Response {
     /// The status, for example 200.
     pub status: u16,
-    /// The header's lines, without the first.
+    /// The header lines, without the status line.
     pub head: String,
     /// The body as text.
     pub body: String,
@@ -32,12 +32,12 @@ impl Response {
     }
 }
 
-/// Fetches `path` by HTTP/1.1.
+/// Fetches `path` over HTTP/1.1.
 pub async fn get(address: SocketAddr, path: &str) -> Result<Response> {
     within(WITHIN, address, &format!("GET {path}"), "\r\n").await
 }
 
-/// Sends JSON to `path`; for what takes longer than a page.
+/// Posts JSON to `path`, with a longer timeout than for a page.
 pub async fn post(
     address: SocketAddr,
     path: &str,
@@ -49,7 +49,7 @@ pub async fn post(
     within(patience, address, &format!("POST {path}"), &rest).await
 }
 
-/// Asks `what`; `rest` are more headers, an empty line, and the body.
+/// Sends the request `what`; `rest` has more headers, an empty line, and the body.
 async fn within(
     patience: Duration,
     address: SocketAddr,

@@ -9,9 +9,10 @@ use crate::snapshot::Snapshot;
 use crate::xmpp::{Client, MamItem, MamQuery};
 use crate::{Result, rows};
 
-/// One test's world: a database of its own, and the XMPP server `S` with its archives in it.
+/// One test's environment: a database of its own, and the XMPP server `S` with its archives in it.
 pub struct Lab<S = ()> {
-    /// The XMPP server; nothing for tests that need only its tables. First, so that it ends before its database.
+    /// The XMPP server; nothing for tests that need only its tables. First, so that it stops before its
+    /// database.
     pub server: S,
     /// The server's database, with `deploy/grants.sql` applied.
     pub database: Database,
@@ -23,8 +24,8 @@ impl Lab {
         Self::database_only_on(Postgres::shared().await?).await
     }
 
-    /// The same in a PostgreSQL of its own: a transaction that is open in any database holds the tail's cursor
-    /// back, and in the shared one there is always somebody's.
+    /// The same in a PostgreSQL of its own: an open transaction in any database holds back the tail's cursor,
+    /// and the shared one always has some.
     pub async fn database_apart() -> Result<Self> {
         Self::database_only_on(Arc::new(Postgres::start(PostgresConfig::default()).await?)).await
     }
@@ -42,7 +43,7 @@ impl Lab {
         Self::prosody_with(&ProsodyConfig::default()).await
     }
 
-    /// The same, set up in another way.
+    /// The same, with another configuration.
     pub async fn prosody_with(config: &ProsodyConfig) -> Result<Lab<Prosody>> {
         Self::prosody_on(Postgres::shared().await?, config).await
     }
@@ -54,7 +55,7 @@ impl Lab {
     ) -> Result<Lab<Prosody>> {
         let database = Database::create(postgres).await?;
         let server = Prosody::start(config, Some(&database)).await?;
-        // Prosody opens its database, and makes its tables, when somebody first asks for something in it.
+        // Prosody opens its database, and creates its tables, when something is first looked up in it.
         server.register("first").await?;
         let mut client = Client::login(server.endpoints(), "first", "lab").await?;
         client.query(&MamQuery::default()).await?;
@@ -107,7 +108,7 @@ impl<S: Server> Lab<S> {
         self.server.endpoints()
     }
 
-    /// A client of this user, whose account is made where it is missing. It has sent no presence.
+    /// A client of this user, whose account is created if it does not exist. It has sent no presence.
     pub async fn client(&self, user: &str) -> Result<Client> {
         self.server.register(user).await?;
         Client::login(self.endpoints(), user, "lab").await
@@ -121,7 +122,8 @@ impl<S: Server> Lab<S> {
         Ok(client)
     }
 
-    /// The server's archives as they stand now, for a `Checker`; not its offline queues, which it empties by itself.
+    /// The server's archives as they are now, for a `Checker`; not its offline queues, which it empties
+    /// itself.
     pub async fn snapshots(&self) -> Result<Vec<Snapshot>> {
         let mut snapshots = Vec::new();
         for table in S::TABLES.iter().filter(|table| !table.is_queue) {
@@ -132,7 +134,7 @@ impl<S: Server> Lab<S> {
 
     /// What a fresh client of this user finds in an archive, page by page.
     pub async fn archive(&self, user: &str, query: &MamQuery) -> Result<Vec<MamItem>> {
-        let resource = "fresh"; // sends no presence, so it takes no offline messages away
+        let resource = "fresh"; // sends no presence, so it receives no offline messages
         let mut client = Client::login(self.endpoints(), user, resource).await?;
         let items = client.query_all(query).await?;
         client.close().await?;

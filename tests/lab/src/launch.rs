@@ -6,16 +6,16 @@ use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use nix::unistd::{User, geteuid};
+use nix::unistd::User;
 
 use crate::error::Context as _;
 use crate::process::Process;
-use crate::{LabError, PATIENCE, Result, scratch};
+use crate::{LabError, PATIENCE, Release, Result, scratch};
 
-/// What a program printed and how it ended.
+/// A program's output and exit.
 #[derive(Debug, Clone)]
 pub struct Output {
-    /// The exit code; `None` where a signal ended it.
+    /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     /// Its standard output.
     pub stdout: String,
@@ -23,26 +23,29 @@ pub struct Output {
     pub stderr: String,
 }
 
-/// A command line for a server that shall not outlive us.
+/// A command line for a server that must not outlive us.
 pub(crate) struct Launch {
     name: &'static str,
     program: OsString,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     user: Option<User>,
+    release: Release,
     end: Signal,
     death: Signal,
 }
 
 impl Launch {
-    /// `end` is the signal that ends the program cleanly, at `stop` and on drop.
+    /// `end` is the signal that stops the program cleanly, at `stop` and on drop.
     pub(crate) fn new(name: &'static str, program: impl AsRef<OsStr>, end: Signal) -> Self {
         let program = program.as_ref().to_owned();
         let (args, env) = (Vec::new(), Vec::new());
-        Self { name, program, args, env, user: None, end, death: Signal::SIGKILL }
+        let (user, release) = (None, Release::installed());
+        Self { name, program, args, env, user, release, end, death: Signal::SIGKILL }
     }
 
-    /// The signal that the program gets when our own process dies: by default SIGKILL, which reaches stopped programs too.
+    /// The signal that the program gets when our own process dies: by default SIGKILL, which also ends
+    /// stopped programs.
     pub(crate) fn death(mut self, death: Signal) -> Self {
         self.death = death;
         self
@@ -58,9 +61,15 @@ impl Launch {
         self
     }
 
-    /// Runs it as this user where we are root.
+    /// Runs it as this user if we are root.
     pub(crate) fn user(mut self, user: Option<&User>) -> Self {
         self.user = user.cloned();
+        self
+    }
+
+    /// Runs the program of this release; all paths are as they are there.
+    pub(crate) fn of(mut self, release: &Release) -> Self {
+        self.release = release.clone();
         self
     }
 
@@ -69,18 +78,18 @@ impl Launch {
         self.spawn_with(Path::new("/dev/null"), log, log)
     }
 
-    /// Starts it in the background with files for what it reads and prints.
+    /// Starts it in the background with files for its input and output.
     pub(crate) fn spawn_with(self, stdin: &Path, stdout: &Path, stderr: &Path) -> Result<Process> {
         let what = format!("starting {}", self.name);
         let (name, end) = (self.name, self.end);
-        let mut command = self.command();
+        let mut command = self.command()?;
         command.stdin(File::open(stdin).context(what.as_str())?);
         command.stdout(append(stdout).context(what.as_str())?);
         command.stderr(append(stderr).context(what.as_str())?);
         Process::spawn(name, command, end, stderr).context(what)
     }
 
-    /// Runs it to its end, with this text on its standard input.
+    /// Runs it to its end, with this text on standard input.
     pub(crate) async fn output(self, input: &str, within: Duration) -> Result<Output> {
         let folder = scratch::folder("output")?;
         let files = ["stdin", "stdout", "stderr"].map(|name| folder.path().join(name));
@@ -91,42 +100,47 @@ impl Launch {
         Ok(Output { code: status.code(), stdout: read(stdout)?, stderr: read(stderr)? })
     }
 
-    /// Runs it to its end; an error unless it succeeds.
+    /// Runs it to its end; fails unless it succeeds.
     pub(crate) async fn run(self) -> Result<()> {
+        self.run_on("").await
+    }
+
+    /// The same with this text on its standard input.
+    pub(crate) async fn run_on(self, input: &str) -> Result<()> {
         let name = self.name;
-        let output = self.output("", PATIENCE).await?;
+        let output = self.output(input, PATIENCE).await?;
         if output.code == Some(0) {
             return Ok(());
         }
         Err(LabError::new(format!("{name} failed ({:?}): {}", output.code, output.stderr.trim())))
     }
 
-    fn command(self) -> Command {
-        let mut command = Command::new("setpriv");
-        command.arg(format!("--pdeathsig={}", self.death.as_str().trim_start_matches("SIG")));
+    fn command(self) -> Result<Command> {
+        // After whatever leads into another release: the kernel forgets the death signal when the user changes.
+        let mut line = self.release.entrance()?;
+        line.push("setpriv".into());
+        line.push(format!("--pdeathsig={}", self.death.as_str().trim_start_matches("SIG")).into());
+        if let Some(user) = &self.user {
+            line.extend(
+                [format!("--reuid={}", user.uid), format!("--regid={}", user.gid)].map(Into::into),
+            );
+            line.push("--init-groups".into());
+        }
+        line.extend(["--".into(), self.program]);
+        let mut line = line.into_iter();
+        let mut command = Command::new(line.next().unwrap_or_default());
+        command.args(line).args(self.args);
         if let Some(user) = self.user {
-            command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.gid));
-            command.arg("--init-groups").env("HOME", user.dir).env("USER", user.name);
+            command.env("HOME", user.dir).env("USER", user.name);
         }
         let ours = std::env::vars_os().map(|(name, _)| name);
         for name in ours.filter(|it| it.to_string_lossy().starts_with("EPHEMERD")) {
             command.env_remove(name);
         }
-        command.arg("--").arg(self.program).args(self.args).envs(self.env);
         // A Ctrl-C at the terminal is for us: we end the others.
-        command.current_dir("/").process_group(0);
-        command
+        command.envs(self.env).current_dir("/").process_group(0);
+        Ok(command)
     }
-}
-
-/// The user that a server's package made for it: `None` where we are not root and run it as ourselves.
-pub(crate) fn service_user(name: &str, package: &str) -> Result<Option<User>> {
-    if !geteuid().is_root() {
-        return Ok(None);
-    }
-    let user = User::from_name(name).context(format!("looking for the user {name}"))?;
-    let missing = || LabError::new(format!("there is no user {name}: apt-get install {package}"));
-    user.ok_or_else(missing).map(Some)
 }
 
 /// Gives a file or folder to the server's user.
@@ -134,6 +148,17 @@ pub(crate) fn give(path: &Path, user: Option<&User>) -> Result<()> {
     let Some(user) = user else { return Ok(()) };
     std::os::unix::fs::chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
         .context("handing a folder to a server's user")
+}
+
+/// Gives it all that is in a folder too: another release's user has another number.
+pub(crate) fn give_all(path: &Path, user: Option<&User>) -> Result<()> {
+    give(path, user)?;
+    if path.is_dir() && !path.is_symlink() {
+        for entry in fs::read_dir(path)? {
+            give_all(&entry?.path(), user)?;
+        }
+    }
+    Ok(())
 }
 
 fn append(log: &Path) -> std::io::Result<File> {

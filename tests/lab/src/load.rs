@@ -18,21 +18,22 @@ use crate::server::Server;
 use crate::xmpp::Client;
 use crate::{LabError, Result};
 
-/// After an archive that could not be written to, as a server waits.
+/// Wait after an archive could not be written to, as a server does.
 const AFTER_A_FAILURE: Duration = Duration::from_millis(200);
 
-/// What the load's marked messages have and others do not: a condition on `xml` for [`Shadow::compare`](crate::Shadow::compare).
+/// A condition on `xml` that only the load's marked messages satisfy, for
+/// [`Shadow::compare`](crate::Shadow::compare).
 pub const MARKED: &str = "xml LIKE '%urn:xmpp:ephemeral:0%'";
 
-/// Messages archived all the time, about half of them with timers of 1 or 2 s, until stopped. What cannot be archived
-/// now is left out: servers that are broken on purpose lose some.
+/// Archives messages continuously, about half of them with timers of 1 or 2 s, until stopped. What cannot be
+/// archived is skipped: servers that are broken on purpose lose some.
 pub struct Load {
     stop: watch::Sender<bool>,
     task: JoinHandle<usize>,
 }
 
 impl Load {
-    /// Rows in Prosody's table, a few hundred in a second, of users and of a room.
+    /// Rows in Prosody's table, a few hundred per second, of users and of a room.
     pub fn prosody_rows(database: &Database, seed: u64) -> Self {
         Self::start(Rows::new(database, None, seed))
     }
@@ -42,7 +43,7 @@ impl Load {
         Self::start(Rows::new(database, Some(schema), seed))
     }
 
-    /// Chats from one client to another by way of the XMPP server, whose restarts they outlive.
+    /// Chats from one client to another through the XMPP server, surviving its restarts.
     pub fn chats<S: Server + 'static>(lab: &Arc<Lab<S>>, seed: u64) -> Self {
         let (lab, random) = (Arc::clone(lab), StdRng::seed_from_u64(seed));
         Self::start(Chats { lab, random, number: 0, pair: None })
@@ -66,7 +67,7 @@ impl Load {
         Self { stop, task }
     }
 
-    /// Ends it; how many messages were archived, as far as that was answered.
+    /// Stops it; returns how many messages were archived, as far as that was confirmed.
     pub async fn stop(self) -> Result<usize> {
         self.stop.send_replace(true);
         self.task.await.map_err(|_| LabError::new("the load came to a bad end"))
@@ -74,7 +75,7 @@ impl Load {
 }
 
 trait Source: Send + 'static {
-    /// Archives some messages; how many.
+    /// Archives some messages; returns how many.
     fn archive(&mut self) -> impl Future<Output = Result<usize>> + Send;
 }
 
@@ -84,7 +85,7 @@ struct Rows {
     /// ejabberd's; else Prosody's table.
     schema: Option<Schema>,
     random: StdRng,
-    /// No two loads of a run give the same archive ids.
+    /// No two loads of a run use the same archive ids.
     load: u32,
     number: u64,
 }
@@ -140,7 +141,7 @@ struct Chats<S> {
     lab: Arc<Lab<S>>,
     random: StdRng,
     number: u64,
-    /// Who receives, who sends.
+    /// Recipient and sender.
     pair: Option<(Client, Client)>,
 }
 
@@ -149,7 +150,7 @@ impl<S: Server + 'static> Source for Chats<S> {
         pause(&mut self.random).await;
         let (mut rosa, mut peter) = match self.pair.take() {
             Some(pair) => pair,
-            // The one who receives is there first: nothing shall wait in the offline queue.
+            // The recipient comes online first, so that nothing waits in the offline queue.
             None => (self.lab.online("rosa").await?, self.lab.online("peter").await?),
         };
         self.number += 1;

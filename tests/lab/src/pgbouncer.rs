@@ -1,4 +1,4 @@
-//! A private PgBouncer, for what happens behind a pooler.
+//! A private PgBouncer, for testing behind a pooler.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -9,19 +9,19 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::database::Database;
-use crate::launch::{Launch, give, service_user};
+use crate::launch::{Launch, give};
 use crate::postgres::DAEMON_ROLE;
 use crate::process::Process;
-use crate::{LabError, PATIENCE, Result, eventually, free_address, scratch};
+use crate::{LabError, PATIENCE, Release, Result, eventually, free_address, scratch};
 
 const PROGRAM: &str = "/usr/sbin/pgbouncer";
 
-/// A PgBouncer of Debian's package before one database, in transaction mode.
+/// Debian's PgBouncer in front of one database, in transaction mode.
 pub struct PgBouncer {
     address: SocketAddr,
     database: String,
     _process: Process,
-    // Dropped last: the program must have ended before its folder goes.
+    // Dropped last: the program must have stopped before its folder is removed.
     _folder: TempDir,
 }
 
@@ -32,7 +32,7 @@ impl PgBouncer {
             return Err(LabError::new("PgBouncer is not installed: apt-get install pgbouncer"));
         }
         let (address, folder) = (free_address()?, scratch::folder("pgbouncer")?);
-        let user = service_user("postgres", "postgresql")?;
+        let user = Release::installed().service_user("postgres", "postgresql")?;
         let (postgres, at) = (database.postgres(), folder.path().display());
         let password = postgres.password();
         fs::write(folder.path().join("users"), format!("\"{DAEMON_ROLE}\" \"{password}\"\n"))?;

@@ -6,14 +6,14 @@ use rand::RngExt as _;
 
 use crate::{LabError, Result};
 
-/// Below the range from which Linux takes the ports of outgoing connections, so that none of those takes a port
-/// between our choice and the server's start, or while a server is down in a test.
+/// Below the range from which Linux takes the ports of outgoing connections, so that none of them takes a
+/// port between our choice and the server's start, or while a server is down in a test.
 const RANGE: std::ops::Range<u16> = 20_000..32_000;
 const TRIES: usize = 1_000;
 
 static TAKEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 
-/// A loopback address that nobody listens on and that this process gives out once only.
+/// A loopback address that nothing listens on and that this process hands out only once.
 pub fn free_address() -> Result<SocketAddr> {
     let mut taken = TAKEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let taken = taken.get_or_insert_default();

@@ -16,13 +16,13 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 use tempfile::TempDir;
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::launch::{Launch, give, service_user};
-use crate::process::Process;
-use crate::{LabError, Result, eventually, free_address, scratch};
+use crate::launch::{Launch, give};
+use crate::slot::Slot;
+use crate::{LabError, Release, Result, free_address, scratch};
 
 /// The role that the XMPP servers use and that owns their databases.
 pub const SERVER_ROLE: &str = "prosody";
-/// The role that `deploy/grants.sql` makes and that the daemon uses.
+/// The role that `deploy/grants.sql` creates and the daemon uses.
 pub const DAEMON_ROLE: &str = "ephemerd";
 
 const SUPERUSER: &str = "postgres";
@@ -31,24 +31,28 @@ const START_WITHIN: Duration = Duration::from_secs(30);
 /// How a private PostgreSQL is set up.
 #[derive(Debug, Clone, Default)]
 pub struct PostgresConfig {
+    /// Whose PostgreSQL.
+    pub release: Release,
     /// `fsync`: off by default, since a lab's data need not outlive a power cut.
     pub fsync: bool,
     /// More lines for `postgresql.conf`, for example `log_statement = 'all'`.
     pub settings: Vec<String>,
-    /// Its data lie on a volume of so many MiB, made of memory. Only root can mount one.
+    /// Its data is on a volume of this many MiB, in memory. Only root can mount one.
     pub volume_mib: Option<u32>,
 }
 
-/// A private PostgreSQL of Debian's packages on loopback, ended and removed when dropped. It asks for passwords (SCRAM) as a real one does.
+/// A private PostgreSQL from Debian's packages on loopback, stopped and removed when dropped. It asks for
+/// passwords (SCRAM) as a real one does.
 pub struct Postgres {
+    release: Release,
     bin: PathBuf,
     user: Option<User>,
     address: SocketAddr,
     password: String,
-    process: Mutex<Option<Process>>,
-    // Roles belong to the whole server: parallel tests must not make one at the same time.
+    slot: Slot,
+    // Roles belong to the whole server: parallel tests must not create one at the same time.
     roles: Mutex<()>,
-    // Dropped last: the server must have ended before its folder goes.
+    // Dropped last: the server must have stopped before its folder is removed.
     volume: Option<Volume>,
     folder: TempDir,
 }
@@ -62,7 +66,7 @@ impl Postgres {
         SHARED.get_or_try_init(start).await.cloned()
     }
 
-    /// A PostgreSQL of one's own, for tests that stop it or want other settings.
+    /// A PostgreSQL of its own, for tests that stop it or need other settings.
     pub async fn start(config: PostgresConfig) -> Result<Self> {
         let folder = scratch::folder("postgres")?;
         let volume = match config.volume_mib {
@@ -70,11 +74,12 @@ impl Postgres {
             None => None,
         };
         let postgres = Self {
-            bin: find_binaries(Path::new("/usr/lib/postgresql"))?,
-            user: service_user("postgres", "postgresql")?,
+            release: config.release.clone(),
+            bin: config.release.postgres_programs()?,
+            user: config.release.service_user("postgres", "postgresql")?,
             address: free_address()?,
             password: format!("{:032x}", rand::rng().random::<u128>()),
-            process: Mutex::new(None),
+            slot: Slot::default(),
             roles: Mutex::new(()),
             volume,
             folder,
@@ -87,20 +92,22 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// A hot stand-by of this server, which can only be read until [`Postgres::promote`].
+    /// A hot stand-by of this server, which is read-only until [`Postgres::promote`].
     pub async fn standby(&self) -> Result<Self> {
         let standby = Self {
+            release: self.release.clone(),
             bin: self.bin.clone(),
             user: self.user.clone(),
             address: free_address()?,
             password: self.password.clone(),
-            process: Mutex::new(None),
+            slot: Slot::default(),
             roles: Mutex::new(()),
             volume: None,
             folder: scratch::folder("standby")?,
         };
         give(standby.folder.path(), standby.user.as_ref())?;
         Launch::new("pg_basebackup", self.bin.join("pg_basebackup"), Signal::SIGTERM)
+            .of(&self.release)
             .user(self.user.as_ref())
             .env("PGPASSWORD", &self.password)
             .args(["--host", "127.0.0.1", "--port", &self.address.port().to_string()])
@@ -121,9 +128,32 @@ impl Postgres {
         Ok(standby)
     }
 
-    /// Makes a stand-by a server that can be written.
+    /// Makes a stand-by accept writes.
     pub async fn promote(&self) -> Result<()> {
         self.execute("SELECT pg_promote()").await
+    }
+
+    /// Another release's server with all that this one holds, by dump, at the same address; this one has ended.
+    pub async fn succeeded_by(&self, release: &Release) -> Result<Self> {
+        let successor = Self {
+            release: release.clone(),
+            bin: release.postgres_programs()?,
+            user: release.service_user("postgres", "postgresql")?,
+            address: self.address,
+            password: self.password.clone(),
+            slot: Slot::default(),
+            roles: Mutex::new(()),
+            volume: None,
+            folder: scratch::folder("postgres")?,
+        };
+        let dump = successor.folder.path().join("dump.sql");
+        let dump = dump.to_str().ok_or_else(|| LabError::new("a folder's name is not UTF-8"))?;
+        successor.run("pg_dumpall", "dbname=postgres", &["--file", dump]).await?;
+        self.stop().await?;
+        successor.initdb(&PostgresConfig::default()).await?;
+        successor.resume().await?;
+        successor.run("psql", "postgres", &["--no-psqlrc", "--quiet", "--file", dump]).await?;
+        Ok(successor)
     }
 
     /// `127.0.0.1` and its port.
@@ -138,7 +168,7 @@ impl Postgres {
 
     /// The postmaster's pid, while it runs.
     pub async fn pid(&self) -> Option<i32> {
-        self.process.lock().await.as_ref().map(Process::pid)
+        self.slot.pid().await
     }
 
     /// The server's log.
@@ -178,39 +208,25 @@ impl Postgres {
 
     /// Starts the server again after `stop` or `kill`, on the same port, with the same data.
     pub async fn resume(&self) -> Result<()> {
-        let mut slot = self.process.lock().await;
-        if slot.as_ref().is_some_and(|running| running.ended().is_none()) {
-            return Ok(());
-        }
-        let process = Launch::new("PostgreSQL", self.bin.join("postgres"), Signal::SIGQUIT)
+        let launch = Launch::new("PostgreSQL", self.bin.join("postgres"), Signal::SIGQUIT)
+            .of(&self.release)
             .death(Signal::SIGQUIT) // so that it ends its children and frees its shared memory
             .user(self.user.as_ref())
-            .args(["-D".as_ref(), self.data().as_os_str()])
-            .spawn(&self.log())?;
-        let ready = async || {
-            if process.ended().is_some() {
-                return Err(process.complain("ended at its start"));
-            }
-            let hello = PgConnection::connect_with(&self.superuser_options("postgres")).await;
-            Ok(hello.ok())
-        };
-        let hello = eventually("PostgreSQL's first answer", START_WITHIN, ready).await?;
-        *slot = Some(process);
-        hello.close().await?;
-        Ok(())
+            .args(["-D".as_ref(), self.data().as_os_str()]);
+        let answers = async || self.execute("SELECT 1").await.is_ok();
+        self.slot.fill(launch, &self.log(), START_WITHIN, answers).await
     }
 
     /// A fast shutdown: running transactions are rolled back.
     pub async fn stop(&self) -> Result<()> {
-        let Some(process) = self.process.lock().await.take() else { return Ok(()) };
+        let Some(process) = self.slot.take().await else { return Ok(()) };
         process.signal(Signal::SIGINT)?;
         process.wait(START_WITHIN).await.map(drop)
     }
 
     /// An immediate shutdown, as in a crash: the next start recovers from the log.
     pub async fn kill(&self) -> Result<()> {
-        let Some(process) = self.process.lock().await.take() else { return Ok(()) };
-        process.stop().await.map(drop)
+        self.slot.stop().await
     }
 
     /// `stop`, then `resume`.
@@ -219,35 +235,35 @@ impl Postgres {
         self.resume().await
     }
 
-    /// Stops all its processes where they are: connections stand, and nobody answers.
+    /// Freezes all its processes: connections stay open, and nobody answers.
     pub async fn freeze(&self) -> Result<()> {
         self.signal_all(Signal::SIGSTOP).await
     }
 
-    /// Lets them go on.
+    /// Lets them continue.
     pub async fn thaw(&self) -> Result<()> {
         self.signal_all(Signal::SIGCONT).await
     }
 
     async fn signal_all(&self, signal: Signal) -> Result<()> {
-        let slot = self.process.lock().await;
-        let process = slot.as_ref().ok_or_else(|| LabError::new("PostgreSQL is not running"))?;
-        // First the one that makes and reaps the others.
-        process.signal(signal)?;
-        for child in children(process.pid())? {
-            let _ = kill(Pid::from_raw(child), signal); // it may have ended by itself
+        // First the one that creates and reaps the others.
+        self.slot.signal(signal).await?;
+        let pid = self.pid().await.ok_or_else(|| LabError::new("PostgreSQL has ended"))?;
+        for child in children(pid)? {
+            let _ = kill(Pid::from_raw(child), signal); // it may have ended already
         }
         Ok(())
     }
 
-    /// The folder of its volume, whose space it shares with whoever writes there.
+    /// The folder of its volume, whose space it shares with anything else written there.
     pub fn volume(&self) -> Option<&Path> {
         self.volume.as_ref().map(|volume| volume.0.as_path())
     }
 
-    /// Runs one of PostgreSQL's programs on one of its databases as superuser, `pg_dump` for example.
+    /// Runs one of PostgreSQL's programs, such as `pg_dump`, on one of its databases as superuser.
     pub async fn run(&self, program: &str, database: &str, args: &[&str]) -> Result<()> {
         Launch::new("a program of PostgreSQL", self.bin.join(program), Signal::SIGTERM)
+            .of(&self.release)
             .env("PGPASSWORD", &self.password)
             .args(["--host", &self.address.ip().to_string(), "--username", SUPERUSER])
             .args(["--port", &self.address.port().to_string(), "--dbname", database])
@@ -256,9 +272,9 @@ impl Postgres {
             .await
     }
 
-    /// Makes an empty database that the XMPP server's role owns.
+    /// Creates an empty database that the XMPP server's role owns.
     pub async fn create_database(&self, name: &str) -> Result<()> {
-        // The words are checked, since an identifier cannot be a parameter.
+        // The name is checked, since an identifier cannot be a parameter.
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return Err(LabError::new(format!("{name:?} is no name for a database here")));
         }
@@ -266,16 +282,18 @@ impl Postgres {
             .await
     }
 
-    /// Runs `deploy/grants.sql` as it stands, with psql and as superuser, as an operator does; then gives the daemon's role its password.
+    /// Runs `deploy/grants.sql` unchanged, with psql and as superuser, as an operator does; then sets the
+    /// daemon's role's password.
     pub async fn apply_grants(&self, database: &str) -> Result<()> {
         let _alone = self.roles.lock().await;
         let grants = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/grants.sql");
         Launch::new("psql", self.bin.join("psql"), Signal::SIGTERM)
+            .of(&self.release)
             .env("PGPASSWORD", &self.password)
-            .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file", grants])
+            .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-"])
             .args(["--host", &self.address.ip().to_string(), "--username", SUPERUSER])
             .args(["--port", &self.address.port().to_string(), "--dbname", database])
-            .run()
+            .run_on(&fs::read_to_string(grants)?)
             .await?;
         self.execute(&format!("ALTER ROLE {DAEMON_ROLE} PASSWORD '{}'", self.password)).await
     }
@@ -302,6 +320,7 @@ impl Postgres {
         let password_file = self.folder.path().join("password");
         fs::write(&password_file, &self.password)?;
         Launch::new("initdb", self.bin.join("initdb"), Signal::SIGTERM)
+            .of(&self.release)
             .user(user)
             .args(["--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256"])
             .args(["--username", SUPERUSER])
@@ -322,7 +341,7 @@ impl Postgres {
             format!("unix_socket_directories = '{}'", self.folder.path().display()),
             format!("fsync = {fsync}"),
             format!("full_page_writes = {fsync}"),
-            // As many tests run at once as the machine has cores, each with pools of several programs.
+            // As many tests run at once as the machine has cores, each with several programs' pools.
             "max_connections = 1000".to_owned(),
             "max_wal_size = '4GB'".to_owned(),
             // In our folder, so that nothing stays in /dev/shm when we are killed.
@@ -333,7 +352,7 @@ impl Postgres {
     }
 }
 
-/// A file system of its own and of bounded size, unmounted when dropped.
+/// A file system of bounded size, unmounted when dropped.
 struct Volume(PathBuf);
 
 impl Volume {
@@ -354,25 +373,14 @@ impl Drop for Volume {
     }
 }
 
-/// The processes whose parent this is.
+/// The child processes of this one.
 fn children(pid: i32) -> Result<Vec<i32>> {
     let parent_of = |pid: i32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name may hold spaces; the fields after it are counted from its end.
+        // The name may contain spaces; the fields after it are counted from its end.
         stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<i32>().ok()
     };
     let entries = fs::read_dir("/proc")?.flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     Ok(pids.filter(|it| parent_of(*it) == Some(pid)).collect())
-}
-
-/// The newest version's programs.
-fn find_binaries(versions: &Path) -> Result<PathBuf> {
-    let versions = fs::read_dir(versions).into_iter().flatten().flatten();
-    versions
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok().zip(Some(entry.path())))
-        .filter(|(_, path)| path.join("bin/initdb").exists())
-        .max()
-        .map(|(_, path)| path.join("bin"))
-        .ok_or_else(|| LabError::new("PostgreSQL is not installed: apt-get install postgresql"))
 }

@@ -87,11 +87,11 @@ impl Process {
         status.ok_or_else(|| timed_out(&format!("the end of {}", self.name), within))
     }
 
-    /// Ends it cleanly, and by force where that takes too long. It is no error if it has ended already.
+    /// Stops it cleanly, or by force if that takes too long. It is no error if it has ended already.
     pub async fn stop(&self) -> Result<ExitStatus> {
         if self.ended().is_none() {
             let _ = self.signal(self.end);
-            let _ = self.signal(Signal::SIGCONT); // a stopped program would not see the first
+            let _ = self.signal(Signal::SIGCONT); // a stopped program would not get the first signal
         }
         if let Ok(status) = self.wait(END_WITHIN).await {
             return Ok(status);
@@ -140,7 +140,7 @@ impl Drop for Process {
 fn reap(mut child: Child, state: &State) {
     let pid = Pid::from_raw(child.id().cast_signed());
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-    // Leaves the dead process in place: its pid cannot be given to another before we hold the lock.
+    // Leaves the dead process unreaped, so that its pid cannot be reused before we hold the lock.
     while waitid(Id::Pid(pid), flags) == Err(nix::Error::EINTR) {}
     let mut ended = state.ended();
     *ended = Some(child.wait().unwrap_or_else(|_| ExitStatus::from_raw(-1)));
@@ -153,8 +153,9 @@ type Order = (Command, mpsc::SyncSender<std::io::Result<Child>>);
 
 static SPAWNER: Mutex<Option<mpsc::Sender<Order>>> = Mutex::new(None);
 
-/// Linux sends the death signal when the *thread* that spawned a child ends, and the threads of a test and of its runtime end
-/// before a shared server should. So one thread, which lasts as long as the process, spawns everything.
+/// Linux sends the death signal when the *thread* that spawned a child ends, and the threads of a test and of
+/// its runtime end before a shared server should. So a single thread, which lives as long as the process,
+/// spawns everything.
 fn spawn_from_lasting_thread(command: Command) -> std::io::Result<Child> {
     let gone = || std::io::Error::other("the spawning thread has ended");
     let (reply, answer) = mpsc::sync_channel(1);

@@ -17,14 +17,14 @@ use crate::{LabError, PATIENCE, Result, eventually, free_address, http, scratch}
 const PROGRAM: &str = "/usr/bin/prometheus";
 const PROMTOOL: &str = "/usr/bin/promtool";
 
-/// A Prometheus of Debian's package, ended and removed when dropped.
+/// Debian's Prometheus, stopped and removed when dropped.
 pub struct Prometheus {
     process: Process,
     address: SocketAddr,
     _folder: TempDir,
 }
 
-/// One series of an answer.
+/// One series of a result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
     /// Its labels, `__name__` included.
@@ -34,8 +34,8 @@ pub struct Series {
 }
 
 impl Prometheus {
-    /// Starts it with a scrape of `target` each second, and with these files of rules. The first scrape comes after some 5 s:
-    /// Prometheus takes in its targets that often.
+    /// Starts it with a scrape of `target` every second, and with these rule files. The first scrape comes
+    /// after about 5 s, the interval at which Prometheus updates its targets.
     pub async fn start(target: SocketAddr, rules: &[&Path]) -> Result<Self> {
         let folder = scratch::folder("prometheus")?;
         let address = free_address()?;
@@ -64,7 +64,7 @@ impl Prometheus {
         Ok(prometheus)
     }
 
-    /// Where its pages are.
+    /// Its HTTP address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -79,7 +79,7 @@ impl Prometheus {
         result.ok_or_else(malformed)?.iter().map(|it| series(it).ok_or_else(malformed)).collect()
     }
 
-    /// Asks until the answer is a single series for which this holds.
+    /// Repeats a query until the answer is a single series for which this holds.
     pub async fn wait_for(
         &self,
         expression: &str,
@@ -100,7 +100,7 @@ pub async fn promtool(args: &[&str], input: &str) -> Result<Output> {
     launch.output(input, PATIENCE).await
 }
 
-/// An error with promtool's words unless it has nothing to say against this page of metrics.
+/// Fails with promtool's message unless it accepts this page of metrics.
 pub async fn check_metrics(page: &str) -> Result<()> {
     let output = promtool(&["check", "metrics"], page).await?;
     let silent = output.stdout.trim().is_empty() && output.stderr.trim().is_empty();

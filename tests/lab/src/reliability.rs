@@ -1,82 +1,139 @@
-//! The table of docs/reliability.md, held by the tests that saw what it says.
+//! The cases of docs/evidence.md, each written by the test that observed it.
+//!
+//! A case is a section: `### case`, `Done:` and what was done, `Seen:` and what was seen.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::{env, fs};
 
 use crate::{LabError, Result};
 
-/// Set to `write`, the tests fill the table; else each holds that its row is there.
+/// If set to `write`, the tests fill in the page; otherwise each checks that its case is there.
 const VARIABLE: &str = "RELIABILITY";
 
-static TABLE: Mutex<()> = Mutex::new(());
+/// Maximum characters per line.
+const LINE: usize = 120;
 
-fn document() -> PathBuf {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("docs/reliability.md")
+static PAGE: Mutex<()> = Mutex::new(());
+
+fn page() -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join("docs/evidence.md")
 }
 
-/// Prints a row of the table, and holds that the document has this case done in this way. What was
-/// seen differs from run to run, so it is only written when asked for.
+/// Prints a case, and checks that the page has this case done in this way. What was seen differs from run to
+/// run, so it is only written on request.
 pub fn note(case: &str, done: &str, seen: &str) -> Result<()> {
-    let row = format!("| {case} | {done} | {seen} |");
+    let section = section(case, done, seen);
     #[expect(clippy::print_stdout, reason = "this is what the test is run for")]
     {
-        println!("{row}");
+        println!("{section}");
     }
-    let _alone = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
-    let text = fs::read_to_string(document())?;
+    let _alone = PAGE.lock().unwrap_or_else(PoisonError::into_inner);
+    let text = fs::read_to_string(page())?;
     if env::var(VARIABLE).is_ok_and(|it| it == "write") {
-        return Ok(fs::write(document(), with_row(&text, case, &row)?)?);
+        return Ok(fs::write(page(), with_section(&text, case, &section))?);
     }
-    let start = format!("| {case} | {done} | ");
-    match text.lines().any(|line| line.starts_with(&start)) {
+    match has(&text, case, done) {
         true => Ok(()),
         false => Err(LabError::new(format!(
-            "docs/reliability.md lacks this; run the tests with {VARIABLE}=write: {row}"
+            "docs/evidence.md lacks this; run the tests with {VARIABLE}=write:\n{section}"
         ))),
     }
 }
 
-/// The cases that the table has.
+/// The cases that the page has.
 pub fn cases() -> Result<Vec<String>> {
-    let text = fs::read_to_string(document())?;
-    let lines: Vec<&str> = text.lines().collect();
-    let rows = lines.get(rows(&lines)?).unwrap_or_default();
-    let case = |row: &&str| row.trim_start_matches("| ").split(" | ").next().map(str::to_owned);
-    Ok(rows.iter().filter_map(case).collect())
+    let text = fs::read_to_string(page())?;
+    Ok(text.lines().filter_map(|line| line.strip_prefix("### ")).map(str::to_owned).collect())
 }
 
-/// Where the table's rows stand: the first table of the document, without its two lines of head.
-fn rows(lines: &[&str]) -> Result<Range<usize>> {
-    let is_row = |line: &&str| line.starts_with('|');
-    let head = lines.iter().position(is_row);
-    let start = head.ok_or_else(|| LabError::new("docs/reliability.md has no table"))? + 2;
-    let length = lines.iter().skip(start).take_while(|line| is_row(line)).count();
-    Ok(start..start + length)
+fn section(case: &str, done: &str, seen: &str) -> String {
+    let (done, seen) = (lines(&format!("Done: {done}")), lines(&format!("Seen: {seen}")));
+    format!("### {case}\n\n{done}\n\n{seen}\n")
 }
 
-fn with_row(text: &str, case: &str, row: &str) -> Result<String> {
-    let start = format!("| {case} | ");
-    let mut lines: Vec<&str> = text.lines().collect();
-    let rows = rows(&lines)?;
-    match lines.iter_mut().take(rows.end).find(|line| line.starts_with(&start)) {
-        Some(line) => *line = row,
-        None => lines.insert(rows.end, row),
+/// The section with this heading, up to the next heading.
+fn find<'a>(text: &'a str, case: &str) -> Option<&'a str> {
+    let from = text.find(&format!("### {case}\n"))?;
+    let section = text.get(from..)?;
+    let end = section.find("\n#").map_or(section.len(), |at| at + 1);
+    section.get(..end)
+}
+
+/// Whether the page says that this was done, however its lines are broken.
+fn has(text: &str, case: &str, done: &str) -> bool {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let start = format!("### {} Done: {} Seen: ", words(case), words(done));
+    find(text, case).is_some_and(|section| words(section).starts_with(&start))
+}
+
+/// The page with this section in its old place, or at the end.
+fn with_section(text: &str, case: &str, section: &str) -> String {
+    match find(text, case) {
+        Some(old) if old.ends_with("\n\n") => text.replace(old, &format!("{section}\n")),
+        Some(old) => text.replace(old, section),
+        None => format!("{}\n\n{section}", text.trim_end()),
     }
-    Ok(lines.join("\n") + "\n")
+}
+
+/// One sentence per line; a long one is broken, if possible at the end of a clause.
+fn lines(text: &str) -> String {
+    let mut lines = String::new();
+    let mut left = text;
+    while !left.is_empty() {
+        let (line, rest) = left.split_at(line_end(left));
+        lines += if lines.is_empty() { "" } else { "\n" };
+        lines += line.trim_end();
+        left = rest.trim_start();
+    }
+    lines
+}
+
+fn line_end(text: &str) -> usize {
+    let limit = text.char_indices().nth(LINE + 1).map_or(text.len(), |(at, _)| at);
+    let within = text.get(..limit).unwrap_or(text);
+    let begins = |at: usize| text.get(at..).is_some_and(|it| it.starts_with(char::is_uppercase));
+    let sentence = within.match_indices(". ").map(|(at, it)| at + it.len()).find(|at| begins(*at));
+    if let Some(end) = sentence {
+        return end;
+    }
+    if text.chars().count() <= LINE {
+        return text.len();
+    }
+    let clause = ["; ", ": ", ", "].iter().find_map(|it| within.rfind(it).map(|at| at + it.len()));
+    clause.filter(|at| *at > LINE / 3).or(within.rfind(' ')).unwrap_or(limit).max(1)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::with_row;
+    use super::{LINE, has, lines, with_section};
+
+    const PAGE: &str = "# T\n\n### a\n\nDone: b\n\nSeen: 1\n\n### a b\n\nDone: c\n\nSeen: 2\n";
 
     #[test]
-    fn a_row_is_added_once_and_then_replaced() {
-        let table = "# T\n\n| case | done | seen |\n|---|---|---|\n\n| x |\n";
-        let one = with_row(table, "a", "| a | b | 1 |").unwrap();
-        assert_eq!(one, "# T\n\n| case | done | seen |\n|---|---|---|\n| a | b | 1 |\n\n| x |\n");
-        let two = with_row(&one, "a", "| a | b | 2 |").unwrap();
-        assert_eq!(two, one.replace("| 1 |", "| 2 |"));
+    fn a_case_is_added_once_and_then_replaced() {
+        let one = with_section(PAGE, "a", "### a\n\nDone: b\n\nSeen: 3\n");
+        assert_eq!(one, PAGE.replace("Seen: 1", "Seen: 3"));
+        let last = with_section(PAGE, "a b", "### a b\n\nDone: c\n\nSeen: 3\n");
+        assert_eq!(last, PAGE.replace("Seen: 2", "Seen: 3"));
+        let new = with_section(PAGE, "z", "### z\n\nd\n\nSeen: 3\n");
+        assert_eq!(new, format!("{PAGE}\n### z\n\nd\n\nSeen: 3\n"));
+    }
+
+    #[test]
+    fn a_case_must_be_done_in_the_same_way() {
+        assert!(has(&PAGE.replace("Done: c\n", "Done: c\nd\n"), "a b", "c d"));
+        assert!(!has(PAGE, "a b", "c d") && !has(PAGE, "a", "c") && !has(PAGE, "z", "c"));
+    }
+
+    #[test]
+    fn lines_are_sentences_and_not_long() {
+        assert_eq!(lines("One, two. Three 1. 5 four"), "One, two.\nThree 1. 5 four");
+        let clause = "x".repeat(LINE - 10);
+        assert_eq!(lines(&format!("{clause}, yy {clause}")), format!("{clause},\nyy {clause}"));
+        let exact = "x ".repeat(LINE / 2) + "y";
+        assert!(lines(&exact).lines().all(|line| line.len() <= LINE));
+        let word = "x".repeat(LINE + 50);
+        assert_eq!(lines(&format!("{word} x")).split_whitespace().collect::<String>(), word + "x");
     }
 }

@@ -6,7 +6,7 @@ use crate::database::Database;
 use crate::postgres::SERVER_ROLE;
 use crate::{LabError, Result};
 
-/// `prosodyarchive` as Prosody 0.12 and 13 make it; a test compares it with a real one.
+/// `prosodyarchive` as Prosody 0.12 and 13 create it; a test compares it with a real one.
 const PROSODY_TABLES: &str = r#"
     CREATE TABLE prosodyarchive (
         sort_id bigserial PRIMARY KEY, host text NOT NULL, "user" text NOT NULL,
@@ -18,7 +18,7 @@ const PROSODY_TABLES: &str = r#"
     CREATE INDEX prosodyarchive_sort ON prosodyarchive (host, "user", store, sort_id);
 "#;
 
-/// Makes the table with its sequence and indexes; the XMPP server's role owns them.
+/// Creates the table with its sequence and indexes; the XMPP server's role owns them.
 pub async fn create_prosody_tables(database: &Database) -> Result<()> {
     let mut transaction = database.superuser().begin().await?;
     sqlx::raw_sql(sqlx::AssertSqlSafe(format!("SET LOCAL ROLE {SERVER_ROLE}; {PROSODY_TABLES}")))
@@ -86,7 +86,7 @@ impl ArchiveRow {
     }
 }
 
-/// Inserts rows in one statement; gives their `sort_id`s in the same order.
+/// Inserts rows in one statement; returns their `sort_id`s in the same order.
 pub async fn insert(pool: &PgPool, rows: &[ArchiveRow]) -> Result<Vec<i64>> {
     let column = |of: fn(&ArchiveRow) -> &String| rows.iter().map(of).cloned().collect::<Vec<_>>();
     let whens: Vec<_> = rows.iter().map(|row| row.when).collect();
@@ -113,20 +113,20 @@ pub async fn insert(pool: &PgPool, rows: &[ArchiveRow]) -> Result<Vec<i64>> {
     }
 }
 
-/// A large archive of chats between many users, made inside PostgreSQL.
+/// A large archive of chats between many users, generated inside PostgreSQL.
 #[derive(Debug, Clone)]
 pub struct Bulk {
     /// How many rows.
     pub rows: i64,
-    /// Every so manieth row is marked; 0 for none. Marked rows lie spread over the whole archive.
+    /// Every nth row is marked; 0 for none. Marked rows are spread over the whole archive.
     pub marked_every: i64,
     /// The timer of marked rows, in seconds.
     pub timer_seconds: u32,
-    /// How many users' archives the rows lie in.
+    /// The number of users' archives.
     pub users: i64,
-    /// How long the text of a body is.
+    /// The length of a body.
     pub body_bytes: i32,
-    /// The first row is so old, in seconds; the rows are spread evenly from then to now.
+    /// Age of the first row in seconds; the rows are spread evenly from then to now.
     pub oldest_seconds: i64,
 }
 

@@ -10,8 +10,9 @@ use tempfile::TempDir;
 use crate::Result;
 use crate::error::Context as _;
 
-/// All that one process of ours writes lies under one folder, and a shell on the other end of a pipe removes that
-/// folder when this process has ended, however it ended: no destructor runs at SIGKILL or for a static.
+/// Everything that one of our processes writes is in one folder, and a shell on the other end of a pipe
+/// removes that folder when this process has ended, however it ended: no destructor runs at SIGKILL or for a
+/// static.
 struct Scratch {
     root: PathBuf,
     _pipe: ChildStdin,
@@ -19,20 +20,22 @@ struct Scratch {
 
 static SCRATCH: Mutex<Option<Scratch>> = Mutex::new(None);
 
-/// Servers take a moment to end after us and still write meanwhile, hence the tries.
+/// Servers take a moment to end after us and may still write meanwhile, so it retries.
 const JANITOR: &str =
     r#"cat; for try in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$1" && exit; sleep 0.2; done"#;
 
-/// A new folder of this name, which others may enter, gone when the value is dropped or the process has ended.
+/// A new folder with this name, which others may enter; removed when the value is dropped or the process has
+/// ended.
 pub(crate) fn folder(name: &str) -> Result<TempDir> {
     let root = root().context("making a temporary folder")?;
     let folder = tempfile::Builder::new().prefix(name).tempdir_in(root)?;
-    // Servers run as users of their own, so they must be able to reach what is theirs below.
+    // Servers run as their own users, so they must be able to reach their files below.
     open(folder.path())?;
     Ok(folder)
 }
 
-fn root() -> std::io::Result<PathBuf> {
+/// Where all of that lies.
+pub(crate) fn root() -> std::io::Result<PathBuf> {
     let mut scratch = SCRATCH.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(scratch) = &*scratch {
         return Ok(scratch.root.clone());

@@ -1,5 +1,5 @@
-//! A copy of every row at the moment it is archived, made by the database itself, and the time at which its words went: the
-//! exact measure of what was erased and what was not, and when, however much happens at once.
+//! A copy of every row at the moment it is archived, made by the database itself, and the time at which its
+//! text went: an exact measure of what was erased, and when, however much happens at once.
 
 use sqlx::AssertSqlSafe;
 
@@ -13,10 +13,10 @@ pub struct Shadow {
     table: Table,
 }
 
-/// How the rows of a table stand against their copies.
+/// A table's rows compared with their copies.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Standing {
-    /// Marked rows whose words still stand.
+    /// Marked rows that still have their text.
     pub marked_left: i64,
     /// Unmarked rows that are gone or differ in any column: must be 0, always.
     pub unmarked_harmed: i64,
@@ -24,15 +24,15 @@ pub struct Standing {
     pub early: i64,
     /// All rows that were ever archived.
     pub archived: i64,
-    /// How long after its time the words of the slowest row went, in seconds.
+    /// How long after its due time the slowest row's text went, in seconds.
     pub slowest_seconds: f64,
 }
 
 impl Shadow {
-    /// From now on each row is copied as it is inserted. What stands already is copied too.
+    /// Copies each row from now on as it is inserted. Existing rows are copied too.
     pub async fn cast(database: &Database, table: Table) -> Result<Self> {
         let Table { name, key, rows, .. } = table;
-        // Rows are compared by jsonb, as a whole: a column more or less does not matter.
+        // Rows are compared as jsonb, as a whole, whatever columns there are.
         let statements = format!(
             "CREATE TABLE shadow_{name} AS SELECT to_jsonb(t) AS row FROM {name} t WHERE {rows};
              CREATE TABLE shadow_{name}_touched (key text NOT NULL, at timestamptz NOT NULL);

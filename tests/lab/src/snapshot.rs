@@ -1,4 +1,4 @@
-//! What stands in the server's tables, and where in the whole database a word stands.
+//! The contents of the server's tables, and where in the whole database a word occurs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +9,12 @@ use crate::database::Database;
 use crate::xmpp::Element;
 use crate::{LabError, Result};
 
-/// A table of the XMPP server, and which of its columns hold the words.
+/// A table of the XMPP server, and which of its columns contain text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Table {
     /// The name.
     pub name: &'static str,
-    /// The column that numbers the rows.
+    /// The column with the row numbers.
     pub key: &'static str,
     /// The Unix time at which a row's second of archiving ends, in SQL, from its columns in the jsonb `row`.
     pub archived_at: &'static str,
@@ -24,7 +24,7 @@ pub struct Table {
     pub xml: &'static [&'static str],
     /// Columns with plain text of stanzas.
     pub text: &'static [&'static str],
-    /// An offline queue, which the server empties by itself.
+    /// An offline queue, which the server empties itself.
     pub is_queue: bool,
 }
 
@@ -32,7 +32,7 @@ pub struct Table {
 pub const PROSODY_ARCHIVES: Table = Table {
     name: "prosodyarchive",
     key: "sort_id",
-    // Whole seconds, cut off.
+    // Whole seconds, truncated.
     archived_at: "(row ->> 'when')::float8 + 1",
     rows: "store IN ('archive', 'muc_log')",
     xml: &["value"],
@@ -65,7 +65,7 @@ pub const EJABBERD_QUEUE: Table = Table {
     ..EJABBERD_ARCHIVES
 };
 
-/// All rows of one table as they stood at one time, every column of them.
+/// All rows of one table at one time, with every column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     table: Table,
@@ -106,8 +106,9 @@ impl Snapshot {
         self.rows.values().map(|row| Value::Object(row.clone()).to_string())
     }
 
-    /// What happened between `self` and `later` that must not happen, in words: rows that hold none of the words that go must
-    /// be the same, byte for byte; of the others only the text may have changed, and only into valid XML. No row may be new.
+    /// Forbidden differences between `self` and `later`, in words: rows that contain none of the words that
+    /// go must be the same, byte for byte; of the others only the text may have changed, and only into valid
+    /// XML. No row may be new.
     pub fn faults(&self, later: &Self, going: &BTreeSet<String>) -> Vec<String> {
         let name = self.table.name;
         let mut faults = Vec::new();
@@ -161,7 +162,8 @@ fn differing<'a>(
     columns.into_iter().filter(|it| one.get(*it) != other.get(*it)).map(String::as_str)
 }
 
-/// In which tables of the whole database each of these words stands, whatever schema and column: `(schema.table, word)`.
+/// The tables of the whole database in which each of these words occurs, whatever the schema and column:
+/// `(schema.table, word)`.
 pub async fn find_words(database: &Database, words: &[String]) -> Result<Vec<(String, String)>> {
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables \

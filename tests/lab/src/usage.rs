@@ -2,15 +2,15 @@ use std::time::Duration;
 
 use crate::{LabError, Result};
 
-/// Linux tells processor time in hundredths of a second.
+/// Linux reports processor time in hundredths of a second.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// What a process has used so far, as the kernel counts it.
+/// A process's resource usage so far, as the kernel counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     /// Processor time, of all threads.
     pub cpu: Duration,
-    /// The most memory that it ever held, in bytes.
+    /// Its peak memory in bytes.
     pub peak_bytes: u64,
 }
 
@@ -26,14 +26,14 @@ impl Usage {
         Ok(Self { cpu: time(user + system), peak_bytes: kib * 1024 })
     }
 
-    /// Processor time of a process and its children, those that have ended included.
+    /// Processor time of a process and its children, including ended ones.
     pub fn cpu_of_family(pid: i32) -> Result<Duration> {
         let mut ticks: u64 = fields(pid)?.iter().skip(1).sum();
         for entry in std::fs::read_dir("/proc")? {
             let Some(child) = entry?.file_name().to_str().and_then(|it| it.parse().ok()) else {
                 continue;
             };
-            // One that ends meanwhile is counted by its parent the next time.
+            // One that ends meanwhile is counted in its parent the next time.
             let Ok([parent, user, system, ..]) = fields(child) else { continue };
             if i32::try_from(parent) == Ok(pid) {
                 ticks += user + system;
@@ -47,11 +47,11 @@ fn time(ticks: u64) -> Duration {
     Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND)
 }
 
-/// The parent, then ticks: its own of user and system, its ended children's of both.
+/// The parent, then ticks: its own user and system time, and its ended children's.
 fn fields(pid: i32) -> Result<[u64; 5]> {
     let malformed = || LabError::new("/proc says something new");
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name may hold spaces; the fields after it are counted from its end.
+    // The name may contain spaces; the fields after it are counted from its end.
     let (_, fields) = stat.rsplit_once(") ").ok_or_else(malformed)?;
     let fields: Vec<&str> = fields.split(' ').collect();
     let field = |at: usize| fields.get(at)?.parse().ok();

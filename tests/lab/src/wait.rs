@@ -4,12 +4,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{LabError, Result};
 
-/// How long the laboratory waits for anything that should happen at once.
+/// The laboratory's timeout for anything that should happen at once.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
-/// Asks again and again until the answer is there, at most for `within`. An error from `ask` ends the wait.
+/// Repeats a question until it has an answer, for at most `within`. An error from `ask` ends the wait.
 pub async fn eventually<T>(
     what: &str,
     within: Duration,
@@ -18,7 +18,7 @@ pub async fn eventually<T>(
     let deadline = Instant::now() + within;
     loop {
         let last = Instant::now() >= deadline;
-        // One try may take as long as the whole wait, so that a hanging answer is bounded as well.
+        // One attempt may take as long as the whole wait, so that a hanging answer is bounded as well.
         let answer = timeout(within.max(BETWEEN_TRIES), ask()).await.unwrap_or(Ok(None))?;
         if let Some(answer) = answer {
             return Ok(answer);

@@ -7,7 +7,7 @@ const CONSONANTS: &[u8] = b"bdfgklmnprstvz";
 const VOWELS: &[u8] = b"aeiou";
 const SYLLABLES: usize = 4;
 
-/// Words that nobody wrote before: made at random in each run, so that no program can know them.
+/// Words that nobody has written before: random in each run, so that no program can know them.
 #[derive(Debug)]
 pub struct Words {
     seed: u64,
@@ -16,7 +16,7 @@ pub struct Words {
 }
 
 impl Words {
-    /// A new seed, or the one in `LAB_SEED`. A test that fails shows it.
+    /// A new seed, or the one in `LAB_SEED`. A failing test shows it.
     pub fn random() -> Self {
         let given = std::env::var("LAB_SEED").ok().and_then(|seed| seed.parse().ok());
         let words = Self::with_seed(given.unwrap_or_else(|| rand::rng().random()));
@@ -37,7 +37,7 @@ impl Words {
         self.seed
     }
 
-    /// A new word. All have the same length, so none is a part of another.
+    /// A new word. All have the same length, so none is part of another.
     pub fn word(&mut self) -> String {
         loop {
             let mut word = String::with_capacity(2 * SYLLABLES);

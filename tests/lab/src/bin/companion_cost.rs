@@ -13,13 +13,13 @@ use std::process::ExitCode;
 
 use ephemerd_lab::prosody::Storage;
 use ephemerd_lab::xmpp::{Client, Component};
-use ephemerd_lab::{Lab, PATIENCE, Prosody, ProsodyConfig, Result, Usage};
+use ephemerd_lab::{Lab, PATIENCE, Prosody, ProsodyConfig, Result, Server as _, Usage};
 use tokio::time::Instant;
 
-/// Every so manieth message is marked; 0 for none.
+/// Every nth message is marked; 0 for none.
 const MIXES: [(usize, &str); 2] = [(0, "none marked"), (20, "5% marked")];
 
-/// A Prosody and two who talk through it; with the module there is somebody whom it tells.
+/// A Prosody and two people who talk through it; with the module there is also a component.
 struct Side {
     lab: Lab<Prosody>,
     sender: Client,
@@ -33,7 +33,7 @@ type Round = (f64, f64);
 impl Side {
     async fn start(with_module: bool) -> Result<Self> {
         let config = ProsodyConfig {
-            archive_item_limit: Some(10_000_000), // making room would be measured instead
+            archive_item_limit: Some(10_000_000), // otherwise this would measure making room
             log_level: "warn".to_owned(),
             companion: with_module,
             ..ProsodyConfig::default().storage_in(Storage::Files)
@@ -99,7 +99,7 @@ async fn run(rounds: usize, messages: usize) -> Result<()> {
     for (marked_every, name) in MIXES {
         let mut measured: [Vec<Round>; 2] = Default::default();
         for round in 0..=rounds {
-            // Each side begins every other time; the first round only warms up.
+            // The sides take turns in going first; the first round only warms up.
             let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
             for index in order {
                 if let (Some(side), Some(rounds)) = (sides.get_mut(index), measured.get_mut(index))

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::lab::Lab;
 use crate::server::Server;
 use crate::{LabError, Result, free_address};
 
-/// A configuration of the daemon: all it needs for one lab, and what a test sets beyond.
+/// A configuration of the daemon: all it needs for one lab, and additional settings of a test.
 #[derive(Debug, Clone)]
 pub struct DaemonConfig {
     sections: BTreeMap<String, BTreeMap<String, Value>>,
@@ -32,7 +32,7 @@ impl DaemonConfig {
             .set("archive.hosts", vec![at.domain.clone(), at.rooms.clone()])
     }
 
-    /// For Prosody's tables without a Prosody: nobody listens where the component connects.
+    /// For Prosody's tables without a Prosody: nothing listens where the component connects.
     pub fn for_database(database: &Database) -> Result<Self> {
         let config = Self::empty()
             .with_database(database)
@@ -100,18 +100,20 @@ impl DaemonConfig {
     /// Writes the configuration file and the files it names into this folder.
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
         let mut config = self.clone();
-        // Each file at once, for a daemon that reads while we write.
+        // Each file is replaced atomically, for a daemon that reads while we write.
         let new = folder.join("new");
-        for (key, text) in &self.files {
-            let file = folder.join(key);
+        let write = |name: &str, text: &str| -> Result<PathBuf> {
+            let file = folder.join(name);
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(true).mode(0o600);
             options.open(&new)?.write_all(text.as_bytes())?;
             fs::rename(&new, &file)?;
-            config = config.set(key, file.display().to_string());
+            Ok(file)
+        };
+        for (key, text) in &self.files {
+            config = config.set(key, write(key, text)?.display().to_string());
         }
-        fs::write(&new, config.render()?)?;
-        Ok(fs::rename(new, folder.join("ephemerd.toml"))?)
+        write("ephemerd.toml", &config.render()?).map(drop)
     }
 
     /// The file as text, in TOML.

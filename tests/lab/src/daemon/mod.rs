@@ -1,4 +1,5 @@
-//! The daemon under test: the `ephemerd` program, given by its path, run with a configuration file as an operator would.
+//! The daemon under test: the `ephemerd` program, given by its path, run with a configuration file as an
+//! operator would.
 
 mod config;
 
@@ -47,7 +48,7 @@ impl Daemon {
         Ok(Self { process, binary: binary.to_owned(), http, config, folder })
     }
 
-    /// Waits until `/readyz` answers 200; an error as soon as the daemon has ended.
+    /// Waits until `/readyz` answers 200; fails as soon as the daemon has ended.
     pub async fn wait_ready(&self, within: Duration) -> Result<()> {
         let ready = async || {
             if self.process.ended().is_some() {
@@ -70,7 +71,7 @@ impl Daemon {
         self.process.pid()
     }
 
-    /// What it has used so far.
+    /// The resources that it has used so far.
     pub fn usage(&self) -> Result<Usage> {
         Usage::of(self.pid())
     }
@@ -116,7 +117,7 @@ impl Daemon {
         self.process.signal(signal)
     }
 
-    /// Changes its configuration, but for the address of its pages, and sends SIGHUP. Waits for nothing.
+    /// Changes its configuration, except for the address of its pages, and sends SIGHUP. Does not wait.
     pub fn reload(&mut self, config: &DaemonConfig) -> Result<()> {
         self.config = config.clone().set("http.listen", self.http.to_string());
         self.config.write(self.folder.path())?;
@@ -139,7 +140,7 @@ impl Daemon {
         self.process.kill().await
     }
 
-    /// Starts it again after its end, with the same files and address; the log goes on.
+    /// Starts it again after it has ended, with the same files and address; the log is continued.
     pub async fn resume(&mut self) -> Result<()> {
         if self.process.ended().is_none() {
             return Ok(());

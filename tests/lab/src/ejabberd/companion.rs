@@ -1,42 +1,47 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use super::LIBRARIES;
 use crate::launch::Launch;
-use crate::{LabError, Result, scratch};
+use crate::{LabError, Release, Result, scratch};
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/ejabberd");
 const ERLANG_LIBRARIES: &str = "/usr/lib/erlang/lib";
 const BUILD_WITHIN: Duration = Duration::from_secs(120);
 
-/// Compiles the companion module as docs/install-ejabberd.md says, once in this process; gives the folder.
-pub(super) async fn build() -> Result<PathBuf> {
-    static BUILT: OnceCell<TempDir> = OnceCell::const_new();
-    let built = BUILT.get_or_try_init(async || compile().await).await?;
-    Ok(built.path().to_owned())
+/// Compiles the companion module as docs/install-ejabberd.md says, once for each release in this process; gives the folder.
+pub(super) async fn build(release: &Release) -> Result<PathBuf> {
+    static BUILT: Mutex<BTreeMap<Release, TempDir>> = Mutex::const_new(BTreeMap::new());
+    let mut built = BUILT.lock().await;
+    if let Some(folder) = built.get(release) {
+        return Ok(folder.path().to_owned());
+    }
+    let folder = compile(release).await?;
+    let path = folder.path().to_owned();
+    built.insert(release.clone(), folder);
+    Ok(path)
 }
 
-async fn compile() -> Result<TempDir> {
+/// Each release has an Erlang of its own; nothing that a compiler warns of is let through.
+async fn compile(release: &Release) -> Result<TempDir> {
     let output = scratch::folder("companion")?;
-    let ejabberd = folders(LIBRARIES, "ejabberd-")?;
+    let ejabberd = release.folders(LIBRARIES, "ejabberd-")?;
     let mut includes: Vec<_> = ejabberd.iter().map(|it| it.join("include")).collect();
-    includes.extend(folders(ERLANG_LIBRARIES, "p1_")?.iter().map(|it| it.join("include")));
-    let mut sources: Vec<PathBuf> = Vec::new();
-    for entry in fs::read_dir(SOURCES)? {
-        let path = entry?.path();
-        sources.extend((path.extension().is_some_and(|it| it == "erl")).then_some(path));
-    }
+    let others = release.folders(ERLANG_LIBRARIES, "p1_")?;
+    includes.extend(others.iter().map(|it| it.join("include")));
     let built = Launch::new("erlc", "erlc", Signal::SIGTERM)
+        .of(release)
         .args(["-Werror", "-o"])
         .args([output.path()])
         .args(includes.iter().flat_map(|include| [Path::new("-I"), include]))
         .args(ejabberd.iter().flat_map(|it| [PathBuf::from("-pa"), it.join("ebin")]))
-        .args(sources)
+        .args(copy_sources(output.path())?)
         .output("", BUILD_WITHIN)
         .await?;
     match built.code {
@@ -45,12 +50,16 @@ async fn compile() -> Result<TempDir> {
     }
 }
 
-fn folders(root: &str, prefix: &str) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(root)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        found.extend(name.starts_with(prefix).then_some(path.clone()));
+/// Where a compiler of another release finds them.
+fn copy_sources(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut copies = Vec::new();
+    for entry in fs::read_dir(SOURCES)? {
+        let source = entry?.path();
+        if source.extension().is_some_and(|it| it == "erl") {
+            let copy = folder.join(source.file_name().unwrap_or_default());
+            fs::copy(&source, &copy)?;
+            copies.push(copy);
+        }
     }
-    Ok(found)
+    Ok(copies)
 }

@@ -1,11 +1,11 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::database::Database;
 use crate::postgres::SERVER_ROLE;
 use crate::server::Endpoints;
-use crate::{LabError, Result};
+use crate::{LabError, Release, Result};
 
 /// Which of ejabberd's SQL schemas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,6 +30,8 @@ pub enum Storage {
 /// How ejabberd is set up beyond what the lab needs.
 #[derive(Debug, Clone, Default)]
 pub struct EjabberdConfig {
+    /// Whose ejabberd.
+    pub release: Release,
     /// Where archives and offline queues are.
     pub storage: Storage,
     /// Loads the companion module of `deploy/ejabberd`, built once for all tests.
@@ -46,12 +48,20 @@ pub struct EjabberdConfig {
     pub mam_for_storage: bool,
     /// `compress_xml` of `mod_mam`.
     pub compress_xml: bool,
-    /// Where it takes an administrator's commands by HTTP, `POST /api/COMMAND`, from anybody.
+    /// Options of `mod_stream_mgmt`, as YAML on one line; if empty, its defaults.
+    pub stream_mgmt: &'static str,
+    /// `max_user_offline_messages`: the capacity of an offline queue.
+    pub offline_limit: Option<u32>,
+    /// Without `mod_offline`.
+    pub no_offline: bool,
+    /// Where it accepts an administrator's commands over HTTP, `POST /api/COMMAND`, from anybody.
     pub commands: Option<SocketAddr>,
     /// More lines of YAML, at the top level.
     pub lines: Vec<String>,
-    /// Instead of all that, a configuration as an operator writes it: a document's, say. Its names, ports and secrets
-    /// give way to the lab's.
+    /// More lines of YAML, among the modules, with their line breaks.
+    pub modules: Vec<&'static str>,
+    /// Instead of all that, a configuration as an operator writes it, for example from a document. Its names,
+    /// ports and secrets are replaced by the lab's.
     pub file: Option<String>,
 }
 
@@ -63,11 +73,11 @@ impl EjabberdConfig {
     }
 
     /// The schema's file, as the package brings it.
-    pub(super) fn schema_file(&self) -> &'static Path {
-        Path::new(match self.schema {
+    pub(super) fn schema_file(&self) -> &'static str {
+        match self.schema {
             Schema::Classic => "/usr/share/ejabberd/sql/pg.sql",
             Schema::MultiHost => "/usr/share/ejabberd/sql/pg.new.sql",
-        })
+        }
     }
 
     /// The configuration file.
@@ -79,7 +89,7 @@ impl EjabberdConfig {
         for line in &self.lines {
             let _ = writeln!(yaml, "{line}");
         }
-        Ok(yaml + &self.modules(endpoints))
+        Ok(yaml + &self.modules(endpoints) + &self.modules.concat())
     }
 
     fn adapt(&self, file: &str, endpoints: &Endpoints, database: &Database) -> Result<String> {
@@ -145,8 +155,9 @@ listen:
     allow: all
 shaper_rules:
   max_user_sessions: 20
-  max_user_offline_messages: 5000
+  max_user_offline_messages: {offline_limit}
 ",
+            offline_limit = self.offline_limit.unwrap_or(5000),
             hosts = [&[endpoints.domain.as_str()], &self.more_hosts[..]].concat().join(", "),
             port = postgres.address().port(),
             database = database.name(),
@@ -165,6 +176,10 @@ shaper_rules:
     }
 
     fn modules(&self, endpoints: &Endpoints) -> String {
+        let storage = match self.storage {
+            Storage::Sql => "sql",
+            Storage::Mnesia => "mnesia",
+        };
         format!(
             "modules:
   mod_disco: {{}}
@@ -173,12 +188,8 @@ shaper_rules:
   mod_ping: {{}}
   mod_privacy: {{}}
   mod_roster: {{}}
-  mod_stream_mgmt: {{}}
-  mod_offline:
-    access_max_user_messages: max_user_offline_messages
-    db_type: {storage}
-    use_mam_for_storage: {mam}
-  mod_mam:
+  mod_stream_mgmt: {{{stream_mgmt}}}
+{offline}  mod_mam:
     db_type: {storage}
     default: always
     request_activates_archiving: false
@@ -195,15 +206,22 @@ shaper_rules:
       public: true
       allow_subscription: true
 {companion}",
-            storage = match self.storage {
-                Storage::Sql => "sql",
-                Storage::Mnesia => "mnesia",
+            stream_mgmt = self.stream_mgmt,
+            offline = match self.no_offline {
+                true => String::new(),
+                false => format!(
+                    "  mod_offline:
+    access_max_user_messages: max_user_offline_messages
+    db_type: {storage}
+    use_mam_for_storage: {}
+",
+                    self.mam_for_storage
+                ),
             },
             companion = match self.companion {
                 true => format!("  mod_ephemerd:\n    component: {}\n", endpoints.component_jid),
                 false => String::new(),
             },
-            mam = self.mam_for_storage,
             compress = self.compress_xml,
             rooms = endpoints.rooms.replace(&endpoints.domain, "@HOST@"),
         )

@@ -2,6 +2,7 @@
 
 mod companion;
 mod config;
+mod mnesia;
 pub mod rows;
 
 use std::fs;
@@ -10,22 +11,19 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::User;
-use rand::RngExt as _;
 use sqlx::AssertSqlSafe;
 use tempfile::TempDir;
-use tokio::sync::Mutex;
 
 pub use config::{EjabberdConfig, Schema, Storage};
 
 use crate::database::Database;
 use crate::error::Context as _;
-use crate::launch::{Launch, give, service_user};
+use crate::launch::{Launch, give, give_all};
 use crate::postgres::SERVER_ROLE;
-use crate::process::Process;
 use crate::server::{Endpoints, Server};
+use crate::slot::Slot;
 use crate::snapshot::{EJABBERD_ARCHIVES, EJABBERD_QUEUE, Table};
-use crate::xmpp::probe;
-use crate::{LabError, Result, eventually, free_address, scratch};
+use crate::{Release, Result, scratch};
 
 const START_WITHIN: Duration = Duration::from_secs(60);
 
@@ -40,16 +38,17 @@ pub struct Ejabberd {
     endpoints: Endpoints,
     database: Database,
     schema: Schema,
+    release: Release,
     user: Option<User>,
-    /// Where compiled modules are that it does not bring itself.
+    /// Where additional compiled modules are.
     code: Option<PathBuf>,
-    process: Mutex<Option<Process>>,
-    // Dropped last: the server must have ended before its folder goes.
+    slot: Slot,
+    // Dropped last: the server must have stopped before its folder is removed.
     folder: TempDir,
 }
 
 impl Ejabberd {
-    /// Makes its tables in this database and starts it.
+    /// Creates its tables in this database and starts it.
     pub async fn start(config: &EjabberdConfig, database: &Database) -> Result<Self> {
         create_tables(config, database).await?;
         Self::start_on_tables(config, database).await
@@ -58,15 +57,16 @@ impl Ejabberd {
     /// Starts it on a database that has its tables.
     pub async fn start_on_tables(config: &EjabberdConfig, database: &Database) -> Result<Self> {
         let ejabberd = Self {
-            endpoints: endpoints()?,
+            endpoints: Endpoints::new()?,
             database: database.clone(),
             schema: config.schema,
-            user: service_user("ejabberd", "ejabberd")?,
+            release: config.release.clone(),
+            user: config.release.service_user("ejabberd", "ejabberd")?,
             code: match config.companion {
-                true => Some(companion::build().await?),
+                true => Some(companion::build(&config.release).await?),
                 false => config.code.clone(),
             },
-            process: Mutex::new(None),
+            slot: Slot::default(),
             folder: scratch::folder("ejabberd")?,
         };
         let folder = ejabberd.folder.path();
@@ -85,62 +85,21 @@ impl Ejabberd {
         self.schema
     }
 
-    /// Its process id, while it runs.
-    pub async fn pid(&self) -> Option<i32> {
-        self.process.lock().await.as_ref().map(Process::pid)
-    }
-
     /// Its configuration file, which a test may change before `restart`.
     pub fn config_file(&self) -> PathBuf {
         self.folder.path().join("ejabberd.yml")
     }
 
-    /// Starts it again after `stop` or `kill`, on the same ports, with the same data.
-    pub async fn resume(&self) -> Result<()> {
-        let mut slot = self.process.lock().await;
-        if slot.as_ref().is_some_and(|running| running.ended().is_none()) {
-            return Ok(());
+    /// Goes on as another release's ejabberd, on the same ports, with the same data and configuration, and with the module built anew.
+    pub async fn upgrade(&mut self, release: &Release) -> Result<()> {
+        self.stop().await?;
+        self.release = release.clone();
+        self.user = release.service_user("ejabberd", "ejabberd")?;
+        if self.code.is_some() {
+            self.code = Some(companion::build(release).await?);
         }
-        let folder = self.folder.path();
-        let process = Launch::new("ejabberd", "erl", Signal::SIGTERM)
-            .user(self.user.as_ref())
-            .env("ERL_LIBS", LIBRARIES)
-            .env("ERL_CRASH_DUMP_BYTES", "0")
-            .env("EJABBERD_CONFIG_PATH", self.config_file())
-            .env("EJABBERD_LOG_PATH", self.log())
-            .args(["-noinput", "+sbwt", "none", "-mnesia", "dir"])
-            .args([format!("{:?}", folder.join("data").display().to_string())])
-            .args(self.code.iter().flat_map(|code| [Path::new("-pa"), code]))
-            .args(["-s", "ejabberd"])
-            .spawn(&folder.join("output"))?;
-        let ready = async || {
-            if process.ended().is_some() {
-                return Err(process.complain("ended at its start"));
-            }
-            let clients = probe(self.endpoints.clients, "jabber:client", &self.endpoints.domain);
-            let components = probe(
-                self.endpoints.components,
-                "jabber:component:accept",
-                &self.endpoints.component_jid,
-            );
-            Ok((clients.await.is_ok() && components.await.is_ok()).then_some(()))
-        };
-        let answer = eventually("ejabberd's first answer", START_WITHIN, ready).await;
-        answer.map_err(|error| process.complain(&error.to_string()))?;
-        *slot = Some(process);
-        Ok(())
-    }
-
-    /// Ends it cleanly.
-    pub async fn stop(&self) -> Result<()> {
-        let Some(process) = self.process.lock().await.take() else { return Ok(()) };
-        process.stop().await.map(drop)
-    }
-
-    /// Ends it by force.
-    pub async fn kill(&self) -> Result<()> {
-        let Some(process) = self.process.lock().await.take() else { return Ok(()) };
-        process.kill().await.map(drop)
+        give_all(self.folder.path(), self.user.as_ref())?;
+        self.resume().await
     }
 }
 
@@ -157,21 +116,40 @@ impl Server for Ejabberd {
         self.folder.path().join("logs/ejabberd.log")
     }
 
-    async fn restart(&self) -> Result<()> {
-        self.stop().await?;
-        self.resume().await
+    fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    async fn resume(&self) -> Result<()> {
+        let folder = self.folder.path();
+        let launch = Launch::new("ejabberd", "erl", Signal::SIGTERM)
+            .of(&self.release)
+            .user(self.user.as_ref())
+            .env("ERL_LIBS", LIBRARIES)
+            .env("ERL_CRASH_DUMP_BYTES", "0")
+            .env("EJABBERD_CONFIG_PATH", self.config_file())
+            .env("EJABBERD_LOG_PATH", self.log())
+            .args(["-noinput", "+sbwt", "none", "-mnesia", "dir"])
+            .args([format!("{:?}", folder.join("data").display().to_string())])
+            .args(self.code.iter().flat_map(|code| [Path::new("-pa"), code]))
+            .args(["-s", "ejabberd"]);
+        self.endpoints.start(&self.slot, launch, &folder.join("output"), START_WITHIN).await
     }
 
     async fn register(&self, user: &str) -> Result<()> {
-        let insert = match self.schema {
-            Schema::Classic => {
-                "INSERT INTO users (username, password) SELECT $1, $2 WHERE $3 <> '' ON CONFLICT DO NOTHING"
-            }
-            Schema::MultiHost => {
-                "INSERT INTO users (username, password, server_host) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
-            }
+        // Newer ones keep several forms of a password side by side; 1 is the plain one.
+        let typed = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'users'::regclass AND attname = 'type')";
+        let typed: bool = sqlx::query_scalar(typed).fetch_one(self.database.superuser()).await?;
+        let (column, value) = if typed { (", type", ", 1") } else { ("", "") };
+        let (host, at) = match self.schema {
+            Schema::Classic => ("", ""),
+            Schema::MultiHost => (", server_host", ", $3"),
         };
-        sqlx::query(insert)
+        let insert = format!(
+            "INSERT INTO users (username, password{column}{host})
+             SELECT $1, $2{value}{at} WHERE $3 <> '' ON CONFLICT DO NOTHING"
+        );
+        sqlx::query(AssertSqlSafe(insert))
             .bind(user)
             .bind(&self.endpoints.password)
             .bind(&self.endpoints.domain)
@@ -181,13 +159,10 @@ impl Server for Ejabberd {
     }
 }
 
-/// Makes ejabberd's tables as its package's file has them; the XMPP server's role owns them.
+/// Creates ejabberd's tables from its package's file; the XMPP server's role owns them.
 pub async fn create_tables(config: &EjabberdConfig, database: &Database) -> Result<()> {
-    let file: &Path = config.schema_file();
-    if !file.exists() {
-        return Err(LabError::new("ejabberd is not installed: apt-get install ejabberd"));
-    }
-    let tables = fs::read_to_string(file).context(format!("reading {}", file.display()))?;
+    let file = config.release.installed_file(config.schema_file(), "ejabberd")?;
+    let tables = fs::read_to_string(&file).context(format!("reading {}", file.display()))?;
     let origin_id = match config.origin_id {
         true => "ALTER TABLE archive ADD COLUMN origin_id text NOT NULL DEFAULT '';",
         false => "",
@@ -197,17 +172,4 @@ pub async fn create_tables(config: &EjabberdConfig, database: &Database) -> Resu
     sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(())
-}
-
-fn endpoints() -> Result<Endpoints> {
-    Ok(Endpoints {
-        domain: "localhost".to_owned(),
-        rooms: "conference.localhost".to_owned(),
-        clients: free_address()?,
-        components: free_address()?,
-        component_jid: "ephemerd.localhost".to_owned(),
-        other_component: "other.localhost".to_owned(),
-        component_secret: format!("{:016x}", rand::rng().random::<u64>()),
-        password: format!("{:016x}", rand::rng().random::<u64>()),
-    })
 }

@@ -9,7 +9,7 @@ use crate::database::Database;
 /// One row of `archive`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArchiveRow {
-    /// The virtual host; the classic schema does not keep it.
+    /// The virtual host; the classic schema does not store it.
     pub server_host: String,
     /// A user's local part, or a room's JID.
     pub username: String,
@@ -35,7 +35,7 @@ impl ArchiveRow {
     }
 }
 
-/// Inserts rows in one statement; gives their `id`s in the same order.
+/// Inserts rows in one statement; returns their `id`s in the same order.
 pub async fn insert(database: &Database, schema: Schema, rows: &[ArchiveRow]) -> Result<Vec<i32>> {
     let column = |of: fn(&ArchiveRow) -> &str| {
         rows.iter().map(|row| of(row).to_owned()).collect::<Vec<String>>()

@@ -1,14 +1,15 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use crate::Release;
 use crate::postgres::{Postgres, SERVER_ROLE};
 use crate::server::Endpoints;
 
-/// The companion module, and the folder where the lab puts it.
+/// The companion module, and the folder where the lab installs it.
 pub(super) const COMPANION: &str = "ephemerd";
 pub(super) const PLUGINS: &str = "plugins";
 
-/// Where Prosody keeps archives and all else but accounts.
+/// Where Prosody stores archives and everything else but accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Storage {
     /// In the lab's PostgreSQL.
@@ -23,21 +24,23 @@ pub enum Storage {
 /// How Prosody is set up beyond what the lab needs.
 #[derive(Debug, Clone)]
 pub struct ProsodyConfig {
+    /// Whose Prosody.
+    pub release: Release,
     /// Where archives are.
     pub storage: Storage,
     /// `storage_archive_item_limit`, unlimited by default.
     pub archive_item_limit: Option<u32>,
-    /// `max_archive_query_results`: the longest page of a MAM answer.
+    /// `max_archive_query_results`: the maximum page size of a MAM answer.
     pub page_limit: u32,
-    /// The companion module runs on the host of the accounts and on the rooms, as `deploy/prosody` has it.
+    /// The companion module of `deploy/prosody` runs on the accounts' host and on the rooms' host.
     pub companion: bool,
     /// Folders with more modules.
     pub plugin_paths: Vec<PathBuf>,
-    /// More modules for the host of the accounts and for the rooms, by name.
+    /// More modules for the accounts' host and the rooms' host, by name.
     pub modules: Vec<String>,
     /// More lines of Lua for all hosts.
     pub globals: Vec<String>,
-    /// More lines of Lua at the end: further hosts, say.
+    /// More lines of Lua at the end, for example further hosts.
     pub hosts: Vec<String>,
     /// `debug`, `info`, `warn` or `error`.
     pub log_level: String,
@@ -46,6 +49,7 @@ pub struct ProsodyConfig {
 impl Default for ProsodyConfig {
     fn default() -> Self {
         Self {
+            release: Release::default(),
             storage: Storage::default(),
             archive_item_limit: None,
             page_limit: 50,
@@ -80,7 +84,7 @@ impl ProsodyConfig {
         Self { storage, ..self }
     }
 
-    /// The configuration file. Strings go in as Lua's quoted strings.
+    /// The configuration file. Strings are inserted as quoted Lua strings.
     pub(super) fn render(&self, place: Place<'_>) -> String {
         [self.globals(place), self.storage(place), self.hosts(place.endpoints)].concat()
     }
@@ -119,7 +123,7 @@ impl ProsodyConfig {
     }
 
     fn storage(&self, place: Place<'_>) -> String {
-        // Accounts in files can be made without asking the server, whatever holds the rest.
+        // Accounts in files can be created without the server, whatever stores the rest.
         let mut lua = "storage = { accounts = \"internal\" }\n".to_owned();
         if let Some(limit) = self.archive_item_limit {
             let _ = writeln!(lua, "storage_archive_item_limit = {limit}");

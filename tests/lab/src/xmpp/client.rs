@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::ops::{Deref, DerefMut};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,20 +10,21 @@ use crate::server::Endpoints;
 use crate::wait::PATIENCE;
 use crate::{LabError, Result};
 
-const NS_CLIENT: &str = "jabber:client";
+/// The namespace of a client's stanzas, in both directions.
+pub(crate) const NS_CLIENT: &str = "jabber:client";
 const NS_SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 const NS_BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
 const NS_MUC: &str = "http://jabber.org/protocol/muc";
 const NS_MUC_USER: &str = "http://jabber.org/protocol/muc#user";
 const NS_MUC_OWNER: &str = "http://jabber.org/protocol/muc#owner";
 
-/// An XMPP client that says only what it is told to. Nothing reads the socket between calls.
+/// An XMPP client that sends only what it is told to: a [`Mailbox`] that has logged in.
 pub struct Client {
     mailbox: Mailbox,
     jid: String,
 }
 
-/// What a room said at joining.
+/// What a room sent on joining.
 #[derive(Debug)]
 pub struct Joined {
     /// One's own presence, with the status codes.
@@ -35,6 +36,17 @@ pub struct Joined {
 impl Client {
     /// Connects, logs in (SASL PLAIN) and binds this resource. It sends no presence, so the server hands out no offline messages.
     pub async fn login(server: &Endpoints, user: &str, resource: &str) -> Result<Self> {
+        let mut client = Self::authenticate(server, user).await?;
+        let resource = escape(resource);
+        let bind = format!("<bind xmlns='{NS_BIND}'><resource>{resource}</resource></bind>");
+        let bound = client.iq("set", None, &bind).await?;
+        let jid = bound.child(NS_BIND, "bind").and_then(|bind| bind.child(NS_BIND, "jid"));
+        client.jid = jid.ok_or_else(|| LabError::new("no JID was bound"))?.text.clone();
+        Ok(client)
+    }
+
+    /// Connects and logs in; no resource is bound yet.
+    pub(super) async fn authenticate(server: &Endpoints, user: &str) -> Result<Self> {
         let domain = &server.domain;
         let mut stream = Stream::open(server.clients, NS_CLIENT, domain, PATIENCE).await?;
         stream.receive(PATIENCE).await?; // features
@@ -46,13 +58,7 @@ impl Client {
         }
         stream.restart(NS_CLIENT, domain, PATIENCE).await?;
         stream.receive(PATIENCE).await?; // features
-        let mut client = Self { mailbox: Mailbox::new(stream), jid: String::new() };
-        let resource = escape(resource);
-        let bind = format!("<bind xmlns='{NS_BIND}'><resource>{resource}</resource></bind>");
-        let bound = client.iq("set", None, &bind).await?;
-        let jid = bound.child(NS_BIND, "bind").and_then(|bind| bind.child(NS_BIND, "jid"));
-        client.jid = jid.ok_or_else(|| LabError::new("no JID was bound"))?.text.clone();
-        Ok(client)
+        Ok(Self { mailbox: Mailbox::new(stream), jid: String::new() })
     }
 
     /// The full JID.
@@ -67,7 +73,7 @@ impl Client {
 
     /// Sends this text as it is, whether it is XML or not.
     pub async fn send(&mut self, xml: &str) -> Result<()> {
-        self.mailbox.stream.send(xml).await
+        self.mailbox.send(xml).await
     }
 
     /// Becomes available: the server hands out offline messages and delivers new ones.
@@ -93,44 +99,24 @@ impl Client {
         .await
     }
 
-    /// The next stanza, of those that came before or from the server.
-    pub async fn receive(&mut self, within: Duration) -> Result<Stanza> {
-        self.mailbox.receive(within).await
-    }
-
-    /// The first stanza for which this holds; others stay for later calls.
-    pub async fn wait_for(
-        &mut self,
-        what: &str,
-        within: Duration,
-        holds: impl FnMut(&Stanza) -> bool,
-    ) -> Result<Stanza> {
-        self.mailbox.wait_for(what, within, holds).await
-    }
-
     /// Waits for a message with this body.
     pub async fn wait_for_body(&mut self, body: &str) -> Result<Stanza> {
         let what = format!("the message {body:?}");
         self.wait_for(&what, PATIENCE, |it| it.name == "message" && it.body() == Some(body)).await
     }
 
-    /// Takes out of the inbox what this holds for; reads nothing.
-    pub fn take(&mut self, holds: impl FnMut(&Stanza) -> bool) -> Vec<Stanza> {
-        self.mailbox.take(holds)
-    }
-
-    /// Asks (`get` or `set`) and waits for the answer. An error answer is `LabError::Stanza`.
+    /// Sends a request (`get` or `set`) and waits for the answer. An error answer is `LabError::Stanza`.
     pub async fn iq(&mut self, kind: &str, to: Option<&str>, payload: &str) -> Result<Stanza> {
         let to = to.map(|to| format!(" to='{}'", escape(to))).unwrap_or_default();
         self.mailbox.iq(kind, &to, payload, None).await
     }
 
-    /// Waits until the server has worked through all that was sent before: it handles a client's stanzas in order.
+    /// Waits until the server has processed everything sent before: it handles a client's stanzas in order.
     pub async fn sync(&mut self) -> Result<()> {
         self.iq("get", None, "<ping xmlns='urn:xmpp:ping'/>").await.map(drop)
     }
 
-    /// Joins a room, and makes it with its defaults where it is new (an instant room, XEP-0045, 10.1.2).
+    /// Joins a room, and creates it with defaults if it is new (an instant room, XEP-0045, 10.1.2).
     pub async fn join(&mut self, room: &str, nick: &str) -> Result<Joined> {
         let (to, me) = (escape(room), format!("{room}/{nick}"));
         let presence = format!("<presence to='{}'><x xmlns='{NS_MUC}'/></presence>", escape(&me));
@@ -157,13 +143,28 @@ impl Client {
         Ok(Joined { presence, history })
     }
 
+    /// How many stanzas were received.
+    pub(super) fn stanzas(&self) -> u32 {
+        self.mailbox.stream.stanzas()
+    }
+
     /// Says goodbye and waits for the server to close.
     pub async fn close(self) -> Result<()> {
         self.mailbox.close().await
     }
+}
 
-    pub(super) fn new_id(&mut self) -> String {
-        self.mailbox.new_id()
+impl Deref for Client {
+    type Target = Mailbox;
+
+    fn deref(&self) -> &Mailbox {
+        &self.mailbox
+    }
+}
+
+impl DerefMut for Client {
+    fn deref_mut(&mut self) -> &mut Mailbox {
+        &mut self.mailbox
     }
 }
 

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::ops::{Deref, DerefMut};
 
 use sha1::{Digest as _, Sha1};
 
@@ -12,7 +12,8 @@ use crate::{LabError, Result};
 /// The namespace of a component's stanzas, in both directions (XEP-0114).
 pub const NS_COMPONENT: &str = "jabber:component:accept";
 
-/// A component that says only what it is told to, in the daemon's place. Nothing reads the socket between calls.
+/// A component in the daemon's place that sends only what it is told to: a [`Mailbox`] whose stanzas need `from` and
+/// `to`.
 pub struct Component {
     mailbox: Mailbox,
     jid: String,
@@ -24,7 +25,8 @@ impl Component {
         Self::connect_as(server, &server.component_jid).await
     }
 
-    /// The same under another of the server's component names, such as `Endpoints::other_component`. All share one secret.
+    /// The same under another of the server's component names, such as `Endpoints::other_component`. They
+    /// share one secret.
     pub async fn connect_as(server: &Endpoints, jid: &str) -> Result<Self> {
         let mut stream = Stream::open(server.components, NS_COMPONENT, jid, PATIENCE).await?;
         let proof = Sha1::digest(format!("{}{}", stream.id(), server.component_secret));
@@ -41,39 +43,20 @@ impl Component {
         &self.jid
     }
 
-    /// Sends this text as it is, whether it is XML or not. A stanza needs `from` and `to`.
+    /// Sends this text as it is, whether it is XML or not.
     pub async fn send(&mut self, xml: &str) -> Result<()> {
-        self.mailbox.stream.send(xml).await
+        self.mailbox.send(xml).await
     }
 
-    /// The next stanza, of those that came before or from the server.
-    pub async fn receive(&mut self, within: Duration) -> Result<Stanza> {
-        self.mailbox.receive(within).await
-    }
-
-    /// The first stanza for which this holds; others stay for later calls.
-    pub async fn wait_for(
-        &mut self,
-        what: &str,
-        within: Duration,
-        holds: impl FnMut(&Stanza) -> bool,
-    ) -> Result<Stanza> {
-        self.mailbox.wait_for(what, within, holds).await
-    }
-
-    /// Takes out of the inbox what this holds for; reads nothing.
-    pub fn take(&mut self, holds: impl FnMut(&Stanza) -> bool) -> Vec<Stanza> {
-        self.mailbox.take(holds)
-    }
-
-    /// Asks (`get` or `set`) this JID from our own and waits for its answer. An error answer is `LabError::Stanza`.
+    /// Sends a request (`get` or `set`) to this JID from our own and waits for its answer. An error answer is
+    /// `LabError::Stanza`.
     pub async fn iq(&mut self, kind: &str, to: &str, payload: &str) -> Result<Stanza> {
         let attributes = format!(" from='{}' to='{}'", escape(&self.jid), escape(to));
         self.mailbox.iq(kind, &attributes, payload, Some(to)).await
     }
 
-    /// Waits until this host of the server has worked through all that we sent before, and we hold in our inbox what it
-    /// sent us until then: both ways keep their order.
+    /// Waits until this host of the server has processed everything that we sent before, and our inbox has
+    /// what it sent us until then: both directions keep their order.
     pub async fn sync(&mut self, host: &str) -> Result<()> {
         self.iq("get", host, "<ping xmlns='urn:xmpp:ping'/>").await.map(drop)
     }
@@ -81,5 +64,19 @@ impl Component {
     /// Says goodbye and waits for the server to close.
     pub async fn close(self) -> Result<()> {
         self.mailbox.close().await
+    }
+}
+
+impl Deref for Component {
+    type Target = Mailbox;
+
+    fn deref(&self) -> &Mailbox {
+        &self.mailbox
+    }
+}
+
+impl DerefMut for Component {
+    fn deref_mut(&mut self) -> &mut Mailbox {
+        &mut self.mailbox
     }
 }

@@ -7,11 +7,11 @@ use super::stream::{Stanza, Stream};
 use crate::wait::{PATIENCE, timed_out};
 use crate::{LabError, Result};
 
-/// Stanzas that came while another was awaited; more than that and the test has a fault.
+/// Maximum stanzas received while waiting for another one; with more, the test is faulty.
 const MAX_INBOX: usize = 100_000;
 
-/// A stream and what came on it before somebody asked. Nothing reads the socket between calls.
-pub(super) struct Mailbox {
+/// A stream, and what was received on it before it was wanted. Nothing reads the socket between calls.
+pub struct Mailbox {
     pub(super) stream: Stream,
     inbox: VecDeque<Stanza>,
     next_id: u32,
@@ -22,16 +22,20 @@ impl Mailbox {
         Self { stream, inbox: VecDeque::new(), next_id: 0 }
     }
 
-    /// The next stanza, of those that came before or from the server.
-    pub(super) async fn receive(&mut self, within: Duration) -> Result<Stanza> {
+    pub(super) async fn send(&mut self, xml: &str) -> Result<()> {
+        self.stream.send(xml).await
+    }
+
+    /// The next stanza: one received earlier, or from the server.
+    pub async fn receive(&mut self, within: Duration) -> Result<Stanza> {
         match self.inbox.pop_front() {
             Some(stanza) => Ok(stanza),
             None => self.stream.receive(within).await,
         }
     }
 
-    /// The first stanza for which this holds; others stay for later calls.
-    pub(super) async fn wait_for(
+    /// The first stanza for which this holds; others are kept for later calls.
+    pub async fn wait_for(
         &mut self,
         what: &str,
         within: Duration,
@@ -57,15 +61,15 @@ impl Mailbox {
         }
     }
 
-    /// Takes out of the inbox what this holds for; reads nothing.
-    pub(super) fn take(&mut self, mut holds: impl FnMut(&Stanza) -> bool) -> Vec<Stanza> {
+    /// Removes from the inbox the stanzas for which this holds; reads nothing.
+    pub fn take(&mut self, mut holds: impl FnMut(&Stanza) -> bool) -> Vec<Stanza> {
         let (taken, kept) = self.inbox.drain(..).partition(|it| holds(it));
         self.inbox = kept;
         Vec::from(taken)
     }
 
-    /// Sends an iq with these attributes beside `type` and `id`, and waits for the answer: the same id and, where it is
-    /// said, this sender. An error answer is `LabError::Stanza`.
+    /// Sends an iq with these attributes besides `type` and `id`, and waits for the answer: the same id and,
+    /// if given, this sender. An error answer is `LabError::Stanza`.
     pub(super) async fn iq(
         &mut self,
         kind: &str,
@@ -75,7 +79,7 @@ impl Mailbox {
     ) -> Result<Stanza> {
         let id = self.new_id();
         let iq = format!("<iq type='{kind}' id='{id}'{attributes}>{payload}</iq>");
-        self.stream.send(&iq).await?;
+        self.send(&iq).await?;
         let is_answer = |it: &Stanza| {
             let from = it.attribute("from");
             it.name == "iq"
@@ -94,7 +98,7 @@ impl Mailbox {
 
     /// Says goodbye and waits for the server to close.
     pub(super) async fn close(mut self) -> Result<()> {
-        self.stream.send("</stream:stream>").await?;
+        self.send("</stream:stream>").await?;
         while self.stream.receive(PATIENCE).await.is_ok() {}
         Ok(())
     }

@@ -12,11 +12,11 @@ const MAX_PAGES: usize = 10_000;
 /// One query of a message archive (XEP-0313), with result sets (XEP-0059).
 #[derive(Debug, Clone, Default)]
 pub struct MamQuery {
-    /// Whose archive: a room; one's own where `None`.
+    /// Which archive: a room's, or one's own if `None`.
     pub archive: Option<String>,
     /// Only messages with this JID.
     pub with: Option<String>,
-    /// The longest page to answer with; the server's own limit where `None`.
+    /// The maximum page size; the server's own limit if `None`.
     pub max: Option<u32>,
     /// Only what follows this archive id.
     pub after: Option<String>,
@@ -24,7 +24,7 @@ pub struct MamQuery {
     pub before: Option<String>,
 }
 
-/// One archived message as the server shows it.
+/// One archived message as the server returns it.
 #[derive(Debug, Clone)]
 pub struct MamItem {
     /// The archive id.
@@ -33,7 +33,7 @@ pub struct MamItem {
     pub stamp: String,
     /// The message, parsed.
     pub message: Element,
-    /// The message as it came.
+    /// The message as received.
     pub xml: String,
 }
 
@@ -51,16 +51,16 @@ pub struct MamPage {
     pub items: Vec<MamItem>,
     /// The server says that nothing follows.
     pub complete: bool,
-    /// The archive id of the first message, by the server's word.
+    /// The archive id of the first message, according to the server.
     pub first: Option<String>,
-    /// The archive id of the last message, by the server's word.
+    /// The archive id of the last message, according to the server.
     pub last: Option<String>,
-    /// How many messages the whole answer has, where the server says so.
+    /// How many messages the whole answer has, if the server says so.
     pub count: Option<u64>,
 }
 
 impl Client {
-    /// Asks for one page. `item-not-found` and the like are `LabError::Stanza`.
+    /// Requests one page. `item-not-found` and the like are `LabError::Stanza`.
     pub async fn query(&mut self, query: &MamQuery) -> Result<MamPage> {
         let query_id = self.new_id();
         let payload = query.render(&query_id);
@@ -82,7 +82,8 @@ impl Client {
         })
     }
 
-    /// Asks page by page, from `query.after` on or from the start, until the server says that it is complete.
+    /// Requests page after page, from `query.after` or from the start, until the server says that it is
+    /// complete.
     pub async fn query_all(&mut self, query: &MamQuery) -> Result<Vec<MamItem>> {
         let mut query = query.clone();
         let mut items = Vec::new();

@@ -16,7 +16,7 @@ use crate::{LabError, Result};
 const MAX_STANZA_BYTES: usize = 16 << 20;
 const NS_STREAM: &str = "http://etherx.jabber.org/streams";
 
-/// A stanza (or another element directly below the stream) as it came.
+/// A stanza (or another direct child of the stream) as received.
 #[derive(Debug, Clone)]
 pub struct Stanza {
     /// The bytes on the wire.
@@ -39,16 +39,18 @@ enum Item {
     End,
 }
 
-/// An XML stream over TCP (RFC 6120), as raw as it can be.
+/// A raw XML stream over TCP (RFC 6120).
 pub(super) struct Stream {
     socket: TcpStream,
     parser: Parser,
     tree: TreeBuilder,
     header_read: bool,
     id: String,
+    /// Stanzas received: nothing else on the stream counts.
+    stanzas: u32,
     /// Bytes of the stanza that is being read.
     raw: Vec<u8>,
-    /// Bytes received and not yet given to the parser.
+    /// Bytes received and not yet passed to the parser.
     ahead: Vec<u8>,
 }
 
@@ -70,6 +72,7 @@ impl Stream {
             tree: TreeBuilder::default(),
             header_read: false,
             id: String::new(),
+            stanzas: 0,
             raw: Vec::new(),
             ahead: Vec::new(),
         };
@@ -77,7 +80,7 @@ impl Stream {
         Ok(stream)
     }
 
-    /// Exchanges stream headers anew, as after SASL.
+    /// Exchanges stream headers again, as after SASL.
     pub(super) async fn restart(
         &mut self,
         namespace: &str,
@@ -87,8 +90,8 @@ impl Stream {
         self.parser = new_parser();
         self.header_read = false;
         self.raw.clear();
-        // Components have no stream features (XEP-0114).
-        // Clients may declare prefixes there that their stanzas use, as libraries of some do.
+        // Components have no stream features (XEP-0114). Clients may declare prefixes there that their
+        // stanzas use, as some libraries do.
         let version = match namespace == NS_COMPONENT {
             true => "",
             false => " version='1.0' xmlns:lab='urn:example:lab'",
@@ -107,9 +110,14 @@ impl Stream {
         }
     }
 
-    /// The id that the server gave to this stream.
+    /// The id that the server assigned to this stream.
     pub(super) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// How many stanzas were received.
+    pub(super) fn stanzas(&self) -> u32 {
+        self.stanzas
     }
 
     /// Sends this text as it is.
@@ -123,7 +131,11 @@ impl Stream {
             Item::Stanza(stanza) if stanza.is(NS_STREAM, "error") => {
                 Err(LabError::new(format!("stream error: {}", stanza.xml)))
             }
-            Item::Stanza(stanza) => Ok(stanza),
+            Item::Stanza(stanza) => {
+                let counts = matches!(stanza.name.as_str(), "iq" | "message" | "presence");
+                self.stanzas += u32::from(counts);
+                Ok(stanza)
+            }
             Item::Header(_) | Item::End => Err(LabError::new("the server ended the stream")),
         }
     }
@@ -132,7 +144,7 @@ impl Stream {
         timeout(within, self.read()).await.map_err(|_| timed_out("a stanza", within))?
     }
 
-    /// Can be cancelled at any time: all state is in `self`.
+    /// Cancel-safe: all state is in `self`.
     async fn read(&mut self) -> Result<Item> {
         loop {
             let mut rest = self.ahead.as_slice();
@@ -169,7 +181,7 @@ impl Stream {
             }
             event => {
                 let Some(element) = self.tree.feed(event) else { return Ok(None) };
-                // The parser may have read on beyond this event, so the length is the element's own.
+                // The parser may have read beyond this event, so the length is the element's own.
                 let xml = self.raw.drain(..element.span.end).collect();
                 let xml = String::from_utf8(xml).context("reading XML")?;
                 Ok(Some(Item::Stanza(Stanza { xml, element })))

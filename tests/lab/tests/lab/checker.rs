@@ -16,7 +16,8 @@ struct Scene {
     goes: String,
 }
 
-/// Peter tells Rosa one thing that stays and one that must be gone already, and both say something in a room.
+/// Peter sends Rosa one message that stays and one that must be gone already, and both say something in a
+/// room.
 async fn scene() -> Result<Scene> {
     let lab = Lab::prosody().await?;
     let mut words = Words::random();
@@ -41,7 +42,7 @@ async fn scene() -> Result<Scene> {
 }
 
 impl Scene {
-    /// Runs a statement on the rows of `prosodyarchive` that hold this word.
+    /// Runs a statement on the rows of `prosodyarchive` that contain this word.
     async fn execute(&self, what: &str, word: &str, and: &str) -> Result<()> {
         let sql = format!("{what} WHERE value LIKE '%{word}%' AND {and}");
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(self.lab.database.superuser()).await?;
@@ -73,7 +74,7 @@ impl Scene {
     }
 }
 
-/// One of the faults must begin so.
+/// One of the faults must begin like this.
 fn assert_fault(faults: &[String], start: &str, word: &str) {
     let found = faults.iter().any(|it| it.starts_with(start) && it.contains(word));
     assert!(found, "no fault {start:?} {word}: {faults:#?}");

@@ -1,4 +1,5 @@
-//! How the laboratory runs a program. The program here is a shell script; the daemon's own tests run the real one.
+//! How the laboratory runs a program. Here the program is a shell script; the daemon's own tests run the real
+//! one.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;

@@ -5,10 +5,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use ephemerd_lab::{
-    Lab, PATIENCE, Postgres, PostgresConfig, Prosody, ProsodyConfig, Result, eventually,
+    Lab, PATIENCE, Postgres, PostgresConfig, Prosody, ProsodyConfig, Result, Server as _,
+    eventually,
 };
 
-/// Set in the process that is killed: there the test starts servers, says which, and waits for its end.
+/// Set in the process that is killed: there the test starts servers, says which, and waits to be killed.
 const VICTIM: &str = "LAB_TEST_VICTIM";
 
 /// The servers' processes and folders, as paths that exist as long as they do.

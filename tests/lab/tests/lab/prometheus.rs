@@ -1,4 +1,4 @@
-//! Prometheus, which here scrapes another.
+//! A Prometheus that scrapes another one.
 
 use ephemerd_lab::{PATIENCE, Prometheus, Result, http, prometheus};
 

@@ -1,6 +1,8 @@
-//! The demo: two people talk through a real Prosody or ejabberd, some of what they say has a timer, and one sees it go from the archives.
+//! The demo: two people talk through a real Prosody or ejabberd, some of their messages have a timer, and you
+//! can watch those disappear from the archives.
 //!
-//! All servers are private and on loopback. Exit code 0 only if what had to go is gone and everything else stands as it was.
+//! All servers are private and on loopback. Exit code 0 only if everything that had to go is gone and
+//! everything else is unchanged.
 
 mod scene;
 mod view;
@@ -39,7 +41,7 @@ struct Args {
     keep: bool,
 }
 
-/// What runs at the end of the play.
+/// What is running at the end of the play.
 struct Stage<S> {
     lab: Lab<S>,
     daemon: Daemon,
@@ -82,13 +84,14 @@ async fn play<S: Server>(
 ) -> Result<Stage<S>> {
     let binary = std::path::absolute(&args.ephemerd)?;
     view.line("Peter and Rosa talk. Some of their messages carry a timer (XEP-0466); their server");
-    view.line("archives everything all the same (XEP-0313), and ephemerd erases what is over.\n");
+    view.line("archives everything all the same (XEP-0313), and ephemerd erases what is over.");
+    view.line("What was received goes only once it was read. Rosa reads the last message late.\n");
 
     let started = Instant::now();
     let lab = lab.await?;
     view.step(&format!("PostgreSQL and {}, private, on loopback", S::NAME), started);
     let started = Instant::now();
-    let config = lab.daemon_config().set("archive.poll", "250ms");
+    let config = lab.daemon_config().set("archive.poll", "250ms").set("timers.start", "read");
     let daemon = Daemon::start(&binary, &config).await?;
     view.step("ephemerd", started);
     let mut scene = Scene::play(&lab, &mut Words::with_seed(rand::random())).await?;
@@ -106,7 +109,7 @@ async fn play<S: Server>(
     Ok(Stage { lab, daemon, _scene: scene, all_is_right: verdict.is_good() })
 }
 
-/// Ends everything, at once or when the user says so. The exit code is the verdict.
+/// Stops everything, at once or when the user says so. The exit code is the verdict.
 async fn finish<S: Server>(args: &Args, view: &View, stage: Stage<S>) -> ExitCode {
     if args.keep {
         tell(args, view, &stage);
@@ -120,7 +123,7 @@ async fn finish<S: Server>(args: &Args, view: &View, stage: Stage<S>) -> ExitCod
     if right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Looks again and again until everything with a timer is gone or should long be.
+/// Polls until everything with a timer is gone or should long be.
 async fn watch(scene: &mut Scene, view: &mut View) -> Result<()> {
     let last = scene.last_by();
     loop {
@@ -133,7 +136,7 @@ async fn watch(scene: &mut Scene, view: &mut View) -> Result<()> {
     }
 }
 
-/// Says where everything is.
+/// Prints where everything is.
 fn tell<S: Server>(args: &Args, view: &View, stage: &Stage<S>) {
     let Stage { lab, daemon, .. } = stage;
     let (at, config) = (lab.endpoints(), daemon.config_file());

@@ -1,5 +1,6 @@
-//! What the demo prints: redrawn in place on a terminal, one table per change elsewhere.
+//! The demo's output: redrawn in place on a terminal, otherwise one table per change.
 
+use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
@@ -10,7 +11,7 @@ use crate::scene::{Line, Scene, Seen};
 
 type Figure = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
-/// The figures shown at the end: what they say, their name and labels.
+/// The figures shown at the end: description, name and labels.
 const FIGURES: [Figure; 6] = [
     ("marked messages found", "ephemerd_stanzas_inspected_total", &[("outcome", "marked")]),
     ("rows erased in archives", "ephemerd_erased_total", &[("store", "archive")]),
@@ -25,7 +26,7 @@ const COLUMNS: u16 = 80;
 
 pub(crate) struct View {
     is_terminal: bool,
-    /// The table can be drawn over the last one.
+    /// The table can be redrawn over the last one.
     in_place: bool,
     /// The table as last printed.
     last: String,
@@ -38,7 +39,7 @@ impl View {
         Self { is_terminal, in_place, last: String::new() }
     }
 
-    /// Prints a line. A closed output is no reason to stop before the servers have ended.
+    /// Prints a line. A closed output is no reason to stop before the servers have stopped.
     pub(crate) fn line(&self, text: &str) {
         let _ = writeln!(std::io::stdout(), "{text}");
     }
@@ -64,20 +65,25 @@ impl View {
         }
     }
 
-    /// Shows how the messages stand.
+    /// Shows the messages' current state.
     pub(crate) fn table(&mut self, scene: &Scene) {
         let mut table =
             new_table(&["by", "where", "message", "timer", "Peter finds", "Rosa finds"]);
         for line in &scene.lines {
             let place = if line.in_room { "room" } else { "chat" };
-            let timer = line.timer_seconds.map_or(String::new(), |seconds| format!("{seconds} s"));
+            let mut timer =
+                line.timer_seconds.map_or(String::new(), |seconds| format!("{seconds} s"));
+            if line.read_after > 0 {
+                let _ = write!(timer, ", read after {} s", line.read_after);
+            }
             let mut row = vec![
                 Cell::new(line.by.name()),
                 Cell::new(place),
                 Cell::new(&line.body),
                 Cell::new(timer),
             ];
-            row.extend(line.seen.map(|seen| cell(line, seen, self.in_place)));
+            let seen = line.seen.into_iter().enumerate();
+            row.extend(seen.map(|(at, seen)| cell((line, at), seen, self.in_place)));
             table.add_row(row);
         }
         let text = table.to_string();
@@ -118,8 +124,8 @@ impl View {
     }
 }
 
-fn cell(line: &Line, seen: Seen, in_place: bool) -> Cell {
-    match (seen, line.timer_seconds) {
+fn cell((line, finder): (&Line, usize), seen: Seen, in_place: bool) -> Cell {
+    match (seen, line.lives(finder)) {
         (Seen::There, Some(seconds)) if in_place => {
             let left = f64::from(seconds) - line.said.elapsed().as_secs_f64();
             Cell::new(format!("{:.0} s left", left.max(0.0))).fg(Color::Yellow)

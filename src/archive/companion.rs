@@ -1,0 +1,162 @@
+//! Archives that only the server itself can reach: what its companion module reports, and what we ask of it.
+//!
+//! The nouns of docs/protocol.md, and [`Requests`], the interface to the module. Transport-independent.
+
+mod requests;
+
+use chrono::SubsecRound as _;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Row;
+use crate::model::{RowKey, Stamp, Store, Timestamp};
+
+pub use self::requests::{Answer, Item, Outcome, Page, Request, Requests, Unanswered};
+
+/// The version of the protocol that we speak.
+pub const VERSION: u32 = 2;
+/// The oldest version that we still speak: its modules do not report sessions.
+pub const OLDEST_VERSION: u32 = 1;
+/// What the operator can do about a module of an older version.
+pub const OLD_MODULE: &str = "install this program's module: an older one does not tell which messages went only to \
+                              sessions that wait to be resumed, and those go by their timers though nobody has had them";
+/// Maximum number of rows in one request, or in one list.
+pub const MOST_ITEMS: usize = 500;
+/// Maximum length of an id in characters.
+const MOST_ID: usize = 256;
+/// Maximum length of a user's or room's local part in bytes (RFC 7622, 3.3).
+const MOST_LOCAL: usize = 1023;
+/// Maximum length of a stamp in bytes.
+const MOST_STAMP: usize = 40;
+
+/// A row as the module reports it.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// The row. Its number is its stamp in microseconds; its digest is the stamp as the module wrote it,
+    /// which must be sent back unchanged.
+    pub row: Row,
+    /// A queue row: the id of the row in the owner's archive that it is a copy of.
+    pub copy_of: Option<String>,
+}
+
+impl Shown {
+    /// A row of this owner (host and local part); `None` if the id or stamp is out of bounds.
+    pub fn new(
+        (host, owner): (&str, &str),
+        store: Store,
+        (id, stamp): (&str, &str),
+        copy_of: Option<String>,
+        xml: String,
+    ) -> Option<Self> {
+        let copy_of_is_id = copy_of.as_deref().is_none_or(is_id);
+        if !is_id(id) || !copy_of_is_id || stamp.len() > MOST_STAMP {
+            return None;
+        }
+        let at = time(stamp)?;
+        let key = RowKey {
+            store,
+            host: host.to_owned(),
+            owner: owner.to_owned(),
+            archive_id: id.to_owned(),
+            row_number: at.timestamp_micros(),
+            stamped_at: at,
+            digest: stamp.as_bytes().to_vec(),
+        };
+        let stamp = Stamp { at, whole_seconds: !stamp.contains('.') };
+        Some(Self { row: Row { key, stamp, xml: Some(xml) }, copy_of })
+    }
+}
+
+/// Parses a time of the protocol (XEP-0082), to microseconds: our tables store no more.
+pub fn time(text: &str) -> Option<Timestamp> {
+    let at = chrono::DateTime::parse_from_rfc3339(text).ok()?;
+    Some(at.to_utc().trunc_subsecs(6))
+}
+
+/// Whether this can identify a row: neither empty nor too long, and unchanged as an attribute's value.
+pub fn is_id(id: &str) -> bool {
+    !id.is_empty() && id.chars().count() <= MOST_ID && !id.chars().any(char::is_control)
+}
+
+/// The local part of a bare JID of this host.
+pub fn local_part<'a>(jid: &'a str, host: &str) -> Option<&'a str> {
+    let (local, domain) = jid.split_once('@')?;
+    let is_local = !local.is_empty()
+        && local.len() <= MOST_LOCAL
+        && !local.chars().any(|c| c.is_control() || c == '/');
+    (domain == host && is_local).then_some(local)
+}
+
+/// A notice from a module.
+#[derive(Debug)]
+pub struct Notice {
+    /// The host that the module is loaded on: the sender of the stanza.
+    pub host: String,
+    /// Identifies the module's start; new each time.
+    pub boot: String,
+    /// The notice's number in this boot, from 1 without gaps.
+    pub number: i64,
+    /// What it announces.
+    pub event: Event,
+    /// The memory that it takes up among waiting notices, released when it is dropped.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+/// What a notice announces.
+#[derive(Debug)]
+pub enum Event {
+    /// A marked stanza was archived.
+    Archived(Box<Shown>),
+    /// This owner's offline queue was handed out.
+    Drained(String),
+    /// Nobody has received these rows of this owner's archive, and no offline queue has a copy.
+    Undelivered(String, Vec<String>),
+    /// Somebody has received these rows of this owner's archive after all.
+    Delivered(String, Vec<String>),
+    /// A room replays this to people who join, and no archive holds it.
+    Remembered(Box<Shown>),
+}
+
+/// The module of one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Companion {
+    /// The version of the protocol that it speaks.
+    pub version: u32,
+    /// Its own version.
+    pub module: String,
+    /// The server and its version.
+    pub server: String,
+    /// Identifies the module's start; new each time.
+    pub boot: String,
+    /// The number of its last notice; 0 before the first.
+    pub number: i64,
+    /// The server's clock.
+    pub now: Option<Timestamp>,
+    /// What it can do.
+    pub can: Abilities,
+    /// The server drops stanzas that a session never acknowledged, instead of queueing them.
+    pub drops_unacknowledged: bool,
+    /// A write failed: nothing more is erased in that storage until the server restarts.
+    pub halted: bool,
+}
+
+/// What a module is able to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Abilities {
+    /// Erase rows.
+    pub erase: bool,
+    /// Replace rows by placeholders.
+    pub blank: bool,
+    /// List owners and rows.
+    pub list: bool,
+    /// Remove messages from what rooms replay to people who join.
+    pub scrub: bool,
+    /// Report, list and blank offline queues.
+    pub queue: bool,
+    /// Report messages that went only to sessions waiting to be resumed, or to nobody.
+    pub sessions: bool,
+    /// Report what only rooms remember, and remove it from there.
+    pub remember: bool,
+}
+
+#[cfg(test)]
+mod tests;

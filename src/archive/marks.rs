@@ -1,0 +1,135 @@
+//! What may be marked: the namespaces, and the SQL conditions that search for them in a stanza's text.
+//!
+//! The text search finds candidates; parsing decides. Servers write namespaces literally, without character
+//! references, whatever the sender wrote.
+
+/// Timers (XEP-0466).
+macro_rules! ephemeral {
+    () => {
+        "urn:xmpp:ephemeral:0"
+    };
+}
+
+/// Our own: placeholders.
+macro_rules! ephemerd {
+    () => {
+        "urn:ephemerd:0"
+    };
+}
+
+/// Processing hints (XEP-0334).
+macro_rules! hints {
+    () => {
+        "urn:xmpp:hints"
+    };
+}
+
+/// The column may hold a marked stanza or one of our placeholders.
+macro_rules! may_be_marked {
+    ($column:literal) => {
+        concat!(
+            "(",
+            $column,
+            " LIKE '%",
+            ephemeral!(),
+            "%' OR ",
+            $column,
+            " LIKE '%",
+            ephemerd!(),
+            "%' OR (",
+            $column,
+            " LIKE '%",
+            hints!(),
+            "%' AND (",
+            $column,
+            " LIKE '%no-stor%' OR ",
+            $column,
+            " LIKE '%no-permanent-stor%')))"
+        )
+    };
+}
+
+/// The same for ejabberd's queue, without parentheses: placeholders there are removed by the server. Short,
+/// because an index may use this condition.
+macro_rules! may_wait_marked {
+    ($column:literal) => {
+        concat!($column, " LIKE '%", ephemeral!(), "%' OR ", $column, " LIKE '%", hints!(), "%'")
+    };
+}
+
+/// The column still holds what was once found to be marked, or one of our placeholders.
+///
+/// Only a namespace in quotes counts: servers escape quotes in text and attributes, so a user cannot write
+/// one into a nickname or a reason and thereby have a moderator's replacement of the message erased too.
+macro_rules! still_marked {
+    ($column:literal) => {
+        concat!(
+            "(",
+            quoted!($column, ephemeral!()),
+            " OR ",
+            quoted!($column, ephemerd!()),
+            " OR (",
+            quoted!($column, hints!()),
+            " AND (",
+            $column,
+            " LIKE '%no-stor%' OR ",
+            $column,
+            " LIKE '%no-permanent-stor%')))"
+        )
+    };
+}
+
+/// The column may hold a stanza that shows that another one was read, of the kinds that the parameters ask for. Its
+/// namespace alone says little, since nearly every message asks for markers in the same one: the rarer word comes first.
+macro_rules! may_show_reading {
+    ($column:literal, $markers:literal, $replies:literal) => {
+        concat!(
+            "(",
+            $markers,
+            " AND ",
+            $column,
+            " LIKE '%displayed%' AND ",
+            $column,
+            " LIKE '%urn:xmpp:chat-markers:0%' OR ",
+            $replies,
+            " AND (",
+            $column,
+            " LIKE '%urn:xmpp:reply:0%' OR ",
+            $column,
+            " LIKE '%urn:xmpp:reactions:0%'))"
+        )
+    };
+}
+
+macro_rules! quoted {
+    ($column:literal, $namespace:expr) => {
+        concat!(
+            "(",
+            $column,
+            " LIKE '%''",
+            $namespace,
+            "''%' OR ",
+            $column,
+            " LIKE '%\"",
+            $namespace,
+            "\"%')"
+        )
+    };
+}
+
+pub(super) use {
+    ephemeral, ephemerd, hints, may_be_marked, may_show_reading, may_wait_marked, quoted,
+    still_marked,
+};
+
+/// The namespaces that are looked for.
+pub const NAMESPACES: [&str; 3] = [ephemeral!(), ephemerd!(), hints!()];
+
+/// The condition that searches Prosody's table.
+pub const SEARCHED: &str = may_be_marked!("value");
+
+/// An index that makes reading ejabberd's `spool` cheap; its condition is that of our statement.
+pub const QUEUE_INDEX: &str = concat!(
+    "CREATE INDEX CONCURRENTLY ephemerd_spool ON spool (seq) WHERE ",
+    may_wait_marked!("xml")
+);

@@ -1,0 +1,105 @@
+//! What starts timers, as far as it is about reading: `timers.start`, `timers.unread_for`, `timers.read_evidence`.
+
+use std::time::Duration;
+
+use super::duration;
+use super::error::ConfigError;
+use super::judge::{CENTURY, Choice, Judge};
+use super::raw::Plain;
+use super::types::ArchiveKind;
+use crate::model::{ReadEvidence, StartRule, TimerRules};
+
+const EVIDENCE: &str = "timers.read_evidence";
+const NAMES: [&str; 3] = ["mds", "markers", "replies"];
+
+type Result<T> = std::result::Result<T, ConfigError>;
+
+impl Choice for StartRule {
+    fn all() -> &'static [Self] {
+        &[Self::Archived, Self::Delivered, Self::Read, Self::Auto]
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Archived => "archived",
+            Self::Delivered => "delivered",
+            Self::Read => "read",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+/// The names of what counts.
+fn names(evidence: ReadEvidence) -> Vec<&'static str> {
+    let ReadEvidence { mds, markers, replies } = evidence;
+    let counts = [mds, markers, replies];
+    NAMES.into_iter().zip(counts).filter(|(_, counts)| *counts).map(|(name, _)| name).collect()
+}
+
+impl Judge<'_> {
+    /// How long a message waits that nobody has received or read; `older` is what the key was called before.
+    pub(super) fn unread_for(
+        &self,
+        value: Option<Plain>,
+        older: Option<Plain>,
+    ) -> Result<Option<Duration>> {
+        const KEYS: [&str; 2] = ["timers.unread_for", "offline.undelivered_for"];
+        let [key, older_key] = KEYS;
+        let default = TimerRules::default().unread_for;
+        let range = Duration::ZERO..=CENTURY;
+        let (named, value) = match (value, older) {
+            (Some(_), Some(_)) => {
+                return Err(ConfigError::GivenTwice {
+                    key,
+                    origin: self.origin(key),
+                    other: older_key,
+                    other_origin: self.origin(older_key),
+                });
+            }
+            (None, Some(older)) => (older_key, Some(older)),
+            (value, None) => (key, value),
+        };
+        let wait = match value {
+            None => default,
+            Some(Plain::Text(text)) if text == "never" => None,
+            Some(value) => Some(self.read_span(named, &value, range, ", or \"never\"")?),
+        };
+        self.show(key, wait.map_or("never".to_owned(), duration::print));
+        Ok(wait)
+    }
+
+    /// A list, or in the environment one text with commas.
+    pub(super) fn read_evidence(&self, value: Option<Plain>) -> Result<ReadEvidence> {
+        let remedy = "write some of [\"mds\", \"markers\", \"replies\"]";
+        let listed: Vec<String> = match value {
+            None => names(ReadEvidence::default()).into_iter().map(str::to_owned).collect(),
+            Some(Plain::List(listed)) => listed,
+            Some(Plain::Text(text)) => text.split(',').map(|it| it.trim().to_owned()).collect(),
+            Some(_) => return Err(self.invalid(EVIDENCE, "is not a list of names", remedy)),
+        };
+        if listed.is_empty() {
+            let remedy = format!("{remedy}, or set timers.start = \"delivered\"");
+            return Err(self.invalid(EVIDENCE, "is empty, so that nothing would be read", remedy));
+        }
+        if listed.iter().any(|it| !NAMES.contains(&it.as_str())) {
+            return Err(self.invalid(EVIDENCE, "has a name that is not known", remedy));
+        }
+        let has = |name: &str| listed.iter().any(|it| it == name);
+        let evidence =
+            ReadEvidence { mds: has("mds"), markers: has("markers"), replies: has("replies") };
+        self.show(EVIDENCE, names(evidence));
+        Ok(evidence)
+    }
+
+    /// Evidence of reading is found in tables only.
+    pub(super) fn can_see_readers(&self, kind: ArchiveKind, timers: &TimerRules) -> Result<()> {
+        if kind == ArchiveKind::Component && timers.start == StartRule::Read {
+            return Err(self.invalid(
+                "timers.start",
+                "is \"read\", and with archive.kind = \"component\" no evidence of reading can be seen",
+                "write \"delivered\" or \"auto\"",
+            ));
+        }
+        Ok(())
+    }
+}

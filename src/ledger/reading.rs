@@ -1,0 +1,260 @@
+//! Entries that wait for their owner to read the message, found again by what shows that it was read. Chats and messages'
+//! ids are known only by digests whose key stays in the database.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use super::{CHANNEL, record::position};
+use crate::{
+    database::{Named, Result},
+    model::{RowId, Start, StartedBy, Timestamp},
+};
+
+/// An entry that waits from now on.
+#[derive(Debug, Clone)]
+pub struct Unread<'a> {
+    /// The archived row.
+    pub row: RowId<'a>,
+    /// The other side of the chat.
+    pub chat: String,
+    /// The id that the sender gave the message, if any.
+    pub message: Option<String>,
+    /// How long its timer is.
+    pub timer: Duration,
+}
+
+/// What somebody has read, or has read up to.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// The virtual host.
+    pub host: &'a str,
+    /// The reader's local part.
+    pub owner: &'a str,
+    /// The other side of the chat.
+    pub chat: &'a str,
+    /// The id that the sender gave the message, where it is named by that.
+    pub message: Option<&'a str>,
+    /// When it was shown.
+    pub at: Timestamp,
+}
+
+/// An entry that waits in the chat of what was seen.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// The position of what was seen.
+    pub seen: usize,
+    /// The entry.
+    pub id: i64,
+    /// The row's archive id, number and stamp.
+    pub archive_id: String,
+    /// The row's number.
+    pub row_number: i64,
+    /// The row's stamp.
+    pub stamped_at: Timestamp,
+    /// When its timer starts if nobody reads it.
+    pub starts_at: Timestamp,
+    /// How long its timer is.
+    pub timer: Duration,
+    /// It has the id that was named.
+    pub is_named: bool,
+}
+
+/// A timer that starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    /// The entry.
+    pub id: i64,
+    /// When, and by what.
+    pub start: Start,
+    /// When the row goes.
+    pub due_at: Timestamp,
+}
+
+/// Notes by what these entries are found again once their messages are read.
+pub async fn note_unread(connection: &mut PgConnection, unread: &[Unread<'_>]) -> Result<()> {
+    if unread.is_empty() {
+        return Ok(());
+    }
+    let column = |of: fn(&Unread<'_>) -> String| unread.iter().map(of).collect::<Vec<String>>();
+    let messages: Vec<Option<String>> = unread.iter().map(|it| it.message.clone()).collect();
+    sqlx::query!(
+        "-- note_unread
+         UPDATE ephemerd.expiries AS e
+            SET chat = ephemerd.reading_digest('chat', k.host, k.owner, k.chat),
+                message = CASE WHEN k.message IS NOT NULL
+                               THEN ephemerd.reading_digest('message', k.host, k.owner, k.message) END,
+                timer_us = k.timer
+           FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::bigint[])
+                AS k(host, owner, archive_id, digest, chat, message, timer)
+          WHERE e.owner = k.owner AND e.archive_id = k.archive_id AND e.store = 'archive' AND e.host = k.host
+            AND e.digest = k.digest AND e.phase = 'pending' AND e.started_by = 'unread'",
+        &column(|it| it.row.host.to_owned()),
+        &column(|it| it.row.owner.to_owned()),
+        &column(|it| it.row.archive_id.to_owned()),
+        &unread.iter().map(|it| it.row.digest.to_vec()).collect::<Vec<_>>(),
+        &column(|it| it.chat.clone()),
+        &messages as &[Option<String>],
+        &unread.iter().map(|it| micros(it.timer)).collect::<Vec<_>>(),
+    )
+    .execute(connection)
+    .await
+    .named("note_unread")?;
+    Ok(())
+}
+
+/// The entries that wait in the chats of what was seen, at most `rows`. Where `since` is given, notes as well that these
+/// readers showed something, if they did so from then on.
+pub async fn unread_in(
+    connection: &mut PgConnection,
+    seen: &[Seen<'_>],
+    since: Option<Timestamp>,
+    rows: i64,
+) -> Result<Vec<Waiting>> {
+    let column = |of: fn(&Seen<'_>) -> String| seen.iter().map(of).collect::<Vec<String>>();
+    let messages: Vec<Option<String>> =
+        seen.iter().map(|it| it.message.map(str::to_owned)).collect();
+    let found = sqlx::query!(
+        r#"-- unread_in
+        WITH k AS MATERIALIZED (
+            SELECT k.host, k.owner, k.at, k.position,
+                   ephemerd.reading_digest('chat', k.host, k.owner, k.chat) AS chat,
+                   CASE WHEN k.message IS NOT NULL
+                        THEN ephemerd.reading_digest('message', k.host, k.owner, k.message) END AS message
+              FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
+                   WITH ORDINALITY AS k(host, owner, chat, message, at, position)),
+        noted AS (
+            INSERT INTO ephemerd.readers (host, owner, seen_on)
+            SELECT host, owner, max((at AT TIME ZONE 'UTC')::date) FROM k WHERE at >= $6
+             GROUP BY host, owner ORDER BY owner, host
+            ON CONFLICT (owner, host) DO UPDATE SET seen_on = excluded.seen_on
+             WHERE readers.seen_on < excluded.seen_on)
+        SELECT k.position AS "position!", e.id, e.archive_id, e.row_number, e.stamped_at, e.runs_from,
+               e.timer_us AS "timer_us!", coalesce(e.message = k.message, false) AS "is_named!"
+          FROM k JOIN ephemerd.expiries AS e ON e.owner = k.owner AND e.chat = k.chat AND e.host = k.host
+         WHERE e.phase = 'pending' AND e.started_by = 'unread' AND e.timer_us IS NOT NULL AND NOT e.backlog
+         ORDER BY k.position, e.row_number DESC, e.id
+         LIMIT $7"#,
+        &column(|it| it.host.to_owned()),
+        &column(|it| it.owner.to_owned()),
+        &column(|it| it.chat.to_owned()),
+        &messages as &[Option<String>],
+        &seen.iter().map(|it| it.at).collect::<Vec<_>>(),
+        since,
+        rows,
+    )
+    .fetch_all(connection)
+    .await
+    .named("unread_in")?;
+    let waiting = found.into_iter().filter_map(|row| {
+        Some(Waiting {
+            seen: position(row.position)?,
+            id: row.id,
+            archive_id: row.archive_id,
+            row_number: row.row_number.unwrap_or_default(),
+            stamped_at: row.stamped_at,
+            starts_at: row.runs_from,
+            timer: Duration::from_micros(row.timer_us.unsigned_abs()),
+            is_named: row.is_named,
+        })
+    });
+    Ok(waiting.collect())
+}
+
+/// Starts timers, those of copies in the offline queue too, and wakes all daemons. What would find the entries again is
+/// forgotten. Returns those that did start: others may have gone since.
+pub async fn start_read(
+    connection: &mut PgConnection,
+    started: &[Started],
+) -> Result<Vec<StartedBy>> {
+    let earliest = started.iter().map(|it| it.due_at.timestamp_micros()).min().unwrap_or_default();
+    let found = sqlx::query!(
+        r#"-- start_read
+        WITH started AS (
+            UPDATE ephemerd.expiries AS e
+               SET runs_from = k.runs_from, started_by = k.started_by, due_at = k.due_at,
+                   chat = NULL, message = NULL, timer_us = NULL, retry_at = NULL, attempts = 0
+              FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::timestamptz[])
+                   AS k(id, runs_from, started_by, due_at)
+             WHERE e.id = k.id AND e.phase = 'pending' AND e.started_by = 'unread'
+            RETURNING e.host, e.owner, e.archive_id, e.runs_from, e.started_by, e.due_at),
+        copies AS (
+            UPDATE ephemerd.expiries AS q
+               SET runs_from = s.runs_from, started_by = s.started_by, due_at = s.due_at, reason = 'timer'
+              FROM started AS s
+             WHERE q.owner = s.owner AND q.copy_of = s.archive_id AND q.host = s.host
+               AND q.store = 'queue' AND q.phase = 'pending')
+        SELECT started_by AS "by!", pg_notify($5, $6) IS NULL AS notified FROM started"#,
+        &started.iter().map(|it| it.id).collect::<Vec<_>>(),
+        &started.iter().map(|it| it.start.at).collect::<Vec<_>>(),
+        &started.iter().map(|it| it.start.by.to_string()).collect::<Vec<_>>(),
+        &started.iter().map(|it| it.due_at).collect::<Vec<_>>(),
+        CHANNEL,
+        earliest.to_string(),
+    )
+    .fetch_all(connection)
+    .await
+    .named("start_read")?;
+    Ok(found.into_iter().filter_map(|row| row.by.parse().ok()).collect())
+}
+
+/// Copies in the offline queue, by (host, owner, archive id), of messages that were read before the copies were
+/// recorded: they go with them.
+pub async fn align_copies(connection: &mut PgConnection, ids: &[(&str, &str, &str)]) -> Result<()> {
+    let column = |of: fn(&(&str, &str, &str)) -> String| ids.iter().map(of).collect::<Vec<_>>();
+    let read: Vec<String> =
+        StartedBy::ALL.iter().filter(|it| it.is_read()).map(ToString::to_string).collect();
+    sqlx::query!(
+        "-- align_copies
+         UPDATE ephemerd.expiries AS q
+            SET runs_from = a.runs_from, started_by = a.started_by, due_at = a.due_at, reason = a.reason
+           FROM unnest($1::text[], $2::text[], $3::text[]) AS k(host, owner, archive_id)
+           JOIN ephemerd.expiries AS a
+             ON a.owner = k.owner AND a.archive_id = k.archive_id AND a.host = k.host AND a.store = 'archive'
+          WHERE a.phase = 'pending' AND a.started_by = ANY ($4)
+            AND q.owner = k.owner AND q.copy_of = k.archive_id AND q.host = k.host
+            AND q.store = 'queue' AND q.phase = 'pending'",
+        &column(|it| it.0.to_owned()),
+        &column(|it| it.1.to_owned()),
+        &column(|it| it.2.to_owned()),
+        &read,
+    )
+    .execute(connection)
+    .await
+    .named("align_copies")?;
+    Ok(())
+}
+
+/// Which of these owners, by position, showed within 30 days that they read.
+pub async fn readers(connection: &mut PgConnection, owners: &[(&str, &str)]) -> Result<Vec<usize>> {
+    let found = sqlx::query_scalar!(
+        r#"-- readers
+        SELECT k.position AS "position!"
+          FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k(host, owner, position)
+          JOIN ephemerd.readers AS r ON r.owner = k.owner AND r.host = k.host
+         WHERE r.seen_on >= (clock_timestamp() AT TIME ZONE 'UTC')::date - 30"#,
+        &owners.iter().map(|it| it.0.to_owned()).collect::<Vec<_>>(),
+        &owners.iter().map(|it| it.1.to_owned()).collect::<Vec<_>>(),
+    )
+    .fetch_all(connection)
+    .await
+    .named("readers")?;
+    Ok(found.into_iter().filter_map(position).collect())
+}
+
+/// Forgets who showed nothing for 30 days.
+pub(super) async fn forget_readers(connection: &mut PgConnection) -> Result<()> {
+    sqlx::query!(
+        "-- forget_readers
+         DELETE FROM ephemerd.readers
+          WHERE seen_on < (clock_timestamp() AT TIME ZONE 'UTC')::date - 30",
+    )
+    .execute(connection)
+    .await
+    .named("forget_readers")?;
+    Ok(())
+}
+
+fn micros(timer: Duration) -> i64 {
+    i64::try_from(timer.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,67 @@
+use super::{Timestamp, store::display_and_parse};
+
+/// When a timer started, and what started it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// When the timer started.
+    pub at: Timestamp,
+    /// What started it.
+    pub by: StartedBy,
+}
+
+/// What started a timer, recorded in `started_by`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StartedBy {
+    /// The server archived the message.
+    Archived,
+    /// The owner received it: no copy is left in the offline queue.
+    Delivered,
+    /// Nothing yet: it waits for its owner to read it, and starts without that at the time given.
+    Unread,
+    /// The owner published that it was displayed (XEP-0490).
+    Mds,
+    /// The owner's client sent a displayed marker (XEP-0333).
+    Marker,
+    /// The owner replied or reacted to it (XEP-0461, XEP-0444).
+    Reply,
+    /// Something that only a newer version knows, during an upgrade. Only that version changes the entry.
+    Newer,
+}
+
+impl StartedBy {
+    /// Everything that can start a timer.
+    pub const ALL: [Self; 7] = [
+        Self::Archived,
+        Self::Delivered,
+        Self::Unread,
+        Self::Mds,
+        Self::Marker,
+        Self::Reply,
+        Self::Newer,
+    ];
+
+    /// The name in tables and output.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Archived => "archived",
+            Self::Delivered => "delivered",
+            Self::Unread => "unread",
+            Self::Mds => "mds",
+            Self::Marker => "marker",
+            Self::Reply => "reply",
+            Self::Newer => "newer",
+        }
+    }
+
+    /// The owner has read it, and a client of theirs showed it.
+    pub const fn is_read(self) -> bool {
+        matches!(self, Self::Mds | Self::Marker | Self::Reply)
+    }
+
+    /// Reading decides, or will.
+    pub const fn is_by_reading(self) -> bool {
+        matches!(self, Self::Unread) || self.is_read()
+    }
+}
+
+display_and_parse!(StartedBy);

@@ -1,0 +1,208 @@
+//! Who sent a message to whom, under which id, and which messages it shows to have been read.
+
+use super::{
+    Unreadable,
+    attributes::Name,
+    element::JABBER_CLIENT,
+    xml::{Event, Xml},
+};
+use crate::model::StanzaId;
+
+const MARKERS: &str = "urn:xmpp:chat-markers:0";
+const REPLY: &str = "urn:xmpp:reply:0";
+const REACTIONS: &str = "urn:xmpp:reactions:0";
+const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
+const PUBSUB_EVENT: &str = "http://jabber.org/protocol/pubsub#event";
+const MDS: &str = "urn:xmpp:mds:displayed:0";
+const STANZA_ID: &str = "urn:xmpp:sid:0";
+
+/// Of a stanza's references to others only so many count.
+const MOST_REFERENCES: usize = 8;
+
+/// A message but for its words.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Envelope {
+    /// The sender's address, as the server stamped it.
+    pub from: Option<String>,
+    /// The recipient's address.
+    pub to: Option<String>,
+    /// The sender's own id.
+    pub id: Option<String>,
+    /// `type='error'`.
+    pub is_error: bool,
+    /// It belongs to a room: one occupant wrote to another.
+    pub is_of_room: bool,
+    /// It wraps another message, as MUC/Sub does.
+    pub is_wrapper: bool,
+    /// The messages that it shows to have been read.
+    pub shows: Vec<Shows>,
+}
+
+/// A message that another one shows to have been read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shows {
+    /// It was displayed, and everything before it in that chat (XEP-0333).
+    Displayed(String),
+    /// It was replied or reacted to (XEP-0461, XEP-0444).
+    Answered(String),
+}
+
+impl Envelope {
+    /// The other side of the chat in this user's archive, and whether the user received the message; `None` where it
+    /// does not say.
+    ///
+    /// That is a bare address, but for what one occupant of a room wrote to another.
+    pub fn chat(&self, owner: &str) -> Option<(String, bool)> {
+        let from = self.from.as_deref()?;
+        let received = bare(from) != owner;
+        let other = if received { from } else { self.to.as_deref()? };
+        let chat = if self.is_of_room { other.to_owned() } else { bare(other) };
+        Some((chat, received))
+    }
+
+    /// The other side of the chat, where this user received the message itself. What a room's subscriber reads (MUC/Sub)
+    /// is shown to the room, and not in this user's archive.
+    pub fn received_by(&self, owner: &str) -> Option<String> {
+        let (chat, received) = self.chat(owner)?;
+        (received && !self.is_wrapper).then_some(chat)
+    }
+}
+
+/// An address without its resource.
+fn bare(jid: &str) -> String {
+    jid.split('/').next().unwrap_or_default().to_lowercase()
+}
+
+/// Reads a message's envelope; `None` where it is no message or cannot be read.
+pub fn envelope(text: &str) -> Option<Envelope> {
+    read_envelope(text).ok().flatten()
+}
+
+fn read_envelope(text: &str) -> Result<Option<Envelope>, Unreadable> {
+    let mut xml = Xml::new(text)?;
+    let mut envelope = Envelope::default();
+    while let Some(event) = xml.next()? {
+        let Event::Start(name) = event else { continue };
+        let namespace = xml.namespace(name)?;
+        match xml.depth() {
+            1 if (namespace, name.local) != (JABBER_CLIENT, "message") => return Ok(None),
+            1 => {
+                let attribute = |local| xml.attribute(local).map(str::to_owned);
+                envelope.from = attribute("from");
+                envelope.to = attribute("to");
+                envelope.id = attribute("id");
+                envelope.is_error = xml.attribute("type") == Some("error");
+            }
+            2 => child(&mut envelope, &xml, (namespace, name)),
+            _ => {}
+        }
+    }
+    Ok(Some(envelope))
+}
+
+fn child(envelope: &mut Envelope, xml: &Xml<'_>, (namespace, name): (&str, Name<'_>)) {
+    envelope.is_of_room |= (namespace, name.local) == (MUC_USER, "x");
+    envelope.is_wrapper |= (namespace, name.local) == (PUBSUB_EVENT, "event");
+    let named = || xml.attribute("id").filter(|id| !id.is_empty()).map(str::to_owned);
+    let shows = match (namespace, name.local) {
+        (MARKERS, "displayed") => named().map(Shows::Displayed),
+        (REPLY, "reply") | (REACTIONS, "reactions") => named().map(Shows::Answered),
+        _ => None,
+    };
+    envelope.shows.extend(shows.filter(|_| envelope.shows.len() < MOST_REFERENCES));
+}
+
+/// What an item of message displayed synchronization names (XEP-0490).
+pub fn displayed_item(text: &str) -> Option<StanzaId> {
+    read_item(text).ok().flatten()
+}
+
+fn read_item(text: &str) -> Result<Option<StanzaId>, Unreadable> {
+    let mut xml = Xml::new(text)?;
+    let (mut inside, mut found) = (None, None);
+    while let Some(event) = xml.next()? {
+        let Event::Start(name) = event else { continue };
+        let namespace = xml.namespace(name)?;
+        let depth = xml.depth();
+        match (namespace, name.local) {
+            (MDS, "displayed") if inside.is_none() && depth <= 2 => inside = Some(depth),
+            (STANZA_ID, "stanza-id") if inside.is_some_and(|at| depth == at + 1) => {
+                let id = xml.attribute("by").zip(xml.attribute("id"));
+                found =
+                    found.or(id.map(|(by, id)| StanzaId { by: by.to_owned(), id: id.to_owned() }));
+            }
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shows(children: &str) -> Vec<Shows> {
+        let xml = format!("<message from='bob@h/1' to='ann@h'>{children}</message>");
+        envelope(&xml).unwrap().shows
+    }
+
+    #[test]
+    fn markers_replies_and_reactions_name_what_was_read() {
+        let (displayed, answered) =
+            (|id: &str| Shows::Displayed(id.into()), |id: &str| Shows::Answered(id.into()));
+        assert_eq!(shows("<displayed xmlns='urn:xmpp:chat-markers:0' id='a'/>"), [displayed("a")]);
+        assert_eq!(
+            shows("<m:displayed xmlns:m='urn:xmpp:chat-markers:0' id='a'/>"),
+            [displayed("a")]
+        );
+        assert_eq!(shows("<reply xmlns='urn:xmpp:reply:0' id='a' to='ann@h'/>"), [answered("a")]);
+        assert_eq!(shows("<reactions xmlns='urn:xmpp:reactions:0' id='a'/>"), [answered("a")]);
+        let others = [
+            "<received xmlns='urn:xmpp:chat-markers:0' id='a'/>",
+            "<received xmlns='urn:xmpp:receipts' id='a'/>",
+            "<displayed xmlns='urn:xmpp:chat-markers:0'/>",
+            "<displayed xmlns='urn:xmpp:chat-markers:0' id=''/>",
+            "<displayed id='a'/>",
+            "<x xmlns='y'><displayed xmlns='urn:xmpp:chat-markers:0' id='a'/></x>",
+        ];
+        for other in others {
+            assert_eq!(shows(other), [], "{other}");
+        }
+    }
+
+    #[test]
+    fn of_many_references_only_the_first_count() {
+        let many = "<displayed xmlns='urn:xmpp:chat-markers:0' id='a'/>";
+        assert_eq!(shows(&many.repeat(MOST_REFERENCES)).len(), MOST_REFERENCES);
+        assert_eq!(shows(&many.repeat(MOST_REFERENCES + 1)).len(), MOST_REFERENCES);
+    }
+
+    #[test]
+    fn a_chat_is_with_the_other_side() {
+        let of = |xml: &str| envelope(xml).unwrap().chat("bob@h");
+        let chat = |jid: &str, received| Some((jid.to_owned(), received));
+        assert_eq!(of("<message from='ann@h/x' to='bob@h'/>"), chat("ann@h", true));
+        assert_eq!(of("<message from='bob@h/x' to='ann@h/x'/>"), chat("ann@h", false));
+        assert_eq!(of("<message from='bob@h/x' to='bob@h'/>"), chat("bob@h", false));
+        assert_eq!(of("<message to='ann@h'/>"), None);
+        let x = "<x xmlns='http://jabber.org/protocol/muc#user'/>";
+        assert_eq!(
+            of(&format!("<message from='r@m/Ann' to='bob@h'>{x}</message>")),
+            chat("r@m/Ann", true)
+        );
+        assert_eq!(envelope("<presence from='ann@h'/>"), None);
+        assert_eq!(envelope("<message"), None);
+    }
+
+    #[test]
+    fn an_item_names_an_archived_message() {
+        let id = "<stanza-id xmlns='urn:xmpp:sid:0' by='bob@h' id='7'/>";
+        let displayed = format!("<displayed xmlns='urn:xmpp:mds:displayed:0'>{id}</displayed>");
+        let named = Some(StanzaId { by: "bob@h".into(), id: "7".into() });
+        assert_eq!(displayed_item(&displayed), named);
+        assert_eq!(displayed_item(&format!("<item id='ann@h'>{displayed}</item>")), named);
+        assert_eq!(displayed_item(&format!("<a><b>{displayed}</b></a>")), None);
+        assert_eq!(displayed_item(id), None);
+        assert_eq!(displayed_item("<displayed xmlns='urn:xmpp:mds:displayed:0'/>"), None);
+    }
+}

@@ -1,0 +1,46 @@
+//! Erasing: what is due is erased, and the ledger forgets it.
+//!
+//! `tables` does both in one transaction. `companion` leases what is due, asks the module, and settles by its answers.
+//! What becomes of claimed entries (`fate`), ledger (`settle`) and metrics (`count`) is the same for both.
+
+pub mod companion;
+mod count;
+mod fate;
+mod pace;
+pub mod remembered;
+pub mod scrub;
+mod settle;
+pub mod tables;
+
+pub use self::pace::Pace;
+
+use std::time::Duration;
+
+use crate::model::Mode;
+
+/// What the eraser needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EraseSettings {
+    /// Only rows of these hosts.
+    pub hosts: Vec<String>,
+    /// What becomes of archived rows: placeholder or delete.
+    pub mode: Mode,
+    /// How long a placeholder is kept.
+    pub placeholder_for: Duration,
+    /// Maximum number of rows in one transaction.
+    pub batch: u32,
+    /// 0 means no limit.
+    pub rows_per_second: u32,
+    /// Go through what is due once and count it; erase nothing.
+    pub dry_run: bool,
+}
+
+impl EraseSettings {
+    /// The largest batch: at most one second's worth if the rate is limited.
+    fn most_rows(&self) -> u32 {
+        match self.rows_per_second {
+            0 => self.batch.max(1),
+            rate => self.batch.clamp(1, rate),
+        }
+    }
+}

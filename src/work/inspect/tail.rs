@@ -1,0 +1,320 @@
+//! The tail: reads what is new in the archive, records what must go, moves the cursor.
+//!
+//! Rows may commit late, with a lower number than rows read before. So each poll reads everything beyond the cursor
+//! again, and the cursor moves to the newest row of an *earlier* poll once all transactions of that time have ended and
+//! five seconds have passed (a number is drawn from the sequence before its transaction has an id).
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::{PgConnection, PgPool};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::{
+    Inspection,
+    pass::{Pass, Tail},
+};
+use crate::{
+    archive::{Archive, Order, Table},
+    database::{Named, Result, in_time},
+    ledger::{self, Cursor},
+    metrics::Metrics,
+    model::{Rules, Store, Timestamp},
+    work::{
+        TRANSACTION_LIMIT,
+        base::{Changing, Retry, crash::crash_point, replace},
+        reconcile::{
+            Context, Read, Reconciled, candidates, end_page, notice_deliveries, notice_reading,
+            reconcile,
+        },
+    },
+};
+
+/// Archive rows that one statement searches.
+const SPAN_ROWS: i64 = 5_000;
+/// Minimum interval between polls, however often the bell rings.
+const SHORTEST_POLL: Duration = Duration::from_millis(20);
+/// Maximum number of spans in one transaction: short transactions let others in.
+const SPANS: usize = 10;
+
+/// What the tail needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InspectSettings {
+    /// Only rows of these hosts.
+    pub hosts: Vec<String>,
+    /// Interval between polls.
+    pub poll: Duration,
+    /// What the operator decided.
+    pub rules: Rules,
+}
+
+/// The tail of one archive.
+pub struct Inspector {
+    pool: PgPool,
+    archive: Archive,
+    tails: Vec<Tail>,
+    settings: Changing<InspectSettings>,
+    metrics: Arc<Metrics>,
+    state: watch::Sender<Inspection>,
+    judging: watch::Sender<Rules>,
+    started: Instant,
+    /// Queue entries are checked in rounds: this is the last one checked.
+    queue_seen: i64,
+}
+
+/// How a step of the tail ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It reached the archive's end.
+    CaughtUp,
+    /// There is more.
+    More,
+    /// Another daemon is inspecting.
+    Elsewhere,
+    /// Another session holds a lock, and nothing was read.
+    Waits,
+}
+
+impl Inspector {
+    /// A tail that starts with [`Inspector::run`]. `judging` gets new rules once nothing is recorded by the old ones
+    /// any more.
+    pub fn new(
+        pool: PgPool,
+        archive: Archive,
+        settings: Changing<InspectSettings>,
+        metrics: Arc<Metrics>,
+        state: watch::Sender<Inspection>,
+        judging: watch::Sender<Rules>,
+    ) -> Self {
+        let started = Instant::now();
+        let tails = archive.tables().into_iter().map(Tail::new).collect();
+        Self { pool, archive, tails, settings, metrics, state, judging, started, queue_seen: 0 }
+    }
+
+    /// Polls until stopped, and at once when the bell rings.
+    pub async fn run(mut self, bell: Arc<Notify>, stop: CancellationToken) {
+        let mut retry = Retry::new("inspection", Duration::from_millis(500), 10);
+        while !stop.is_cancelled() {
+            if self.settings.take() {
+                replace(&self.judging, self.settings.rules.clone());
+            }
+            let step = match in_time("inspect", TRANSACTION_LIMIT, self.step()).await {
+                Err(error) if error.is_contention() => {
+                    debug!(%error, "inspection waits for another session");
+                    self.give_up_passes();
+                    Ok(Step::Waits)
+                }
+                step => step,
+            };
+            self.report(&step);
+            let pause = match step {
+                Ok(Step::More) => Duration::ZERO,
+                Ok(Step::CaughtUp | Step::Elsewhere | Step::Waits) => {
+                    retry.succeeded();
+                    self.settings.poll
+                }
+                Err(error) => {
+                    self.give_up_passes();
+                    retry.failed(&error, &self.metrics).max(self.settings.poll)
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.settings.changed() => {}
+                () = rung(&bell), if !retry.is_failing() => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn report(&self, step: &Result<Step>) {
+        let now = Instant::now();
+        self.state.send_modify(|state| {
+            state.reachable = step.is_ok();
+            // Another daemon that inspects reports the lag; ours would only grow.
+            if matches!(step, Ok(Step::CaughtUp | Step::Elsewhere)) {
+                state.caught_up = Some(now);
+            }
+        });
+        let since = self.state.borrow().caught_up.unwrap_or(self.started);
+        self.metrics.inspection_lag_seconds.set(now.duration_since(since).as_secs_f64());
+    }
+
+    /// What was read and not committed is read again.
+    fn give_up_passes(&mut self) {
+        self.tails.iter_mut().for_each(Tail::give_up);
+    }
+
+    /// One transaction of each table's tail. A table that has more is continued before the others get their turn.
+    async fn step(&mut self) -> Result<Step> {
+        let mut together = Step::CaughtUp;
+        for at in 0..self.tails.len() {
+            match self.step_of(at).await? {
+                Step::CaughtUp => {}
+                Step::More => return Ok(Step::More),
+                other => together = other,
+            }
+        }
+        Ok(together)
+    }
+
+    /// If it is interrupted at any point, the tails stay as they were.
+    async fn step_of(&mut self, at: usize) -> Result<Step> {
+        if self.is_quiet(at).await? {
+            return Ok(Step::CaughtUp);
+        }
+        let Some(tail) = self.tails.get_mut(at) else { return Ok(Step::CaughtUp) };
+        let table = tail.table.clone();
+        let name = table.name();
+        let mut transaction = self.pool.begin().await.named("inspect_begin")?;
+        let Some(cursor) = ledger::lock_cursor(&mut transaction, name).await? else {
+            let first = first_start(&mut transaction, &table).await?;
+            transaction.commit().await.named("inspect_commit")?;
+            return Ok(if first { Step::More } else { Step::Elsewhere });
+        };
+        let pass = match tail.pass.take() {
+            Some(pass) => Some(pass),
+            None => begin_pass(&mut transaction, tail, cursor).await?,
+        };
+        let Some(pass) = pass else {
+            transaction.commit().await.named("inspect_commit")?;
+            return Ok(Step::More);
+        };
+        let mut reconciled = Reconciled::default();
+        let pass = self.read_on(&mut transaction, &table, pass, &mut reconciled).await?;
+        if table.stores().contains(&Store::Queue) {
+            let context = self.context(pass.horizon.now);
+            let (archive, seen) = (&self.archive, self.queue_seen);
+            self.queue_seen = notice_deliveries(&mut transaction, archive, seen, context).await?;
+        }
+        let moved = pass.moved(cursor);
+        if moved != cursor {
+            ledger::move_cursor(&mut transaction, name, moved).await?;
+        }
+        crash_point!("recorded");
+        transaction.commit().await.named("inspect_commit")?;
+        crash_point!("inspected");
+        if let Some(due) = reconciled.first_due() {
+            for tail in self.tails.iter_mut().filter(|it| it.table.name() != name) {
+                tail.needed_by(due);
+            }
+        }
+        // An earlier poll counted the rows up to the frontier.
+        reconciled.count(&self.metrics, cursor.frontier);
+        let Some(tail) = self.tails.get_mut(at) else { return Ok(Step::CaughtUp) };
+        if pass.at < pass.until {
+            tail.pass = Some(pass);
+            return Ok(Step::More);
+        }
+        tail.end_pass(pass, moved);
+        self.inspected_at(pass.horizon.now);
+        Ok(Step::CaughtUp)
+    }
+
+    /// Whether nothing has come and nothing waits in a queue: two looks, without a lock, a transaction or a record
+    /// in the database's log.
+    async fn is_quiet(&mut self, at: usize) -> Result<bool> {
+        let Some(tail) = self.tails.get(at).filter(|it| it.may_be_quiet()) else {
+            return Ok(false);
+        };
+        let mut connection = self.pool.acquire().await.named("inspect_look")?;
+        let horizon = tail.table.horizon(&mut connection).await?;
+        if !tail.is_quiet(horizon)
+            || !ledger::queue_entries(&mut connection, 0, 1).await?.is_empty()
+        {
+            return Ok(false);
+        }
+        self.inspected_at(horizon.now);
+        Ok(true)
+    }
+
+    fn inspected_at(&self, now: Timestamp) {
+        let seconds = now.timestamp_micros() as f64 / 1e6;
+        self.metrics.last_inspection_timestamp_seconds.set(seconds);
+    }
+
+    /// Reads and records until the pass ends or the transaction is long enough.
+    async fn read_on(
+        &self,
+        connection: &mut PgConnection,
+        table: &Table,
+        mut pass: Pass,
+        reconciled: &mut Reconciled,
+    ) -> Result<Pass> {
+        for _ in 0..SPANS {
+            let rest = (pass.at, pass.until);
+            let Some((end, _)) = table.span_end(connection, rest, SPAN_ROWS).await? else {
+                pass.at = pass.until;
+                break;
+            };
+            let span = (pass.at, end);
+            let (mut rows, end) = candidates(connection, table, &self.settings.hosts, span).await?;
+            pass.at = if end < pass.until { end_page(&mut rows, span.0, end) } else { end };
+            let context = self.context(pass.horizon.now);
+            reconcile(connection, Read::all(&rows), context, reconciled).await?;
+            let (hosts, span) = (&self.settings.hosts, (span.0, pass.at));
+            notice_reading(connection, table, hosts, span, context, reconciled).await?;
+        }
+        Ok(pass)
+    }
+
+    fn context(&self, now: Timestamp) -> Context<'_> {
+        Context { archive: Some(&self.archive), rules: &self.settings.rules, now, listed: None }
+    }
+}
+
+/// Begins a pass, and requests a sweep if the table is not what it was. `None` if the archive was restored from a backup:
+/// the cursor went back, and a pass begins there.
+async fn begin_pass(
+    connection: &mut PgConnection,
+    tail: &mut Tail,
+    cursor: Cursor,
+) -> Result<Option<Pass>> {
+    let table = tail.table.clone();
+    let (name, horizon) = (table.name(), table.horizon(connection).await?);
+    let restored = tail.is_restored(horizon, cursor);
+    let remade = tail.is_remade(horizon, cursor);
+    if restored {
+        let newest = horizon.newest;
+        warn!(newest, "the archive was restored from a backup: inspecting it anew");
+        let back = tail.restart(horizon, cursor);
+        ledger::move_cursor(connection, name, back).await?;
+    } else if remade {
+        info!(
+            table = name,
+            "the table was restored or rewritten, or its partitions changed: a sweep is due"
+        );
+    }
+    if restored || remade || tail.wants_sweep(horizon) {
+        ledger::request_sweep(connection, name).await?;
+    }
+    Ok((!restored).then(|| tail.start_pass(horizon, cursor)))
+}
+
+/// Waits for the bell, but not at once: notifications come in bursts.
+async fn rung(bell: &Notify) {
+    tokio::time::sleep(SHORTEST_POLL).await;
+    bell.notified().await;
+}
+
+/// Sets the cursor to the newest row, so that live messages never wait for history.
+async fn first_start(connection: &mut PgConnection, table: &Table) -> Result<bool> {
+    let horizon = table.horizon(connection).await?;
+    let newest = match table.order() {
+        // The cursor never goes beyond the database's clock, whatever the server's clock says.
+        Order::Stamps => horizon.newest.min(horizon.now.timestamp_micros()),
+        Order::Sequence | Order::Unordered => horizon.newest,
+    };
+    let first = ledger::start_cursor(connection, table.name(), newest).await?;
+    if first {
+        let table = table.name();
+        // Even if there was one before: rows may have been archived since, and are behind the cursor.
+        ledger::request_sweep(connection, table).await?;
+        info!(table, row_number = newest, "first start: inspection begins after this row");
+    }
+    Ok(first)
+}

@@ -1,0 +1,228 @@
+//! What rooms keep in their own memory, and their subjects: expired messages are shown to nobody who joins,
+//! even if no archive holds them, whether ephemerd reaches the archives itself or through the module.
+
+use ephemerd_lab::prosody::Storage;
+use ephemerd_lab::xmpp::{Client, Element, MamQuery, Stanza, escape};
+use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Prosody, Result, Server, eventually};
+
+use crate::reliability::saw;
+use crate::remote::{config, mnesia, prosody, timer};
+use crate::support::start;
+
+const EXPIRED: &str = "urn:ephemerd:0";
+
+/// Submits a room's configuration: fields and values.
+async fn configure(owner: &mut Client, room: &str, fields: &[(&str, &str)]) -> Result<()> {
+    let field = |(name, value): &(&str, &str)| {
+        format!("<field var='{name}'><value>{value}</value></field>")
+    };
+    let fields: String = fields.iter().map(field).collect();
+    let form = format!(
+        "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>\
+         <field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value></field>{fields}</x></query>"
+    );
+    owner.iq("set", Some(&escape(room)), &form).await.map(drop)
+}
+
+/// Joins as somebody who was not there, and gives what is replayed and the subject.
+pub(crate) async fn shown<S: Server>(
+    lab: &Lab<S>,
+    user: &str,
+    room: &str,
+) -> Result<(Vec<Element>, String)> {
+    let mut client = lab.online(user).await?;
+    let join = "<x xmlns='http://jabber.org/protocol/muc'/>";
+    client.send(&format!("<presence to='{room}/{user}'>{join}</presence>")).await?;
+    // A message may have both a subject and a body; the room's subject comes last and has no body.
+    let is_subject =
+        |it: &Stanza| it.child("jabber:client", "subject").is_some() && it.body().is_none();
+    let subject = client.wait_for("the subject", PATIENCE, is_subject).await?;
+    let history = client.take(|it| it.name == "message");
+    client.close().await?;
+    let text = subject.child("jabber:client", "subject").map(|it| it.text.clone());
+    Ok((history.into_iter().map(|it| it.element).collect(), text.unwrap_or_default()))
+}
+
+pub(crate) fn bodies(history: &[Element]) -> Vec<&str> {
+    history.iter().filter_map(Element::body).collect()
+}
+
+/// Waits until who joins is shown these words and no others.
+pub(crate) async fn until_shown<S: Server>(lab: &Lab<S>, room: &str, words: &[&str]) -> Result<()> {
+    eventually(&format!("{room} shows {words:?}"), PATIENCE, async || {
+        let (history, _) = shown(lab, "ada", room).await?;
+        Ok((bodies(&history) == words).then_some(()))
+    })
+    .await
+}
+
+pub(crate) async fn until_subject<S: Server>(lab: &Lab<S>, room: &str, is: &str) -> Result<()> {
+    eventually(&format!("{room} with the subject {is:?}"), PATIENCE, async || {
+        Ok((shown(lab, "ada", room).await?.1 == is).then_some(()))
+    })
+    .await
+}
+
+pub(crate) async fn set_subject(
+    client: &mut Client,
+    room: &str,
+    subject: &str,
+    extra: &str,
+) -> Result<()> {
+    let subject = escape(subject);
+    client
+        .send(&format!(
+            "<message to='{room}' type='groupchat'><subject>{subject}</subject>{extra}</message>"
+        ))
+        .await?;
+    client.sync().await
+}
+
+/// A room without an archive, and an occupant.
+async fn without_archive<S: Server>(
+    lab: &Lab<S>,
+    name: &str,
+    field: &str,
+) -> Result<(Client, String)> {
+    let room = lab.endpoints().room(name);
+    let mut peter = lab.online("peter").await?;
+    peter.join(&room, "peter").await?;
+    configure(&mut peter, &room, &[(field, "0")]).await?;
+    Ok((peter, room))
+}
+
+async fn forgets<S: Server>(lab: &Lab<S>, daemon: &DaemonConfig, field: &str) -> Result<()> {
+    let (mut peter, room) = without_archive(lab, "garden", field).await?;
+    let running = start(daemon).await?;
+    for (words, extra) in [
+        ("plain", String::new()),
+        ("short", timer(3)),
+        ("long", timer(3600)),
+        ("last", String::new()),
+    ] {
+        peter.groupchat(&room, words, &extra).await?;
+    }
+    peter.wait_for_body("last").await?;
+    let (history, _) = shown(lab, "rosa", &room).await?;
+    assert_eq!(
+        bodies(&history),
+        ["plain", "short", "long", "last"],
+        "the room keeps them in memory"
+    );
+    until_shown(lab, &room, &["plain", "long", "last"]).await?;
+    let asked = peter.query_all(&MamQuery::room(&room)).await.unwrap_or_default();
+    assert!(!asked.iter().any(|it| it.xml.contains("short")), "a query is answered from memory");
+
+    // The daemon does not hear of this one.
+    drop(running);
+    peter.groupchat(&room, "unheard", &timer(1)).await?;
+    peter.wait_for_body("unheard").await?;
+    let _running = start(daemon).await?;
+    until_shown(lab, &room, &["plain", "long", "last"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_without_an_archive_forgets() -> Result<()> {
+    let files = async {
+        let lab = prosody(Storage::Files).await?;
+        forgets(&lab, &config(&lab), "muc#roomconfig_enablearchiving").await
+    };
+    let tables = async {
+        let lab = prosody(Storage::Postgres).await?;
+        forgets(&lab, &lab.daemon_config(), "muc#roomconfig_enablearchiving").await
+    };
+    let ejabberd = async {
+        let lab = mnesia().await?;
+        forgets(&lab, &config(&lab), "mam").await
+    };
+    tokio::try_join!(files, tables, ejabberd)?;
+    saw(
+        "a room that keeps no archive",
+        "a marked message in its memory falls due; another while the daemon is stopped",
+        "who joins is shown neither, and all the others, on Prosody and ejabberd",
+    );
+    Ok(())
+}
+
+async fn subjects_go<S: Server>(lab: &Lab<S>, daemon: &DaemonConfig) -> Result<()> {
+    let (kept, goes) = (lab.endpoints().room("kept"), lab.endpoints().room("goes"));
+    let mut peter = lab.online("peter").await?;
+    for room in [&kept, &goes] {
+        peter.join(room, "peter").await?;
+    }
+    let _running = start(daemon).await?;
+    set_subject(&mut peter, &kept, "marked", &timer(1)).await?;
+    set_subject(&mut peter, &kept, "stays", "").await?;
+    set_subject(&mut peter, &goes, "gone in a moment", &timer(3)).await?;
+    assert_eq!(shown(lab, "rosa", &goes).await?.1, "gone in a moment");
+    until_subject(lab, &goes, "").await?;
+    assert_eq!(shown(lab, "rosa", &kept).await?.1, "stays", "another subject was set meanwhile");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subject_with_a_timer_is_cleared() -> Result<()> {
+    let files = async {
+        let lab = prosody(Storage::Files).await?;
+        subjects_go(&lab, &config(&lab)).await?;
+        survives_a_restart(&lab, &config(&lab)).await
+    };
+    let tables = async {
+        let lab = prosody(Storage::Postgres).await?;
+        subjects_go(&lab, &lab.daemon_config()).await
+    };
+    let ejabberd = async {
+        let lab = mnesia().await?;
+        subjects_go(&lab, &config(&lab)).await
+    };
+    tokio::try_join!(files, tables, ejabberd)?;
+    saw(
+        "a room's subject",
+        "one with a timer falls due; in another room a subject without one was set after it",
+        "the first is cleared, the second stays, on Prosody and ejabberd",
+    );
+    Ok(())
+}
+
+/// Prosody keeps a room's subject, and the module remembers whether it is to go.
+async fn survives_a_restart(lab: &Lab<Prosody>, daemon: &DaemonConfig) -> Result<()> {
+    let room = lab.endpoints().room("lasting");
+    let mut peter = lab.online("peter").await?;
+    peter.join(&room, "peter").await?;
+    set_subject(&mut peter, &room, "over a restart", &timer(2)).await?;
+    lab.server.restart().await?;
+    let _running = start(daemon).await?;
+    until_subject(lab, &room, "").await
+}
+
+/// A busy room whose latest messages have all expired shows no empty messages to people who join.
+#[tokio::test(flavor = "multi_thread")]
+async fn placeholders_are_not_replayed() -> Result<()> {
+    let lab = prosody(Storage::Files).await?;
+    let room = lab.endpoints().room("busy");
+    let mut peter = lab.online("peter").await?;
+    peter.join(&room, "peter").await?;
+    let _running = start(&config(&lab).set("erase.mode", "placeholder")).await?;
+    peter.groupchat(&room, "plain", "").await?;
+    for at in 0..5 {
+        peter.groupchat(&room, &format!("goes {at}"), &timer(1)).await?;
+    }
+    peter.wait_for_body("goes 4").await?;
+    let placeholders = eventually("five placeholders", PATIENCE, async || {
+        let archived = peter.query_all(&MamQuery::room(&room)).await?;
+        let is_placeholder = |it: &Element| it.child(EXPIRED, "expired").is_some();
+        let count = archived.iter().filter(|it| is_placeholder(&it.message)).count();
+        Ok((count == 5).then_some(archived.len()))
+    });
+    assert_eq!(placeholders.await?, 6);
+    // When asked for twenty, the room has fewer in memory and reads its archive.
+    let (history, _) = shown(&lab, "rosa", &room).await?;
+    assert_eq!(bodies(&history), ["plain"]);
+    assert_eq!(history.len(), 1, "{history:#?}");
+    saw(
+        "a busy room whose last words have expired",
+        "somebody joins where the archive holds five placeholders and one message",
+        "one message is replayed, and no empty one",
+    );
+    Ok(())
+}

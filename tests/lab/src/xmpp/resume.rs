@@ -1,0 +1,55 @@
+use super::client::Client;
+use super::element::escape;
+use crate::server::Endpoints;
+use crate::wait::PATIENCE;
+use crate::{LabError, Result};
+
+const NS_SM: &str = "urn:xmpp:sm:3";
+
+/// What is needed to resume a session whose connection broke (XEP-0198).
+#[derive(Debug, Clone)]
+pub struct Resumption {
+    id: String,
+    /// Stanzas received before it was enabled.
+    base: u32,
+    /// What was acknowledged last.
+    handled: u32,
+}
+
+impl Client {
+    /// Enables resumption for this session. It acknowledges nothing by itself.
+    pub async fn enable_resumption(&mut self) -> Result<Resumption> {
+        self.send(&format!("<enable xmlns='{NS_SM}' resume='true'/>")).await?;
+        let is_answer = |it: &super::Stanza| it.namespace == NS_SM && it.name != "r";
+        let answer = self.wait_for("stream management", PATIENCE, is_answer).await?;
+        let id = answer.attribute("id").filter(|_| answer.name == "enabled");
+        let id = id.ok_or_else(|| LabError::new(format!("no resumption: {}", answer.xml)))?;
+        Ok(Resumption { id: id.to_owned(), base: self.stanzas(), handled: 0 })
+    }
+
+    /// Acknowledges everything received, and waits until the server has processed that.
+    pub async fn acknowledge(&mut self, resumption: &mut Resumption) -> Result<()> {
+        resumption.handled = self.stanzas() - resumption.base;
+        let handled = resumption.handled;
+        self.send(&format!("<a xmlns='{NS_SM}' h='{handled}'/>")).await?;
+        self.sync().await
+    }
+
+    /// Drops the connection silently, as if it broke. The server waits for the session to be resumed.
+    pub fn break_off(self) {}
+
+    /// Resumes a session of this user as if nothing unacknowledged had been received: all of that is sent
+    /// again.
+    pub async fn resume(server: &Endpoints, user: &str, session: &Resumption) -> Result<Self> {
+        let mut client = Self::authenticate(server, user).await?;
+        let (id, handled) = (escape(&session.id), session.handled);
+        let resume = format!("<resume xmlns='{NS_SM}' previd='{id}' h='{handled}'/>");
+        client.send(&resume).await?;
+        let is_answer = |it: &super::Stanza| it.namespace == NS_SM && it.name != "r";
+        let answer = client.wait_for("a resumed session", PATIENCE, is_answer).await?;
+        match answer.name == "resumed" {
+            true => Ok(client),
+            false => Err(LabError::new(format!("not resumed: {}", answer.xml))),
+        }
+    }
+}
