@@ -85,7 +85,7 @@ impl Touched {
 }
 
 /// One snapshot of a table's transactions and rows. The transactions and the sequence are only read if row
-/// numbers come from a sequence ([`Order::Sequence`]); otherwise they are 0.
+/// numbers come from a sequence; with [`Order::Stamps`] they are 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Horizon {
     /// All transactions below this have ended (`pg_snapshot_xmin`).

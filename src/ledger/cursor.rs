@@ -80,6 +80,29 @@ pub async fn cursor(connection: &mut PgConnection, archive: &str) -> Result<Opti
     .named("cursor")
 }
 
+/// Reads the cursor without a lock, and whether any entry is of an offline queue. `None` before the first start.
+pub async fn look(connection: &mut PgConnection, archive: &str) -> Result<Option<(Cursor, bool)>> {
+    let found = sqlx::query!(
+        r#"-- look
+        SELECT first_position, position, frontier, filenode,
+               EXISTS (SELECT FROM ephemerd.expiries WHERE store = 'queue') AS "has_queued!"
+          FROM ephemerd.cursors WHERE archive = $1"#,
+        archive,
+    )
+    .fetch_optional(connection)
+    .await
+    .named("look")?;
+    Ok(found.map(|row| {
+        let cursor = Cursor {
+            first_position: row.first_position,
+            position: row.position,
+            frontier: row.frontier,
+            filenode: row.filenode,
+        };
+        (cursor, row.has_queued)
+    }))
+}
+
 /// Moves the cursor, in the transaction that records what it passes.
 pub async fn move_cursor(connection: &mut PgConnection, archive: &str, to: Cursor) -> Result<()> {
     sqlx::query!(

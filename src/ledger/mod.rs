@@ -24,7 +24,8 @@ pub use backlog::{Held, accept_backlog, held, release_held};
 pub use claim::{Bound, Claim, Claimed, Claims, Phase, claim, next_due};
 pub use control::{Control, Pause, control, pause, paused, resume};
 pub use cursor::{
-    Cursor, CursorState, cursor, cursors, lock_cursor, lock_cursors, move_cursor, start_cursor,
+    Cursor, CursorState, cursor, cursors, lock_cursor, lock_cursors, look, move_cursor,
+    start_cursor,
 };
 pub use feeds::{
     CatchUp, Feed, Heard, Relist, catch_ups, complete_catch_up, fed_hosts, feed, follow_feed,

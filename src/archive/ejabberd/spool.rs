@@ -16,16 +16,17 @@ use crate::{
 
 /// The queue's current horizon, taken from its sequence, without reading the table.
 pub async fn horizon(connection: &mut PgConnection) -> Result<Horizon> {
-    let (newest, now, filenode): (i64, Timestamp, i64) = sqlx::query_as(concat!(
+    let (xmin, xmax, newest, now, filenode) = sqlx::query_as(concat!(
         "-- spool_horizon
-         SELECT CASE WHEN is_called THEN last_value ELSE 0 END, clock_timestamp(), ",
+         SELECT pg_snapshot_xmin(snapshot)::text::bigint, pg_snapshot_xmax(snapshot)::text::bigint,
+                CASE WHEN is_called THEN last_value ELSE 0 END, clock_timestamp(), ",
         filenode!("spool"),
-        " FROM spool_seq_seq",
+        " FROM spool_seq_seq, pg_current_snapshot() AS snapshot",
     ))
     .fetch_one(connection)
     .await
     .named("spool_horizon")?;
-    Ok(Horizon { xmin: 0, xmax: 0, newest, sequence: newest, now, filenode })
+    Ok(Horizon { xmin, xmax, newest, sequence: newest, now, filenode })
 }
 
 /// These hosts' rows after `after` and up to `upto` that may be marked, in order of `seq`: at most `rows`,

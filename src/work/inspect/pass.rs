@@ -30,9 +30,6 @@ const RESTING_PARTS: u32 = 20;
 /// A needed reading begins this long before its result is needed, and twice as long as the last one took.
 const AHEAD_OF_NEED: Duration = Duration::from_secs(2);
 
-/// However quiet a table is, it is inspected in full this often: what a restored ledger or a sweep changed is found.
-const LONGEST_QUIET: Duration = Duration::from_secs(10);
-
 /// One pass from the cursor to the table's end. A long one takes several transactions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pass {
@@ -47,6 +44,8 @@ pub(super) struct Pass {
     is_late: bool,
     /// It reads the whole table.
     is_whole: bool,
+    /// All transactions that could still add to what it reads have ended.
+    is_settled: bool,
     pub(super) horizon: Horizon,
 }
 
@@ -77,8 +76,8 @@ pub(super) struct Tail {
     rest: Option<Rest>,
     /// The earliest time at which a row of another table goes, of those recorded since the last reading began.
     needed_by: Option<Timestamp>,
-    /// When a pass last left nothing to read or to wait for, and the horizon then.
-    quiet: Option<(Instant, Horizon)>,
+    /// The cursor and the horizon when a pass left nothing to read or to wait for.
+    quiet: Option<(Cursor, Horizon)>,
 }
 
 /// The pause after a reading of the whole table.
@@ -128,19 +127,26 @@ impl Tail {
         (self.pass, self.quiet) = (None, None);
     }
 
-    /// Whether a look at the horizon may be enough. Rows ordered by stamps, or not at all, can come without
-    /// changing it.
+    /// Whether a look at the horizon may be enough.
     pub(super) fn may_be_quiet(&self) -> bool {
-        self.quiet.is_some_and(|(since, _)| since.elapsed() < LONGEST_QUIET)
+        self.quiet.is_some()
     }
 
     /// Nothing has come since the last pass, and nothing can come late: it had read up to the newest row, and waited
-    /// for all transactions before it.
-    pub(super) fn is_quiet(&self, now: Horizon) -> bool {
-        self.quiet.is_some_and(|(_, then)| {
+    /// for all transactions before it. Another cursor means that our own tables were restored.
+    pub(super) fn is_quiet(&self, now: Horizon, cursor: Cursor) -> bool {
+        self.quiet.is_some_and(|(left, then)| {
             let rows = |it: Horizon| (it.newest, it.sequence, it.filenode);
-            rows(now) == rows(then) && now.xmax >= then.xmax
+            (cursor, rows(now)) == (left, rows(then))
+                && now.xmax >= then.xmax
+                && !(self.table.order() == Order::Stamps && self.is_late(now))
         })
+    }
+
+    /// Whether it is time to read further back. What is stamped within that time may still come.
+    fn is_late(&self, now: Horizon) -> bool {
+        let reach = now.now.timestamp_micros().saturating_sub(micros(LATE));
+        now.newest > reach && self.late_at.is_none_or(|at| at.elapsed() >= LATE_EVERY)
     }
 
     /// A row recorded from another table goes at this time, unless this table has a copy that nobody has received:
@@ -201,6 +207,7 @@ impl Tail {
             started: Instant::now(),
             is_late: false,
             is_whole: false,
+            is_settled: true,
             horizon,
         };
         match self.table.order() {
@@ -219,7 +226,7 @@ impl Tail {
             }
             Order::Stamps => {
                 let now = horizon.now.timestamp_micros();
-                let is_late = self.late_at.is_none_or(|at| at.elapsed() >= LATE_EVERY);
+                let is_late = self.is_late(horizon);
                 let back = if is_late { micros(LATE) } else { 0 };
                 Pass {
                     is_late,
@@ -236,16 +243,20 @@ impl Tail {
             Order::Unordered => {
                 // A reading that fails is repeated without a rest.
                 (self.rest, self.needed_by) = (None, None);
-                Pass { at: cursor.first_position, is_whole: true, ..pass }
+                let is_settled = self.mark.is_some_and(|mark| mark.is_settled(horizon));
+                Pass { at: cursor.first_position, is_whole: true, is_settled, ..pass }
             }
         }
     }
 
     /// The cursor is where the pass left it.
     pub(super) fn end_pass(&mut self, pass: Pass, cursor: Cursor) {
-        let is_at_end = cursor.position == pass.horizon.newest && self.passed.is_none();
-        let is_quiet = is_at_end && self.table.order() == Order::Sequence;
-        self.quiet = is_quiet.then(|| (Instant::now(), pass.horizon));
+        let is_at_end = match self.table.order() {
+            Order::Sequence | Order::Stamps => cursor.position == pass.horizon.newest,
+            Order::Unordered => pass.is_whole,
+        };
+        let is_quiet = is_at_end && pass.is_settled && self.passed.is_none();
+        self.quiet = is_quiet.then_some((cursor, pass.horizon));
         match self.table.order() {
             Order::Sequence => {
                 let keep = self.mark.is_some_and(|mark| pass.safe < mark.newest);
@@ -256,6 +267,9 @@ impl Tail {
             }
             Order::Stamps if pass.is_late => self.late_at = Some(pass.started),
             Order::Unordered if pass.is_whole => {
+                let Horizon { newest, xmax, .. } = pass.horizon;
+                let mark = Mark { newest, xmax, taken: pass.started };
+                self.mark = self.mark.filter(|mark| mark.newest == newest).or(Some(mark));
                 let took = pass.started.elapsed();
                 self.rest = Some(Rest { until: Instant::now() + took * RESTING_PARTS, took });
             }
@@ -306,6 +320,45 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         tail.end_pass(pass, CURSOR);
         assert!(!tail.start_pass(horizon(needed), CURSOR).is_whole, "one reading is enough");
+    }
+
+    /// A row whose number was drawn before may commit long after: its queue is read until that is impossible.
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_is_quiet_once_nothing_can_come_late() {
+        let mut tail = Tail::new(Table::EjabberdSpool(Schema::MultiHost));
+        let open = Horizon { xmin: 7, xmax: 9, ..horizon(Timestamp::UNIX_EPOCH) };
+        let ended = Horizon { xmin: 9, ..open };
+        for (now, is_quiet) in [(open, false), (open, false), (ended, true)] {
+            let pass = Pass { at: 9, ..tail.start_pass(now, CURSOR) };
+            tail.end_pass(pass, CURSOR);
+            assert_eq!(tail.is_quiet(now, CURSOR), is_quiet, "{now:?}");
+            tokio::time::advance(SETTLING).await;
+        }
+        assert!(!tail.is_quiet(Horizon { newest: 10, sequence: 10, ..ended }, CURSOR));
+        assert!(!tail.is_quiet(Horizon { filenode: 2, ..ended }, CURSOR));
+        assert!(!tail.is_quiet(ended, Cursor { position: 1, ..CURSOR }), "a restored ledger");
+    }
+
+    /// What commits late may have an earlier stamp than the newest row: within ten minutes it is looked for.
+    #[tokio::test(start_paused = true)]
+    async fn a_stamped_archive_is_quiet_between_two_looks_back() {
+        let mut tail = Tail::new(Table::EjabberdArchive(Schema::MultiHost));
+        let newest = Timestamp::UNIX_EPOCH + Duration::from_secs(1);
+        let at = newest.timestamp_micros();
+        let now = |later| Horizon { newest: at, ..horizon(newest + Duration::from_secs(later)) };
+        let read = |tail: &mut Tail, horizon: Horizon| {
+            let pass = Pass { at, ..tail.start_pass(horizon, CURSOR) };
+            let cursor = pass.moved(CURSOR);
+            tail.end_pass(pass, cursor);
+            cursor
+        };
+        let cursor = read(&mut tail, now(1));
+        assert!(!tail.is_quiet(now(1), cursor), "what came just now is read again");
+        let cursor = read(&mut tail, now(6));
+        assert!(tail.is_quiet(now(6), cursor));
+        tokio::time::advance(LATE_EVERY).await;
+        assert!(!tail.is_quiet(now(66), cursor), "time to look back");
+        assert!(tail.is_quiet(now(700), cursor), "what comes even later is the sweep's");
     }
 
     #[tokio::test(start_paused = true)]

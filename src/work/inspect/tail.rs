@@ -223,9 +223,12 @@ impl Inspector {
         };
         let mut connection = self.pool.acquire().await.named("inspect_look")?;
         let horizon = tail.table.horizon(&mut connection).await?;
-        if !tail.is_quiet(horizon)
-            || !ledger::queue_entries(&mut connection, 0, 1).await?.is_empty()
-        {
+        let Some((cursor, has_queued)) = ledger::look(&mut connection, tail.table.name()).await?
+        else {
+            return Ok(false);
+        };
+        let waits = has_queued && tail.table.stores().contains(&Store::Queue);
+        if waits || !tail.is_quiet(horizon, cursor) {
             return Ok(false);
         }
         self.inspected_at(horizon.now);
