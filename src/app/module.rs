@@ -94,7 +94,7 @@ impl Workers {
     }
 }
 
-/// One handshake and, if it succeeds, who answers on each host. If a daemon leads, the modules are left to
+/// One handshake and, if it succeeds, which module answers on each host. If a daemon leads, the modules are left to
 /// it: ejabberd accepts several connections under one name, and splits the stanzas between them.
 pub(super) async fn check(config: &Config, is_led: bool) -> Vec<Finding> {
     let settings = component(config);
@@ -122,7 +122,7 @@ pub(super) async fn check(config: &Config, is_led: bool) -> Vec<Finding> {
 fn not_asked(is_led: bool) -> Finding {
     if is_led {
         Finding::good(
-            "companion modules: left to the running daemon; its ephemerd_companions counts those that answer",
+            "companion modules: left to the running daemon, whose metric ephemerd_companions counts those that answer",
         )
     } else {
         Finding::warning(

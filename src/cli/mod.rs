@@ -35,7 +35,7 @@ Exit codes:
   0  done
   1  failed
   2  wrong usage
-  3  configuration or schema at fault: retrying is useless
+  3  configuration or schema at fault: retrying is pointless
 
 Examples:
   ephemerd config          # what is in force, and where it came from

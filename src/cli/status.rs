@@ -16,7 +16,7 @@ Examples:
 
 /// Show what is going on, from the database alone
 ///
-/// Works whether a daemon runs or not. `ephemerd preview` shows what goes when.
+/// Works whether or not a daemon is running. `ephemerd preview` shows what goes when.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -100,7 +100,7 @@ fn swept(sweep: &Sweep, status: &Status) -> String {
         _ if sweep.requested => format!("requested; {last}"),
         None => last,
         Some(at) => format!(
-            "at {:.0} %, row {} of {}, begun {}; {last}",
+            "at {:.0}%, row {} of {}, begun {}; {last}",
             sweep.share() * 100.0,
             sweep.position.min(sweep.upto),
             sweep.upto,

@@ -351,7 +351,7 @@ async fn a_list_is_read_with_its_stanzas() {
 }
 
 #[tokio::test]
-async fn who_asks_is_told_when_the_connection_ends() {
+async fn a_requester_learns_when_the_connection_ends() {
     let (running, _server, mut peer) = Running::connected().await;
     let asking = tokio::spawn(asked(&running, erase()));
     peer.until("</iq>").await;

@@ -101,7 +101,7 @@ async fn hints_do_not_outlast_a_timer(lab: &Lab<Ejabberd>) -> Result<()> {
     saw(
         "a hint not to store, in a room that archives",
         "`no-store` and `no-permanent-store`, each with a timer; ejabberd",
-        "no table has them, and who joins is shown none whose timer has run out",
+        "no table has them, and people who join are shown none whose timer has run out",
     );
     Ok(())
 }

@@ -134,7 +134,7 @@ async fn a_lost_notice_of_a_hanging_session_is_made_up_for() -> Result<()> {
     saw(
         "the daemon is away while a recipient's connection breaks",
         "the message to it is due at once when the daemon is back; Prosody and ejabberd, archives in SQL and elsewhere",
-        "it stands until it is read from the archive; the sender's copy goes",
+        "it stays until it is read from the archive; the sender's copy goes",
     );
     Ok(())
 }

@@ -212,7 +212,7 @@ async fn a_table_that_cannot_be_changed_is_said_once() -> Result<()> {
     saw(
         "a table that cannot be changed",
         "privileges revoked, or a publication of all tables while the table has no replica identity, when 60 rows fall due",
-        "one line in the log for the table with the cause and what to do, not ready; all gone and ready again once it is mended",
+        "one line in the log for the table with the cause and what to do, not ready; all gone and ready again once it is repaired",
     );
     Ok(())
 }

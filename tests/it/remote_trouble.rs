@@ -42,7 +42,7 @@ async fn hard_to_tell_of<S: Server>(lab: Lab<S>) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_a_user_sends_is_told_of() -> Result<()> {
+async fn whatever_a_user_sends_is_announced() -> Result<()> {
     tokio::try_join!(async { hard_to_tell_of(mnesia().await?).await }, async {
         hard_to_tell_of(prosody(Storage::Files).await?).await
     },)?;

@@ -265,7 +265,7 @@ async fn no_reload_shows_a_piece_of_it_or_ends_the_daemon() -> Result<()> {
     }
     saw(
         "SIGHUP with any URL",
-        "a running daemon is told to reload URLs with unencoded passwords, and legal ones of unusual forms",
+        "a running daemon is asked to reload URLs with unencoded passwords, and legal ones of unusual forms",
         "no reload ends it; each is applied, or refused with what to do",
     );
     Ok(())
@@ -289,7 +289,7 @@ async fn a_secret_in_its_files_place_is_not_shown() -> Result<()> {
 
 /// World-readable files with secrets: reported by `check` and once by `run`.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_may_read_secrets_is_told() -> Result<()> {
+async fn who_may_read_secrets_is_reported() -> Result<()> {
     let folder = tempdir()?;
     let secret = folder.path().join("secret");
     fs::write(&secret, "nobody asks")?;

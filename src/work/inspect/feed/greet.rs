@@ -57,7 +57,7 @@ impl<R: Requests> Feed<R> {
                     let Companion { module, server, version, .. } = &companion;
                     info!(host, module, server, "a companion module answers");
                     if *version < VERSION {
-                        warn!(host, help = OLD_MODULE, "the companion module is an old one");
+                        warn!(host, help = OLD_MODULE, "the companion module is an older version");
                     }
                 }
                 self.note_halt(host, companion.halted);
@@ -138,7 +138,7 @@ impl<R: Requests> Feed<R> {
     }
 }
 
-/// Who is there. What it knows about sessions arrives before its last answer, and so before anything is erased; that
+/// The module there. What it knows about sessions arrives before its last answer, and so before anything is erased; that
 /// answer's number includes these notices.
 async fn greeting<R: Requests>(
     requests: &R,
