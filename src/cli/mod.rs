@@ -28,7 +28,7 @@ const FAILED: u8 = 1;
 const REFUSED: u8 = 3;
 
 const AFTER_HELP: &str = "\
-The documentation is in docs/ beside the source, and in /usr/share/doc/ephemerd where a package
+The documentation is in docs/ in the source, and in /usr/share/doc/ephemerd if a package
 installed it: README.md first, runbook.md when something is wrong.
 
 Exit codes:

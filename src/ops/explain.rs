@@ -86,7 +86,7 @@ pub struct Live {
     pub entry: Option<Expiry>,
 }
 
-/// What the database knows of a message: its rows, and whether erasing is paused.
+/// What the database knows about a message: its rows, and whether erasing is paused.
 #[derive(Debug, Clone)]
 pub struct FoundMessage {
     /// One for each store that holds it.

@@ -44,7 +44,7 @@ pub(super) fn begins(sweep: &Sweep, every: Duration, now: Timestamp) -> bool {
     sweep.requested || (sweep.started_at.is_none() && sweep.completed_at.is_none_or(is_over))
 }
 
-/// Whether one is under way or begins now, by a look without a lock: taking the lock writes to the database's log.
+/// Whether one is under way or begins now, as seen without a lock: taking the lock writes to the database's log.
 pub(super) async fn has_work(
     connection: &mut PgConnection,
     table: &str,

@@ -163,7 +163,7 @@ fn fit(companion: Companion) -> std::result::Result<Companion, Unanswered> {
     if fits { Ok(companion) } else { Err(Unanswered::Unimplemented) }
 }
 
-/// Loads how far the ledger is with this module. If it knows nothing, this is the first start.
+/// Loads how far this module's notices have been recorded. If none have, this is the first start.
 pub(super) async fn load(
     connection: &mut sqlx::PgConnection,
     host: &str,
