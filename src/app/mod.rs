@@ -47,7 +47,7 @@ pub enum Error {
          help: run deploy/grants.sql in this database as a superuser, then `ephemerd migrate`"
     )]
     NotGranted,
-    /// Our schema is not as this program needs it.
+    /// Our schema is not the version that this program needs.
     #[error("{0}")]
     Schema(&'static str),
     /// The server's tables are not as we need them.
@@ -138,7 +138,7 @@ async fn session(config: &Config) -> Result<PgConnection, Error> {
     Ok(connection)
 }
 
-/// The same, once our schema is as this program needs it.
+/// The same, once our schema is the version that this program needs.
 async fn connect(config: &Config) -> Result<PgConnection, Error> {
     let mut connection = session(config).await?;
     match ledger::schema(&mut connection).await.map_err(not_granted)? {

@@ -137,7 +137,7 @@ async fn ask_all(link: &Link, hosts: &[String], needed: bool) -> Vec<Finding> {
     let connecting = connection.wait_for(Option::is_some);
     if !matches!(tokio::time::timeout(PATIENCE, connecting).await, Ok(Ok(_))) {
         return vec![Finding::warning(
-            "companion modules: not asked: the connection was not re-established",
+            "companion modules: not asked, because the connection was not re-established",
             "check again",
         )];
     }

@@ -56,7 +56,7 @@ fn for_people(status: &Status, dry_run: bool) -> String {
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{name:<13} {value}");
     };
-    line("schema", &format!("version {}, as this program needs it", status.schema));
+    line("schema", &format!("version {}, the one that this program needs", status.schema));
     // A daemon with this configuration erases nothing in either case.
     let erasing = match status.pause {
         Pause::None if dry_run => "nothing: erase.dry_run is on in this configuration".to_owned(),

@@ -31,7 +31,7 @@ pub async fn probe(connection: &mut PgConnection) -> Result<Vec<Finding>> {
 fn version(schema: SchemaState) -> Finding {
     match schema {
         SchemaState::Current => Finding::good(format!(
-            "Schema ephemerd is at version {}, as this program needs.",
+            "Schema ephemerd is at version {}, the one that this program needs.",
             schema_version()
         )),
         SchemaState::Missing => Finding::warning(

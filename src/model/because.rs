@@ -119,7 +119,7 @@ impl fmt::Display for Because {
         match *self {
             Self::NotAMessage => f.write_str("it is not a message"),
             Self::Placeholder => f.write_str("it is a placeholder: its text is gone"),
-            Self::OptOut => f.write_str("an opt-out stays, or others would switch timers on again"),
+            Self::OptOut => f.write_str("an opt-out stays, because without it others would switch timers on again"),
             Self::SwitchesOff => f.write_str(
                 "a timer of zero without content switches timers off, and stays so that other devices learn of it",
             ),

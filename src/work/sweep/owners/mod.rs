@@ -224,7 +224,7 @@ impl<R: Requests> Walker<R> {
         }
         ledger::complete_catch_up(&mut connection, &host).await?;
         self.metrics.catch_ups.inc();
-        info!(host, "what was archived while notices may have been lost is listed");
+        info!(host, "listed what was archived while notices may have been lost");
         Ok(())
     }
 
