@@ -39,8 +39,8 @@ pub fn judge(facts: &Facts, placement: &Placement, rules: &Rules) -> Judgement {
     }
 }
 
-/// The timer of a message that waits to be read, if it is one that waits under these `rules`: it has words, a timer,
-/// and no hint that counts, because such a hint asks that nothing be kept at all.
+/// The timer of a message, if the message waits to be read under these `rules`: it has words, a timer, and no hint
+/// that counts, because such a hint asks that nothing be kept at all.
 pub fn timer_from_reading(facts: &Facts, rules: &Rules) -> Option<Duration> {
     let mut because = Vec::new();
     let waits = untouchable(facts).is_none()

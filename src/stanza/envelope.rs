@@ -19,7 +19,7 @@ const STANZA_ID: &str = "urn:xmpp:sid:0";
 /// Maximum number of a stanza's references to others that count.
 const MOST_REFERENCES: usize = 8;
 
-/// A message without its words: who sent it to whom, under which id, and what it refers to.
+/// A message without its words: who sent it to whom, under which id, and which messages it shows to have been read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Envelope {
     /// The sender's address, as the server stamped it.
