@@ -81,7 +81,7 @@ impl Archive {
         }
     }
 
-    /// How much of this evidence the server shows at all.
+    /// What of this evidence the server shows at all.
     pub async fn probe_reading(
         &self,
         connection: &mut PgConnection,

@@ -73,7 +73,7 @@ fn bare(jid: &str) -> String {
     jid.split('/').next().unwrap_or_default().to_lowercase()
 }
 
-/// Reads a message's envelope; `None` if it is not a message or cannot be read.
+/// Reads a message's envelope; `None` where it is no message or cannot be read.
 pub fn envelope(text: &str) -> Option<Envelope> {
     read_envelope(text).ok().flatten()
 }

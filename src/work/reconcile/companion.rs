@@ -61,7 +61,7 @@ pub(in crate::work) async fn reconcile(
     Ok(())
 }
 
-/// What the row says. The module knows best which row a copy in a queue belongs to.
+/// What the row says. Which row a copy in a queue belongs to, the module knows best.
 fn read(shown: &Shown) -> Read<'_> {
     let mut read = Read::of(&shown.row);
     if let Some(facts) = read.facts.as_mut().filter(|_| shown.row.key.store == Store::Queue) {

@@ -23,7 +23,7 @@ use crate::{
 const TRACES: i64 = 200;
 /// Entries that start at once.
 const ENTRIES: i64 = 10_000;
-/// An account that has shown nothing for this long does not count as one that shows what it reads.
+/// An account that showed nothing for so long does not count as one that shows what it reads.
 const READER_FOR: Duration = Duration::from_secs(30 * 86_400);
 
 /// What a row waits for.
