@@ -156,14 +156,21 @@ async fn resuming_is_receiving<S: Server>(lab: Lab<S>, only_module: bool) -> Res
     daemon.wait_for_figure("ephemerd_component_connected", &[], PATIENCE, |it| it == 1.0).await?;
     let mut peter = lab.online("peter").await?;
     let (rita, session) = phone(&lab, "rita").await?;
+    let (mut toni, mut his) = phone(&lab, "toni").await?;
     rita.break_off();
     say(&mut peter, "rita", "for-rita").await?;
-    until_gone(&lab, "peter", "for-rita").await?;
-    assert_eq!(rows(&lab, "for-rita").await?, 1, "nobody has had it");
+    // He has it, but the connection breaks before he says so.
+    say(&mut peter, "toni", "for-toni").await?;
+    toni.wait_for_body("for-toni").await?;
+    toni.keep_count(&mut his);
+    toni.break_off();
+    until_gone(&lab, "peter", "for-").await?;
+    assert_eq!(rows(&lab, "for-").await?, 2, "nobody has had them");
     let mut rita = Client::resume(lab.endpoints(), "rita", &session).await?;
     rita.wait_for_body("for-rita").await?;
-    eventually("it goes by its timer", IN_TIME, async || {
-        Ok((rows(&lab, "for-rita").await? == 0).then_some(()))
+    let _toni = Client::resume(lab.endpoints(), "toni", &his).await?;
+    eventually("they go by their timers", IN_TIME, async || {
+        Ok((rows(&lab, "for-").await? == 0).then_some(()))
     })
     .await
 }

@@ -2,7 +2,7 @@
 
 use ephemerd_lab::ejabberd::Schema;
 use ephemerd_lab::layouts::Layout;
-use ephemerd_lab::{DaemonConfig, PATIENCE, Result, eventually};
+use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Result, eventually};
 use sqlx::AssertSqlSafe;
 
 use crate::partitions::{Kept, Place};
@@ -20,7 +20,7 @@ async fn rows_of_other_parts_survive_the_daemon() -> Result<()> {
     ];
     for (layout, mode) in layouts.into_iter().zip(["delete", "placeholder"]) {
         let kept = Kept::Archive(Schema::Classic);
-        let lab = kept.lab().await?;
+        let lab: Lab = kept.lab().await?;
         layout.lay_out(&lab.database, "archive").await?;
         let pool = lab.database.superuser();
         let config = DaemonConfig::for_ejabberd_tables(&lab.database)?.set("erase.mode", mode);
@@ -62,7 +62,8 @@ async fn a_partition_goes_while_its_rows_are_pending() -> Result<()> {
 }
 
 async fn partitions_go(kept: Kept, mode: &str) -> Result<()> {
-    let (lab, name, user) = (kept.lab().await?, kept.table().name, kept.user_column());
+    let lab: Lab = kept.lab().await?;
+    let (name, user) = (kept.table().name, kept.user_column());
     let (pool, case) = (lab.database.superuser(), format!("{kept:?}, {mode}"));
     let users = ["FOR VALUES IN ('peter')", "FOR VALUES IN ('rosa')", "DEFAULT"];
     Layout::partitions(&format!("LIST ({user})"), &users).lay_out(&lab.database, name).await?;

@@ -42,17 +42,22 @@ impl Client {
 
     /// Acknowledges everything received, and waits until the server has processed that.
     pub async fn acknowledge(&mut self, resumption: &mut Resumption) -> Result<()> {
-        resumption.handled = self.stanzas() - resumption.base;
+        self.keep_count(resumption);
         let handled = resumption.handled;
         self.send(&format!("<a xmlns='{NS_SM}' h='{handled}'/>")).await?;
         self.sync().await
     }
 
+    /// Counts everything received, which the server hears of only when the session is resumed.
+    pub fn keep_count(&self, resumption: &mut Resumption) {
+        resumption.handled = self.stanzas() - resumption.base;
+    }
+
     /// Drops the connection silently, as if it broke. The server waits for the session to be resumed.
     pub fn break_off(self) {}
 
-    /// Resumes a session of this user as if nothing unacknowledged had been received: all of that is sent
-    /// again.
+    /// Resumes a session of this user as if nothing had been received that was neither acknowledged nor counted:
+    /// all of that is sent again.
     pub async fn resume(server: &Endpoints, user: &str, session: &Resumption) -> Result<Self> {
         let mut client = Self::authenticate(server, user).await?;
         let (id, handled) = (escape(&session.id), session.handled);
