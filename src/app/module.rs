@@ -177,12 +177,6 @@ fn finding(host: &str, asked: Result<Companion, Unanswered>, needed: bool) -> Op
         Finding::problem(speaks(), "install daemon and module of the same version")
     } else if version < VERSION {
         Finding::warning(speaks(), OLD_MODULE)
-    } else if drops_unacknowledged {
-        Finding::warning(
-            format!("{who}: resend_on_timeout of mod_stream_mgmt is false there"),
-            "set it to if_offline: what a session never acknowledged then goes into the offline queue, \
-             and not only into the archive (docs/install-ejabberd.md)",
-        )
     } else if needed && !lacking.is_empty() {
         Finding::problem(
             format!("{who}: it lacks what is needed: {}", lacking.join(", ")),
@@ -193,6 +187,12 @@ fn finding(host: &str, asked: Result<Companion, Unanswered>, needed: bool) -> Op
             format!("{who}: a write failed, and it erases nothing more"),
             "restart the XMPP server, and make sure that nothing else writes to its SQLite file",
         )
+    } else if drops_unacknowledged {
+        Finding::warning(
+            format!("{who}: resend_on_timeout of mod_stream_mgmt is false there"),
+            "set it to if_offline: what a session never acknowledged then goes into the offline queue, \
+             and not only into the archive (docs/install-ejabberd.md)",
+        )
     } else if other_module {
         Finding::warning(
             format!("{who}; this program is version {}", env!("CARGO_PKG_VERSION")),
@@ -201,4 +201,29 @@ fn finding(host: &str, asked: Result<Companion, Unanswered>, needed: bool) -> Op
     } else {
         Finding::good(who)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::companion::Abilities;
+
+    /// What stops the daemon is told before what could be better.
+    #[test]
+    fn a_remark_hides_no_problem() {
+        let companion = Companion {
+            version: VERSION,
+            module: env!("CARGO_PKG_VERSION").to_owned(),
+            server: "ejabberd 23.01".to_owned(),
+            boot: "b".to_owned(),
+            number: 0,
+            now: None,
+            can: Abilities::default(),
+            drops_unacknowledged: true,
+            halted: false,
+        };
+        let found = finding("example.org", Ok(companion), true).unwrap();
+        assert_eq!(found.level, Level::Problem, "{found:?}");
+        assert!(found.what.contains("erase, blank, list"), "{found:?}");
+    }
 }
