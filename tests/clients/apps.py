@@ -121,8 +121,8 @@ class App:
         """Replies to the message with this word (XEP-0461); False where there is no such command."""
         return False
 
-    def react(self, word: str) -> bool:
-        """Reacts to the message with this word (XEP-0444); False where there is no such command."""
+    def react(self, word: str) -> Optional[bool]:
+        """Reacts to the message with this word (XEP-0444); False where there is no such command, None where it was not tried."""
         return False
 
     def upload(self, picture: str) -> bool:
@@ -368,22 +368,23 @@ class Window(App):
         self.beside(["python3", "-c", ACTIVATE, name, path, action, parameter])
         time.sleep(1)
 
-    # The column of the button for a reaction, which appears beside the message below the pointer.
-    button = 0
+    # By suite, the column of the button for a reaction, which appears beside the message below the pointer.
+    buttons: dict[str, Optional[int]] = {}
 
-    def react(self, word: str) -> bool:
+    def react(self, word: str) -> Optional[bool]:
         """By the pointer, as there is no other way; the message is the lowest one."""
-        if not self.button or self.suite != "trixie":
-            return False
+        column = self.buttons.get(self.suite, 0)
+        if not column:
+            return column if column is None else False
         for row in range(580, 300, -18):
             self.run(["xdotool", "mousemove", "700", str(row + 4), "sleep", "0.3", "mousemove", "700", str(row)])
             time.sleep(0.7)
-            dark = self.dark(self.button, row - 45, 60)
-            if dark and self.dark(self.button - 8, row - 45, 60):
+            dark = self.dark(column, row - 45, 60)
+            if dark and self.dark(column - 8, row - 45, 60):
                 break
         else:
             return True
-        self.run(["xdotool", "mousemove", str(self.button), str((dark[0] + dark[-1]) // 2), "sleep", "0.3", "click", "1"])
+        self.run(["xdotool", "mousemove", str(column), str((dark[0] + dark[-1]) // 2), "sleep", "0.3", "click", "1"])
         time.sleep(2)
         self.picture("react")
         self.run(["xdotool", "type", "--delay", "60", "heart"])
@@ -477,7 +478,7 @@ settings.shutdown()
 
 class Gajim(Window):
     name = package = "gajim"
-    button = 922
+    buttons = {"trixie": 922}
     library = "python3-nbxmpp"
     command = ["gajim", "--verbose"]
 
@@ -544,7 +545,7 @@ class Gajim(Window):
 
 class Dino(Window):
     name, package, needs_tls = "dino", "dino-im", True
-    button = 971
+    buttons = {"trixie": 971, "bookworm": None}  # where it is there, nobody has looked
     command = ["dino-im"]
     database = ".local/share/dino/dino.db"
 

@@ -65,7 +65,7 @@ def extra(scenes: list[dict], kind: str) -> str:
     found = next((it for scene in scenes for it in scene.get("sends", []) if it["kind"] == kind), None)
     if found:
         return ", ".join(["body" if it == "body" else it for it in found["parts"]] + [f"`<{it}/>`" for it in found["hints"]]) or "yes"
-    if not any("can" in it for it in scenes):
+    if all(it.get("can", {}).get(kind) is None for it in scenes):
         return "not run"
     return "not seen" if any(it.get("can", {}).get(kind) for it in scenes) else "–"
 
