@@ -380,7 +380,7 @@ class Window(App):
             self.run(["xdotool", "mousemove", "700", str(row + 4), "sleep", "0.3", "mousemove", "700", str(row)])
             time.sleep(0.7)
             dark = self.dark(column, row - 45, 60)
-            if dark and self.dark(column - 8, row - 45, 60):
+            if dark:
                 break
         else:
             return True

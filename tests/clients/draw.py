@@ -109,7 +109,7 @@ def gateways(runs: list[dict]) -> str:
             " and ".join(answers) or "nothing",
             "shown as a new message" if private["correction"] else "not shown",
         ])
-    return table(["gateway", "server", "to a channel, timer of 1 s", "to a person, timer of 1 s", "tells that it came or was read", "correction"], rows)
+    return table(["gateway", "server", "to a channel, timer of 1 s", "to a person, timer of 5 s", "tells that it came or was read", "correction"], rows)
 
 
 def beside(run: dict) -> str:

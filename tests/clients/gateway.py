@@ -156,7 +156,7 @@ class Gateway:
         """The same to one person, and what comes back."""
         ann = self.jid("ann")
         mark = len(self.carl.got)
-        ident = self.carl.say(ann, "cherry01", timer(1) + MARKABLE + RECEIPT)
+        ident = self.carl.say(ann, "cherry01", timer(5) + MARKABLE + RECEIPT)
         seen = {"arrives": bool(seen_within(8, lambda: "cherry01" in self.ann.text))}
         seen["archived"] = bool(self.stage.rows(self.user, "cherry01")) or bool(seen_within(3, lambda: self.stage.rows(self.user, "cherry01")))
         seen["went"] = bool(seen_within(20, lambda: not self.stage.rows(self.user, "cherry01")))
