@@ -370,13 +370,15 @@ class Window(App):
 
     # By suite, the column of the button for a reaction, which appears beside the message below the pointer.
     buttons: dict[str, Optional[int]] = {}
+    # Where the lowest message may be: above the line where its user writes.
+    lowest = 580
 
     def react(self, word: str) -> Optional[bool]:
         """By the pointer, as there is no other way; the message is the lowest one."""
         column = self.buttons.get(self.suite, 0)
         if not column:
             return column if column is None else False
-        for row in range(580, 300, -18):
+        for row in range(self.lowest, 300, -18):
             self.run(["xdotool", "mousemove", "700", str(row + 4), "sleep", "0.3", "mousemove", "700", str(row)])
             time.sleep(0.7)
             dark = self.dark(column, row - 45, 60)
@@ -546,6 +548,7 @@ class Gajim(Window):
 class Dino(Window):
     name, package, needs_tls = "dino", "dino-im", True
     buttons = {"trixie": 971, "bookworm": None}  # where it is there, nobody has looked
+    lowest = 508
     command = ["dino-im"]
     database = ".local/share/dino/dino.db"
 
