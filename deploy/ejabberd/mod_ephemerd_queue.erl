@@ -139,7 +139,7 @@ blank_mnesia_rows(Until, Usec, Rows) ->
         _ -> done
     end.
 
-%% Read in pieces: the tables are on disk, and may be large.
+%% Read in pieces: the tables are on disk, and may be large. A piece has at least all rows of one user, whatever the limit.
 -spec distinct(atom(), ets:match_spec(), binary()) -> [binary()].
 distinct(Table, Keys, Host) ->
     Read = fun() -> distinct_next(mnesia:select(Table, Keys, 1000, read), #{}) end,

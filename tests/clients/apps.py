@@ -31,7 +31,7 @@ chown -R 65534:65534 "$2" &&
 if [ -f "$2/ca.pem" ]; then mount --bind "$2/ca.pem" "$1/etc/ssl/certs/ca-certificates.crt"; fi &&
 root=$1 && shift 2 && exec chroot --userspec=65534:65534 "$root" env -i HOME=/tmp/home TERM=xterm-256color LANG=C.UTF-8 PATH=/usr/bin:/bin:/usr/sbin \
   XDG_RUNTIME_DIR=/run DISPLAY="$DISPLAY" GSETTINGS_BACKEND=memory GDK_BACKEND=x11 GSK_RENDERER=cairo LIBGL_ALWAYS_SOFTWARE=1 \
-  NO_AT_BRIDGE=1 "$@"
+  NO_AT_BRIDGE=1 SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt "$@"
 """
 
 
@@ -40,11 +40,22 @@ def inside(suite: str, home: str, line: list[str]) -> list[str]:
     return ["unshare", "--mount", "sh", "-c", ENTER, "sh", f"{ROOTS}/{suite}-clients", home, *line]
 
 
-def package_version(suite: str, package: str) -> str:
+def installed_version(root: str, package: str) -> str:
     """A package's version as its authors number it."""
-    with open(f"{ROOTS}/{suite}-clients/var/lib/dpkg/status", encoding="utf-8") as status:
+    with open(f"{root}/var/lib/dpkg/status", encoding="utf-8") as status:
         found = re.search(rf"^Package: {package}\n(?:.+\n)*?Version: (?:\d+:)?([^-+~\n]+)", status.read(), re.M)
     return found[1] if found else ""
+
+
+def package_version(suite: str, package: str) -> str:
+    """A client's."""
+    return installed_version(f"{ROOTS}/{suite}-clients", package)
+
+
+def server_version(package: str) -> str:
+    """A server's, of the Debian that LAB_RELEASE names, or of this machine."""
+    release = os.environ.get("LAB_RELEASE")
+    return installed_version(f"{ROOTS}/{release}" if release else "", package)
 
 
 class App:
@@ -105,6 +116,25 @@ class App:
 
     def correct(self, old: str, new: str) -> None:
         """Corrects what it said last, where it can by its keyboard."""
+
+    def reply(self, word: str, text: str) -> bool:
+        """Replies to the message with this word (XEP-0461); False where there is no such command."""
+        return False
+
+    def react(self, word: str) -> Optional[bool]:
+        """Reacts to the message with this word (XEP-0444); False where there is no such command, None where it was not tried."""
+        return False
+
+    def upload(self, picture: str) -> bool:
+        """Sends a picture from its home to the chat in front; False where there is no such command."""
+        return False
+
+    def encrypt(self, jid: str) -> bool:
+        """Encrypts by OMEMO what it says next; False where it cannot."""
+        return False
+
+    def in_clear(self, jid: str) -> None:
+        """No longer."""
 
     def chat(self, jid: str) -> None:
         """Opens a chat in front."""
@@ -215,6 +245,20 @@ class Profanity(Terminal):
     def join(self, room: str) -> None:
         self.type(f"/join {room}", 2)
 
+    def upload(self, picture: str) -> bool:
+        self.type(f"/sendfile /tmp/home/{picture}", 4)
+        return True
+
+    def encrypt(self, jid: str) -> bool:
+        for line in ("/omemo gen", "/omemo trustmode blind", "/omemo policy manual"):
+            self.type(line, 3)
+        self.chat(jid)
+        self.type(f"/omemo start {jid}", 5)
+        return True
+
+    def in_clear(self, jid: str) -> None:
+        self.type("/omemo end")
+
 
 class Poezio(Terminal):
     name = package = "poezio"
@@ -243,8 +287,23 @@ class Poezio(Terminal):
     def join(self, room: str) -> None:
         self.type(f"/join {room}/{self.user}", 2)
 
+    def upload(self, picture: str) -> bool:
+        self.type("/load upload", 3)
+        self.type(f"/upload /tmp/home/{picture}", 4)
+        # It writes the address into the line, or sends it by itself.
+        os.write(self.master, b"\r")
+        return True
+
 
 BUS = "unix:path=/tmp/home/bus"
+# What a menu's entry or a button does, by the name that the app exports on its bus.
+ACTIVATE = """
+import sys
+from gi.repository import Gio, GLib
+name, path, action, parameter = sys.argv[1:]
+call = GLib.Variant('(sava{sv})', (action, [GLib.Variant.parse(None, parameter)], {}))
+Gio.bus_get_sync(Gio.BusType.SESSION).call_sync(name, path, 'org.gtk.Actions', 'Activate', call, None, 0, 5000, None)
+"""
 
 
 class Window(App):
@@ -303,6 +362,44 @@ class Window(App):
     def beside(self, line: list[str]) -> None:
         """The same program again, which hands its arguments to the one that runs, over the bus."""
         self.run(["env", f"DBUS_SESSION_BUS_ADDRESS={BUS}", *line], wait=30)
+
+    def activate(self, name: str, path: str, action: str, parameter: str) -> None:
+        """One of its actions, as a click on a button would."""
+        self.beside(["python3", "-c", ACTIVATE, name, path, action, parameter])
+        time.sleep(1)
+
+    # By suite, the column of the button for a reaction, which appears beside the message below the pointer.
+    buttons: dict[str, Optional[int]] = {}
+    # Where the lowest message may be: above the line where its user writes.
+    lowest = 580
+
+    def react(self, word: str) -> Optional[bool]:
+        """By the pointer, as there is no other way; the message is the lowest one."""
+        column = self.buttons.get(self.suite, 0)
+        if not column:
+            return column if column is None else False
+        for row in range(self.lowest, 300, -18):
+            self.run(["xdotool", "mousemove", "700", str(row + 4), "sleep", "0.3", "mousemove", "700", str(row)])
+            time.sleep(0.7)
+            dark = self.dark(column, row - 45, 60)
+            if dark:
+                break
+        else:
+            return True
+        self.run(["xdotool", "mousemove", str(column), str((dark[0] + dark[-1]) // 2), "sleep", "0.3", "click", "1"])
+        time.sleep(2)
+        self.picture("react")
+        self.run(["xdotool", "type", "--delay", "60", "heart"])
+        time.sleep(1)
+        self.keys("Tab", "Return")
+        time.sleep(1)
+        self.keys("Escape")
+        return True
+
+    def dark(self, column: int, top: int, height: int) -> list[int]:
+        """Where that part of a column of the screen is dark."""
+        pixels = self.run(["import", "-window", "root", "-crop", f"1x{height}+{column}+{top}", "+repage", "-depth", "8", "txt:-"])
+        return [top + int(y) for y, red in re.findall(r"^0,(\d+): .*?#([0-9A-Fa-f]{2})", pixels, re.M) if int(red, 16) < 0x60]
 
     def rows(self, path: str, statement: str) -> list[tuple]:
         """What its own database answers, read from a copy."""
@@ -363,9 +460,27 @@ settings.shutdown()
 """
 
 
+# Settings of one contact, while it is stopped.
+GAJIM_CONTACT = """
+import sys
+from gajim.common import configpaths
+configpaths.init()
+configpaths.create_paths()
+from gajim.common import app
+from gajim.common.settings import Settings
+from nbxmpp.protocol import JID
+settings = Settings()
+settings.init()
+app.settings = settings
+account, jid, encryption = sys.argv[1:]
+settings.set_contact_setting(account, JID.from_string(jid), 'encryption', encryption)
+settings.shutdown()
+"""
+
+
 class Gajim(Window):
     name = package = "gajim"
-    suites = ("trixie",)  # Debian 12's does not get as far as its window here
+    buttons = {"trixie": 922}
     library = "python3-nbxmpp"
     command = ["gajim", "--verbose"]
 
@@ -391,6 +506,38 @@ class Gajim(Window):
         self.keys("ctrl+a")
         self.say(new)
 
+    def reply(self, word: str, text: str) -> bool:
+        row = self.rows(".local/share/gajim/logs.db", f"SELECT pk FROM message WHERE text LIKE '%{word}%' ORDER BY pk DESC")
+        if not row:
+            return False
+        self.activate("org.gajim.Gajim", "/org/gajim/Gajim/window/1", "reply", f"uint32 {row[0][0]}")
+        self.say(text)
+        return True
+
+    def upload(self, picture: str) -> bool:
+        self.activate("org.gajim.Gajim", "/org/gajim/Gajim/window/1", "send-file", f"['file:///tmp/home/{picture}']")
+        time.sleep(2)
+        self.picture("upload-asks")
+        self.keys("Return")
+        return True
+
+    def encryption(self, jid: str, kind: str) -> None:
+        self.stop()
+        self.write("contact.py", GAJIM_CONTACT)
+        line = ["python3", "/tmp/home/contact.py", self.jid, jid, kind]
+        out = subprocess.run(inside(self.suite, self.home, line), capture_output=True, text=True, check=False)
+        self.notes += out.stderr
+        self.start()
+        self.chat(jid)
+
+    def encrypt(self, jid: str) -> bool:
+        self.encryption(jid, "OMEMO")
+        time.sleep(5)
+        return True
+
+    def in_clear(self, jid: str) -> None:
+        self.encryption(jid, "")
+
     def chat(self, jid: str) -> None:
         self.beside(["gajim", f"xmpp:{jid}?message"])
 
@@ -400,6 +547,8 @@ class Gajim(Window):
 
 class Dino(Window):
     name, package, needs_tls = "dino", "dino-im", True
+    buttons = {"trixie": 971, "bookworm": None}  # where it is there, nobody has looked
+    lowest = 508
     command = ["dino-im"]
     database = ".local/share/dino/dino.db"
 
@@ -432,6 +581,39 @@ class Dino(Window):
             self.start()
             self.beside(["dino-im", f"xmpp:{jid}?message"])
 
+    def reply(self, word: str, text: str) -> bool:
+        item = "SELECT content_item.conversation_id, content_item.id FROM content_item JOIN message ON message.id = foreign_id"
+        row = self.rows(self.database, f"{item} WHERE content_type = 1 AND body LIKE '%{word}%'")
+        if not row:
+            return False
+        self.activate("im.dino.Dino", "/im/dino/Dino", "quote", f"({row[0][0]}, {row[0][1]})")
+        self.say(text)
+        return True
+
+    def upload(self, picture: str) -> bool:
+        # From the clipboard, as a screenshot would be sent.
+        self.run(["sh", "-c", f"xclip -selection clipboard -t image/png -i /tmp/home/{picture} >/dev/null 2>&1 </dev/null"])
+        self.keys("ctrl+v")
+        time.sleep(2)
+        self.picture("upload-asks")
+        self.keys("Return")
+        return True
+
+    def encryption(self, jid: str, kind: int) -> None:
+        self.stop()
+        with sqlite3.connect(os.path.join(self.home, self.database)) as database:
+            database.execute("UPDATE conversation SET encryption = ?", (kind,))
+        self.start()
+        self.beside(["dino-im", f"xmpp:{jid}?message"])
+
+    def encrypt(self, jid: str) -> bool:
+        self.encryption(jid, 2)
+        time.sleep(5)
+        return True
+
+    def in_clear(self, jid: str) -> None:
+        self.encryption(jid, 0)
+
     def join(self, room: str) -> None:
         self.beside(["dino-im", f"xmpp:{room}?join"])
 
@@ -448,13 +630,16 @@ class Slixmpp(App):
     def version(self) -> str:
         return metadata.version("slixmpp")
 
+    def line(self) -> list[str]:
+        return [sys.executable, os.path.join(os.path.dirname(__file__), "slixmpp_bot.py"), self.jid, self.at["password"], str(self.port)]
+
     def start(self) -> None:
-        line = [sys.executable, os.path.join(os.path.dirname(__file__), "slixmpp_bot.py"), self.jid, self.at["password"], str(self.port)]
+        line = self.line()
         self.log = os.path.join(self.home, "log")
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=log, stderr=log, text=True, start_new_session=True)
         online = self.text().count("online")
-        until("slixmpp to log in", 20, lambda: self.text().count("online") > online)
+        until(f"{self.name} to log in", 20, lambda: self.text().count("online") > online)
 
     def tell(self, line: str) -> None:
         self.process.stdin.write(line + "\n")
@@ -480,4 +665,20 @@ class Slixmpp(App):
         self.end()
 
 
-APPS[Slixmpp.name] = Slixmpp
+class Nbxmpp(Slixmpp):
+    """The bot of nbxmpp_bot.py, with the library of each Debian."""
+
+    name, package, suites = "nbxmpp", "python3-nbxmpp", ("bookworm", "trixie")
+
+    @property
+    def version(self) -> str:
+        return package_version(self.suite, self.package)
+
+    def set_up(self) -> None:
+        shutil.copy(os.path.join(os.path.dirname(__file__), "nbxmpp_bot.py"), self.home)
+
+    def line(self) -> list[str]:
+        return inside(self.suite, self.home, ["python3", "-u", "/tmp/home/nbxmpp_bot.py", self.jid, self.at["password"], str(self.port)])
+
+
+APPS.update({it.name: it for it in (Slixmpp, Nbxmpp)})

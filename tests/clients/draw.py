@@ -8,7 +8,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PAGE = os.path.join(HERE, "../../docs/clients.md")
 BEGIN = "<!-- drawn by ./dev test --clients: begin -->\n"
 END = "<!-- drawn by ./dev test --clients: end -->\n"
-NAMES = {"profanity": "Profanity", "poezio": "poezio", "gajim": "Gajim", "dino": "Dino", "slixmpp": "bot of slixmpp"}
+NAMES = {"profanity": "Profanity", "poezio": "poezio", "gajim": "Gajim", "dino": "Dino", "slixmpp": "bot of slixmpp", "nbxmpp": "bot of nbxmpp"}
+GATEWAYS = {"biboumi": "biboumi"}
 SUITES = {"bookworm": "Debian 12", "trixie": "Debian 13", "pypi": "PyPI"}
 SERVERS = {"prosody": "Prosody", "ejabberd": "ejabberd"}
 SITUATIONS = [
@@ -49,6 +50,72 @@ def sent(runs: list[dict]) -> str:
     return table(["client", "displayed marker", "MDS", "receipt", "correction"], rows)
 
 
+def beyond(runs: list[dict]) -> str:
+    """Replies, reactions, files and encryption."""
+    kinds = {"reply": "more", "reaction": "more", "file": "upload", "OMEMO": "omemo"}
+    rows = []
+    for name in dict.fromkeys(client(run) for run in runs):
+        own = [run["scenes"] for run in runs if client(run) == name]
+        rows.append([name, *(extra([it[scene] for it in own if scene in it], kind) for kind, scene in kinds.items())])
+    return table(["client", "reply", "reaction", "picture", "OMEMO"], rows)
+
+
+def extra(scenes: list[dict], kind: str) -> str:
+    """What one stanza of that kind had, beside what all messages have."""
+    found = next((it for scene in scenes for it in scene.get("sends", []) if it["kind"] == kind), None)
+    if found:
+        return ", ".join(["body" if it == "body" else it for it in found["parts"]] + [f"`<{it}/>`" for it in found["hints"]]) or "yes"
+    if all(it.get("can", {}).get(kind) is None for it in scenes):
+        return "not run"
+    return "not seen" if any(it.get("can", {}).get(kind) for it in scenes) else "–"
+
+
+def archived(runs: list[dict]) -> str:
+    """Which kinds of stanza are in whose archive, by server."""
+    servers = list(dict.fromkeys(beside(run) for run in runs))
+    cells: dict[str, dict[str, set[str]]] = {}
+    for run in runs:
+        for it in (it for scene in run["scenes"].values() for it in scene.get("sends", []) if "archived" in it):
+            if it["kind"] in ("other", "chat state"):
+                continue
+            marks = [f"`<{hint}/>`" for hint in it["hints"]]
+            marks += [part for part in it["parts"] if it["kind"] in ("OMEMO", "reaction", "file") and part != "MDS assist"]
+            kind = it["kind"] + (" with " + " and ".join(marks) if marks else "")
+            who = [name for name in ("own", "other") if it["archived"][name]]
+            answer = {0: "neither", 2: "both"}.get(len(who)) or {"own": "sender's", "other": "receiver's"}[who[0]]
+            cells.setdefault(kind, {}).setdefault(beside(run), set()).add(answer)
+    rows = [[kind, *(" or ".join(sorted(seen.get(server, {"–"}))) for server in servers)] for kind, seen in sorted(cells.items())]
+    return table(["stanza", *servers], rows)
+
+
+def gateways(runs: list[dict]) -> str:
+    """Where the words of a message through a gateway are after its time."""
+    rows = []
+    for run in runs:
+        channel, private = (run["scenes"].get(scene, {}) for scene in ("channel", "private"))
+        name = f"{GATEWAYS[run['client']]} {run['version']}, {SUITES[run['suite']]}"
+        if "failed" in channel or "failed" in private:
+            rows.append([name, beside(run), *["not seen"] * 4])
+            continue
+        keeps = [what for what, key in (("its archive", "gateway_keeps"), ("what it answers to a query", "archive_answers")) if channel[key]]
+        keeps += ["what it shows at the next join"] if channel["joins_again"] else []
+        keeps += ["its log"] if channel["logs"] else []
+        answers = [what for what, key in (("receipts", "receipt"), ("markers", "marker")) if private[key]]
+        rows.append([
+            name, beside(run),
+            ("server has none; " if not channel["server_keeps"] else "**server has it**; ") + ("still in " + ", ".join(keeps) if keeps else "gateway has none"),
+            ("sender's row " + ("went" if private["went"] else "**stays**") if private["archived"] else "not archived")
+            + ("; **gateway has it**" if private["gateway_keeps"] else "; gateway has none"),
+            " and ".join(answers) or "nothing",
+            "shown as a new message" if private["correction"] else "not shown",
+        ])
+    return table(["gateway", "server", "to a channel, timer of 1 s", "to a person, timer of 5 s", "tells that it came or was read", "correction"], rows)
+
+
+def beside(run: dict) -> str:
+    return f"{SERVERS[run['server']]} {run['server_version']}"
+
+
 def cell(situation: str, seen: dict) -> str:
     """What was seen, in a few words."""
     if not seen:
@@ -80,7 +147,7 @@ def cell(situation: str, seen: dict) -> str:
 
 
 def behaviour(runs: list[dict], server: str) -> str:
-    rows = [[client(run), *(cell(key, run["scenes"].get(key, {})) for key, _ in SITUATIONS)] for run in runs if run["server"] == server]
+    rows = [[client(run), *(cell(key, run["scenes"].get(key, {})) for key, _ in SITUATIONS)] for run in runs if beside(run) == server]
     return table(["client", *(name for _, name in SITUATIONS)], rows)
 
 
@@ -108,16 +175,20 @@ def reading(runs: list[dict]) -> str:
     for run in runs:
         seen, mds = (run["scenes"].get(scene, {}) for scene in ("reading", "mds"))
         shows = ", ".join(seen.get("evidence", [])) or ("nothing" if seen and "failed" not in seen else "not run")
-        rows.append([client(run), SERVERS[run["server"]], caught(run), shows, gone(seen), gone(mds)])
+        rows.append([client(run), beside(run), caught(run), shows, gone(seen), gone(mds)])
     return table(["client", "server", "catches up by", "shows that it was read by", "timer of 5 s", "the same, where only MDS counts"], rows)
 
 
 def page() -> str:
     with open(os.path.join(HERE, "seen.json"), encoding="utf-8") as file:
         runs = json.load(file)
-    parts = ["What each sends:\n\n", sent(runs)]
-    for server, name in SERVERS.items():
-        parts += [f"\nWhat each shows afterwards, beside {name}:\n\n", behaviour(runs, server)]
+    through = [run for run in runs if run["client"] in GATEWAYS]
+    runs = [run for run in runs if run["client"] in NAMES]
+    parts = ["What each sends:\n\n", sent(runs), "\nAnd beyond that, with what beside it:\n\n", beyond(runs)]
+    parts += ["\nIn whose archive that is afterwards, the sender's, the receiver's, both or neither:\n\n", archived(runs)]
+    for server in sorted({beside(run) for run in runs}, reverse=True):
+        parts += [f"\nWhat each shows afterwards, beside {server}:\n\n", behaviour(runs, server)]
+    parts += ["\nWhere the words of a message are afterwards that went through a gateway to IRC:\n\n", gateways(through)] if through else []
     parts += ['\nHow each catches up, and what happens with `timers.start = "read"`:\n\n', reading(runs)]
     return "".join(parts)
 

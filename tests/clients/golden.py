@@ -1,6 +1,6 @@
 """Writes what clients really sent, with other people's names, as the cases of tests/golden that begin with a 2.
 
-Each kind of message of each client and version once. `GOLDEN=print cargo test --test it golden` says what becomes of it.
+Each kind of message of each client and version once, and what has content once more with a timer. `GOLDEN=print cargo test --test it golden` says what becomes of it.
 """
 
 import glob
@@ -11,6 +11,9 @@ import re
 from draw import NAMES, SUITES
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+TIMER = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/>"
+STAYS = 'outcome = "stays"\nbecause = [\n    "neither a timer nor a hint asks for it to go",\n]\n'
+GOES = 'outcome = "goes"\ndue_at = "2026-11-22T04:15:00Z"\nreason = "timer"\nbecause = [\n    "a timer of 60 s",\n]\n'
 GOLDEN = os.path.join(HERE, "../golden")
 
 
@@ -20,6 +23,13 @@ def anonymous(text: str, user: str) -> str:
     text = re.sub(r"peter@localhost(/[^'\"]*)?", "bob@example.org", text)
     text = re.sub(r"(apple|banana|cherry|damson)\d\d\w{3}", "Hello", text)
     text = re.sub(rf"\b{user}\b", "alice", text)
+    # Files, keys and what is encrypted with them.
+    text = re.sub(r"https://localhost:\d+/\d+/[^<'\"]*", "https://example.org/files/picture.png", text)
+    text = re.sub(r"(<name>)[^<]*", r"\1picture.png", text)
+    text = re.sub(r"(<date>)[^<]*", r"\g<1>2026-11-22T04:14:00+0000", text)
+    text = re.sub(r"(base64,)[^'\"]*", r"\1AAAA", text)
+    text = re.sub(r"(<(?:key|iv|payload|hash)\b[^>]*>)[^<]*", r"\1AAAA", text)
+    text = re.sub(r"(\s[rs]id=['\"])\d+", r"\g<1>31415", text)
     ids: dict[str, str] = {}
     quoted = lambda it: f"{it[1]}{it[2]}{ids.setdefault(it[3], f'm{len(ids) + 1}')}{it[2]}"
     text = re.sub(r"(\sid=)(['\"])([^'\"]*)\2", quoted, text)
@@ -33,7 +43,7 @@ def main() -> None:
     with open(os.path.join(HERE, "seen.json"), encoding="utf-8") as file:
         runs = json.load(file)
     written = set()
-    for run in runs:
+    for run in (it for it in runs if it["client"] in NAMES):
         for scene in run["scenes"].values():
             for it in scene.get("sends", []):
                 key = (run["client"], run["version"], it["kind"])
@@ -42,15 +52,20 @@ def main() -> None:
                 written.add(key)
                 name = f"{number}-{run['client']}-{it['kind'].replace(' ', '-')}.toml"
                 number += 1
-                kind = "a message" if it["kind"] == "words" else f"{'an' if it['kind'][0] in 'aeiou' else 'a'} {it['kind']}"
+                names = {"words": "a message", "OMEMO": "an encrypted message"}
+                kind = names.get(it["kind"], f"a {it['kind']}")
                 stanza = anonymous(it["stanza"], run["client"] + run["suite"][:2])
-                text = (
-                    f'rule = "real clients"\ncase = "As captured from {NAMES[run["client"]]} {run["version"]} ({SUITES[run["suite"]]}): {kind} stays"\n'
-                    f"stanza = '''\n{stanza}\n'''\n\n[expected]\noutcome = \"stays\"\nbecause = [\n"
-                    '    "neither a timer nor a hint asks for it to go",\n]\n'
-                )
-                with open(os.path.join(GOLDEN, name), "w", encoding="utf-8") as file:
-                    file.write(text)
+                head = f'rule = "real clients"\ncase = "As captured from {NAMES[run["client"]]} {run["version"]} ({SUITES[run["suite"]]})'
+                write(name, f"{head}: {kind} stays", stanza, STAYS)
+                if it["kind"] not in ("words", "receipt", "displayed marker"):
+                    name = f"{number}-{run['client']}-{it['kind'].replace(' ', '-')}-timer.toml"
+                    number += 1
+                    write(name, f"{head}, and a timer: {kind} goes", stanza.replace("</message>", f"{TIMER}</message>"), GOES)
+
+
+def write(name: str, head: str, stanza: str, expected: str) -> None:
+    with open(os.path.join(GOLDEN, name), "w", encoding="utf-8") as file:
+        file.write(f"{head}\"\nstanza = '''\n{stanza}\n'''\n\n[expected]\n{expected}")
 
 
 if __name__ == "__main__":

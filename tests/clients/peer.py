@@ -12,7 +12,8 @@ from stage import until
 class Peer:
     """Logged in without TLS, and available."""
 
-    def __init__(self, address: tuple[str, int], domain: str, user: str, password: str, available: bool = True):
+    def __init__(self, address: tuple[str, int], domain: str, user: str, password: str, available: bool = True, resource: str = "peer"):
+        self.arguments = (address, domain, user, password, available, resource)
         self.jid = f"{user}@{domain}"
         self.domain, self.got, self.count = domain, [], 0
         self.socket = socket.create_connection(address)
@@ -22,10 +23,15 @@ class Peer:
         self.read_until("success")
         self.open()
         threading.Thread(target=self.listen, daemon=True).start()
-        self.ask("<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>peer</resource></bind>")
+        self.ask(f"<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>{resource}</resource></bind>")
         if available:
             self.raw("<presence/>")
             self.sync()
+
+    def again(self) -> None:
+        """A new connection, after the server was restarted."""
+        self.socket.close()
+        self.__init__(*self.arguments)
 
     def raw(self, text: str) -> None:
         self.socket.sendall(text.encode())
@@ -117,3 +123,15 @@ class Peer:
         for node, ident, item in (("storage:bookmarks", "current", old), ("urn:xmpp:bookmarks:1", room, new)):
             publish = f"<publish node='{node}'><item id='{ident}'>{item}</item></publish>{options}"
             self.ask(f"<pubsub xmlns='http://jabber.org/protocol/pubsub'>{publish}</pubsub>")
+        # Where a server cannot convert between these, some apps look only here (XEP-0049).
+        self.ask(f"<query xmlns='jabber:iq:private'>{old}</query>")
+
+    def publish_device(self, device: str, bundle: str) -> None:
+        """One OMEMO device (XEP-0384), for whoever may see the presence."""
+        space = "eu.siacs.conversations.axolotl"
+        devices = f"<list xmlns='{space}'><device id='{device}'/></list>" if device else f"<list xmlns='{space}'/>"
+        items = {f"{space}.devicelist": devices, f"{space}.bundles:{device}": bundle}
+        for node, item in items.items():
+            if item:
+                publish = f"<publish node='{node}'><item id='current'>{item}</item></publish>"
+                self.ask(f"<pubsub xmlns='http://jabber.org/protocol/pubsub'>{publish}</pubsub>")

@@ -2,11 +2,13 @@
 # roots.sh SUITE…: a Debian of each suite with its XMPP clients, beside the servers' root that tests/roots.sh makes. As root, once.
 set -euo pipefail
 roots="${LAB_ROOTS:-${XDG_CACHE_HOME:-$HOME/.cache}/ephemerd/roots}"
-packages=(profanity poezio dino-im gajim biboumi python3-slixmpp python3-nbxmpp
-    xvfb xdotool imagemagick openbox dbus dbus-x11 fonts-dejavu-core adwaita-icon-theme gir1.2-secret-1 procps ca-certificates)
+common=(profanity poezio dino-im gajim biboumi ngircd python3-slixmpp python3-nbxmpp python3-aiohttp
+    xvfb xdotool xclip imagemagick openbox dbus dbus-x11 fonts-dejavu-core adwaita-icon-theme hicolor-icon-theme librsvg2-common gir1.2-secret-1 procps ca-certificates)
 "$(dirname "$0")/../roots.sh" "$@"
 for suite in "$@"; do
     root="$roots/$suite-clients"
+    packages=("${common[@]}")
+    [ "$suite" != bookworm ] || packages+=(gajim-omemo) # part of Gajim itself since
     [ "$(cat "$root/complete" 2>/dev/null)" != "${packages[*]}" ] || continue
     echo "Adding clients to a Debian ($suite) in $root: some minutes, once." >&2
     rm -rf "$root" "$root.new"

@@ -13,8 +13,9 @@ import sys
 import time
 import traceback
 
+import gateway
 import scenes
-from apps import APPS
+from apps import APPS, server_version
 from peer import Peer
 from stage import Stage
 from wire import Wire, own_tls
@@ -34,28 +35,31 @@ def play(stage: Stage, peter: Peer, app_class, suite: str, folder: str, chosen: 
     home = os.path.join(folder, user)
     shutil.rmtree(home, ignore_errors=True)
     os.makedirs(home)
-    tls = own_tls(folder, at["domain"]) if app_class.needs_tls else None
-    if tls:
-        shutil.copy(os.path.join(folder, "ca.pem"), home)
+    tls = own_tls(folder, at["domain"])
+    shutil.copy(os.path.join(folder, "ca.pem"), home)
     # The usual port for all who look for it themselves.
-    wire = Wire(stage.address(), at["domain"], tls, 5222 if app_class.needs_tls else 0)
+    wire = Wire(stage.address(), at["domain"], *((tls, 5222) if app_class.needs_tls else ()))
     app = app_class(suite, folder, user, at, wire)
     try:
-        seen = scenes.Play(stage, app, wire, peter, folder).run(chosen)
+        seen = scenes.Play(stage, app, wire, peter, folder, tls).run(chosen)
     finally:
         app.stop_hard()
         wire.close()
         with open(os.path.join(folder, f"{user}.wire"), "w", encoding="utf-8") as file:
             for it in wire.stanzas:
                 file.write(f"{it.time:.2f} {'>' if it.sent else '<'} {it.text}\n")
-    return {"client": app.name, "version": app.version, "suite": suite, "server": stage.server, "library": app.library_version(), "scenes": seen}
+    return {"client": app.name, "version": app.version, "suite": suite, "library": app.library_version(), **beside(stage), "scenes": seen}
+
+
+def beside(stage: Stage) -> dict:
+    return {"server": stage.server, "server_version": server_version(stage.server)}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("programs")
     names = lambda text: text.split(",")
-    parser.add_argument("--only", type=names, default=list(APPS))
+    parser.add_argument("--only", type=names, default=[*APPS, "biboumi"])
     parser.add_argument("--suite", type=names, default=["bookworm", "trixie", "pypi"])
     parser.add_argument("--server", type=names, default=["prosody", "ejabberd"])
     parser.add_argument("--scene", type=names, default=scenes.SCENES)
@@ -71,11 +75,14 @@ def main() -> int:
             peter = Peer(stage.address(), stage.at["domain"], "peter", stage.at["password"])
             for suite in args.suite:
                 for name in args.only:
-                    if suite not in APPS[name].suites:
+                    if suite not in (APPS[name].suites if name in APPS else gateway.SUITES):
                         continue
                     began = time.monotonic()
                     try:
-                        keep(play(stage, peter, APPS[name], suite, folder, args.scene))
+                        if name in APPS:
+                            keep(play(stage, peter, APPS[name], suite, folder, args.scene))
+                        else:
+                            keep({**gateway.play(stage, suite, folder), **beside(stage)})
                         print(f"{server}: {name} of {suite}, {time.monotonic() - began:.0f} s", flush=True)
                     except Exception:  # pylint: disable=broad-except # The others still run.
                         failed += 1
@@ -96,7 +103,7 @@ def write(run: dict) -> None:
     if os.path.exists(SEEN):
         with open(SEEN, encoding="utf-8") as file:
             runs = json.load(file)
-    key = lambda it: (it["client"], it["suite"], it["server"])
+    key = lambda it: (it["client"], it["suite"], it["server"], it["server_version"])
     old = next((it for it in runs if key(it) == key(run)), None)
     if old:
         run["scenes"] = {**old["scenes"], **run["scenes"]}

@@ -2,13 +2,17 @@
 
 import http.server
 import os
+import shutil
+import ssl
+import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
 
-from apps import App, Window
+from apps import App, Window, inside
 from peer import Peer
 from stage import Stage, seen_within, until
+from upload import Upload
 from wire import Wire
 
 MARKABLE = "<markable xmlns='urn:xmpp:chat-markers:0'/>"
@@ -45,6 +49,7 @@ class Play:
     wire: Wire
     peter: Peer
     folder: str
+    tls: ssl.SSLContext
     count: int = 0
     seen: dict = field(default_factory=dict)
     bookmarked: list[str] = field(default_factory=list)
@@ -157,7 +162,70 @@ class Play:
         time.sleep(2)
         self.app.correct(two, three)
         time.sleep(2)
-        return {"sends": sends(self.wire, mark)}
+        return {"sends": self.sends(mark)}
+
+    def more(self) -> dict:
+        """A reply and a reaction to what Peter said."""
+        one, two = self.words(2)
+        self.app.chat(self.peter.jid)
+        self.peter.say(self.app.jid, one, MARKABLE + RECEIPT)
+        seen_within(8, lambda: one in self.app.text())
+        time.sleep(2)
+        mark = len(self.wire.stanzas)
+        can = {"reaction": self.app.react(one)}
+        time.sleep(2)
+        can["reply"] = self.app.reply(one, two)
+        time.sleep(2)
+        return {"can": can, "sends": self.sends(mark)}
+
+    def upload(self) -> dict:
+        """A picture, where the server has a place for files."""
+        shutil.copy(os.path.join(os.path.dirname(__file__), "picture.png"), self.app.home)
+        store = Upload(self.stage.at, self.tls)
+        try:
+            # It looks for the place when it logs in, and for whom to trust when it starts.
+            self.app.stop()
+            time.sleep(1)
+            self.app.start()
+            self.app.chat(self.peter.jid)
+            time.sleep(3)
+            mark = len(self.wire.stanzas)
+            can = self.app.upload("picture.png")
+            seen_within(15 if can else 0, lambda: any("<body" in it.text for it in self.wire.since(mark, True, "message")))
+            time.sleep(2)
+            return {"can": {"file": can}, "slots": store.count, "sends": self.sends(mark)}
+        finally:
+            store.close()
+
+    def omemo(self) -> dict:
+        """Words, encrypted for somebody with one device."""
+        keys = os.path.join(self.app.home, "keys")
+        os.makedirs(keys, exist_ok=True)
+        shutil.copy(os.path.join(os.path.dirname(__file__), "omemo_keys.py"), keys)
+        line = inside("trixie", keys, ["python3", "/tmp/home/omemo_keys.py"])
+        device, bundle = subprocess.run(line, capture_output=True, text=True, check=True).stdout.split("\n")[:2]
+        self.peter.publish_device(device, bundle)
+        try:
+            can = self.app.encrypt(self.peter.jid)
+            mark = len(self.wire.stanzas)
+            if can:
+                self.app.say(self.words(1)[0])
+                seen_within(8, lambda: any("<encrypted" in it.text for it in self.wire.since(mark, True, "message")))
+                time.sleep(2)
+            return {"can": {"OMEMO": can}, "sends": self.sends(mark)}
+        finally:
+            self.look("omemo")
+            self.peter.publish_device("", "")
+            self.app.in_clear(self.peter.jid)
+
+    def sends(self, mark: int) -> list[dict]:
+        """What it sent since, and whose archive has each."""
+        found = sends(self.wire, mark)
+        for it in found:
+            ident = it.pop("id")
+            if ident and it["stanza"].startswith("<message"):
+                it["archived"] = {who: bool(self.stage.rows(name, ident)) for who, name in (("own", self.app.user), ("other", "peter"))}
+        return found
 
     def middle(self, mode: str) -> dict:
         one, two, three = self.words(3)
@@ -231,6 +299,10 @@ class Play:
         one, two, three = self.words(3)
         self.stage.daemon(timers__start="archived", erase__mode="placeholder")
         self.app.stop()
+        if isinstance(self.app, Window):
+            # It was ended without logging out; its session would hang, and keep what should be in the queue.
+            self.stage.tell("restart")
+            self.peter.again()
         self.peter.say(self.app.jid, one)
         hint = "<no-permanent-store xmlns='urn:xmpp:hints'/>"
         self.peter.say(self.app.jid, two, timer(1) + hint)
@@ -282,7 +354,7 @@ class Play:
         probe = lambda: not self.stage.rows(self.app.user, word) and (went.append(time.time()) or True)
         seen_within(15, probe)
         shows = [it for it in self.wire.stanzas[mark:] if it.sent and evidence(it.text) and any(name in it.text for name in names)]
-        seen = {"sends": sends(self.wire, mark), "unread_stays": bool(unread), "evidence": sorted({evidence(it.text) for it in shows}), "ledger": ledger}
+        seen = {"sends": self.sends(mark), "unread_stays": bool(unread), "evidence": sorted({evidence(it.text) for it in shows}), "ledger": ledger}
         if went:
             seen["after"] = round(went[0] - shows[0].time, 1) if shows else "without evidence"
         return seen
@@ -309,6 +381,18 @@ KINDS = {
     "{http://jabber.org/protocol/chatstates}gone": "chat state",
     "{urn:xmpp:reactions:0}reactions": "reaction",
     "{urn:xmpp:reply:0}reply": "reply",
+    "{eu.siacs.conversations.axolotl}encrypted": "OMEMO",
+    "{jabber:x:oob}x": "file",
+    "{urn:xmpp:sfs:0}file-sharing": "file",
+}
+# What else a stanza may have that matters to who stores or shows it.
+PARTS = {
+    "{jabber:client}body": "body",
+    "{jabber:x:oob}x": "x:oob",
+    "{urn:xmpp:sfs:0}file-sharing": "SFS",
+    "{urn:xmpp:eme:0}encryption": "EME",
+    "{urn:xmpp:fallback:0}fallback": "fallback",
+    "{urn:xmpp:mds:displayed:0}displayed": "MDS assist",
 }
 
 
@@ -330,8 +414,9 @@ def sends(wire: Wire, mark: int) -> list[dict]:
         else:
             continue
         hints = sorted(child.tag.split("}")[1] for child in it.element if child.tag.startswith("{urn:xmpp:hints}"))
-        found.setdefault(kind, {"kind": kind, "hints": hints, "stanza": it.text})
+        parts = sorted({PARTS[child.tag] for child in it.element if child.tag in PARTS})
+        found.setdefault(kind, {"kind": kind, "hints": hints, "parts": parts, "id": it.element.get("id"), "stanza": it.text})
     return list(found.values())
 
 
-SCENES = ["talk", "placeholder", "deleted", "last_id", "room", "file", "queue", "restored", "reading", "mds"]
+SCENES = ["talk", "more", "upload", "omemo", "placeholder", "deleted", "last_id", "room", "file", "queue", "restored", "reading", "mds"]

@@ -20,8 +20,9 @@ use ephemerd_lab::{
 };
 use tokio::sync::mpsc;
 
-/// What clients of today need beyond what the tests do: message displayed synchronization, bookmarks, avatars.
+/// What clients of today need beyond what the tests do: message displayed synchronization, bookmarks in both places, avatars.
 const PUBSUB: &str = "  mod_caps: {}
+  mod_private: {}
   mod_pubsub:
     plugins: [flat, pep]
   mod_vcard: {}
