@@ -81,6 +81,11 @@ impl Archive {
         }
     }
 
+    /// A row's number is its stamp, in microseconds; else numbers come from a sequence, and stamps are whole seconds.
+    pub const fn numbers_are_stamps(&self) -> bool {
+        matches!(self, Self::Ejabberd(_))
+    }
+
     /// What of this evidence the server shows at all.
     pub async fn probe_reading(
         &self,
@@ -129,8 +134,7 @@ impl Archive {
     ) -> Result<Vec<(usize, i64)>> {
         match self {
             Self::Prosody => prosody::rows_archived_as(connection, sought).await,
-            // No item is in its archive.
-            Self::Ejabberd(_) => Ok(Vec::new()),
+            Self::Ejabberd(schema) => ejabberd::rows_archived_as(connection, schema, sought).await,
         }
     }
 }

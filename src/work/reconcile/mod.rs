@@ -5,6 +5,7 @@
 
 pub(super) mod companion;
 mod deliveries;
+mod evidence;
 mod expiry;
 mod page;
 mod read;
@@ -27,7 +28,7 @@ pub(super) use self::{
     deliveries::{notice_deliveries, release},
     expiry::Read,
     page::{candidates, end_page},
-    read::notice_reading,
+    read::{Announced, notice_announced, notice_reading},
 };
 
 /// What judging needs to know besides the rows.
