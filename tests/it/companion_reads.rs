@@ -45,6 +45,11 @@ async fn told(component: &mut Component, last: &str) -> Result<Vec<Vec<Element>>
         assert_eq!(stanza.attribute("type"), Some("headline"));
         assert_eq!(stanza.attribute("from"), Some("localhost"));
         let read = stanza.children.iter().find(|it| it.is(NS, "read")).expect("it is one");
+        if read.attribute("owner") == Some("peter@localhost") {
+            // What he shows is about his own archive.
+            assert!(read.children.iter().all(|it| it.attribute("id") == Some("of-a-contact")));
+            continue;
+        }
         assert_eq!(read.attribute("owner"), Some("rosa@localhost"));
         assert!(read.text.is_empty(), "no words");
         let is_last = |it: &Element| it.attribute("id") == Some(last);

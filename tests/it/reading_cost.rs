@@ -48,12 +48,7 @@ async fn markers_cost_two_statements_a_batch_however_many_they_are() -> Result<(
 /// times.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_does_not_say_who_read_what_after_it_is_gone() -> Result<()> {
-    let settings = [
-        ("timers.start", "read"),
-        ("timers.max", "1m"),
-        ("erase.mode", "delete"),
-        ("erase.placeholder_for", "1h"),
-    ];
+    let settings = [("timers.start", "read"), ("timers.max", "20s"), ("erase.mode", "delete")];
     let chats = Chats::start_with(&settings).await?;
     let pool = chats.pool();
     chats.add(&[chats.received("reader-bob", "writer-ann@localhost/x", "id-of-words", 30)]).await?;
@@ -65,15 +60,12 @@ async fn a_dump_does_not_say_who_read_what_after_it_is_gone() -> Result<()> {
     for trace in ["reader-bob", "id-of-words", &chat, &message] {
         assert!(before.contains(trace), "{trace} is looked for in the right place");
     }
-    chats.add(&[chats.marker("reader-bob", "writer-ann@localhost", "id-of-words", 10)]).await?;
+    chats.add(&[chats.marker("reader-bob", "writer-ann@localhost", "id-of-words", 5)]).await?;
     let entry = chats.entry("reader-bob", "id-of-words").await?;
     assert_eq!(entry.by, "marker");
     let read_at = chrono::DateTime::from_timestamp(chats.began - entry.ago, 0).expect("a time");
     let read_at = read_at.format("%Y-%m-%d %H:%M:%S").to_string();
     assert!(dump(&chats).await?.contains(&read_at), "{read_at} is looked for in the right place");
-    sqlx::query("UPDATE ephemerd.expiries SET due_at = now() WHERE owner = 'reader-bob'")
-        .execute(pool)
-        .await?;
     let left = "SELECT count(*) FROM ephemerd.expiries WHERE owner = 'reader-bob'";
     wait_for_number(pool, left, 0).await?;
     assert_eq!(number(pool, "SELECT count(*) FROM ephemerd.readers").await?, 0);

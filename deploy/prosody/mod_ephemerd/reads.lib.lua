@@ -122,8 +122,8 @@ local function sent(origin, stanza)
 	if not user or not to or kind == "error" or kind == "groupchat" then return; end
 	local owner, count = user .. "@" .. host, 0;
 	for _, tag in ipairs(stanza.tags) do
-		local reader = readers[tag.attr.xmlns];
-		local by, id = reader and reader(tag, owner);
+		local reader, by, id = readers[tag.attr.xmlns], nil, nil;
+		if reader then by, id = reader(tag, owner); end
 		if by and id and count < most_references then
 			count = count + 1;
 			shown(user, by, stanza:get_child("x", xmlns_muc_user) and to or jid.bare(to), id);
