@@ -102,14 +102,14 @@ impl Archive {
             }
             (Self::Prosody, true, false) => Finding::warning(
                 "The archive's table shows no published positions (XEP-0490): reading is known from markers and replies only.",
-                "keep PEP in the same database (storage = \"sql\"), if clients publish them at all",
+                "load the companion module, or keep PEP in the same database (storage = \"sql\"), if clients publish them at all",
             ),
             (Self::Prosody, false, _) => {
                 Finding::good("Reading is known from what timers.read_evidence lists.")
             }
             (Self::Ejabberd(_), ..) => Finding::warning(
                 "ejabberd's archive shows markers and reactions only if the client adds <store/>, and no published positions.",
-                "with many clients that do not, prefer timers.start = \"auto\" to \"read\"",
+                "load the companion module, which shows all of them; without it prefer timers.start = \"auto\" to \"read\"",
             ),
         })
     }

@@ -34,6 +34,8 @@ mod companion_pace;
 #[cfg(test)]
 mod companion_protocol;
 #[cfg(test)]
+mod companion_protocol_reads;
+#[cfg(test)]
 mod companion_reads;
 #[cfg(test)]
 mod companion_replays;
