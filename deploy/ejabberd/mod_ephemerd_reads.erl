@@ -15,7 +15,7 @@
 -behaviour(gen_server).
 
 -export([start_link/1, hooks/0, want/2, owners/1, tell_again/2]).
--export([sent/1]).
+-export([sent/1, archived/7, archived/8]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
 -include("xmpp.hrl").
@@ -31,9 +31,10 @@
 -define(REMEMBERED_MS, 86400000).
 -define(FORGET_EVERY_MS, 3600000).
 
--record(known, {number :: integer(), at :: integer(), item :: fxml:xmlel()}).
-%% `users` has each user's items, newest first, and `count` says how many these are.
--record(state, {host :: binary(), waiting = #{}, users = #{}, count = 0, next = 0}).
+-record(known, {number :: integer(), at :: integer(), what :: fxml:xmlel() | tuple()}).
+%% What is remembered of users, newest first, and how much it is.
+-record(memory, {users = #{}, count = 0, next = 0}).
+-record(state, {host :: binary(), waiting = #{}, told = #memory{}, archived = #memory{}}).
 
 start_link(Host) ->
     gen_server:start_link({local, name(Host)}, ?MODULE, [Host], []).
@@ -42,7 +43,8 @@ name(Host) ->
     gen_mod:get_module_proc(Host, ?MODULE).
 
 hooks() ->
-    [{user_send_packet, sent, 5}].
+    [{user_send_packet, sent, 5},
+     {store_mam_message, archived, 103}].
 
 %% What the daemon asks for: its names of the kinds, with spaces between.
 want(Host, Names) ->
@@ -67,12 +69,30 @@ sent({Packet, #{jid := #jid{luser = User, lserver = Host}}} = Acc) ->
                     Owner = jid:encode({User, Host, <<>>}),
                     case [Read || {By, _, _} = Read <- shown(Packet, Owner), lists:member(By, Wanted), is_sound(Read, Owner)] of
                         [] -> ok;
-                        Reads -> gen_server:cast(name(Host), {read, User, [item(Read) || Read <- Reads]})
+                        Reads -> gen_server:cast(name(Host), {read, User, Reads, erlang:system_time(microsecond)})
                     end
             end
         end, ok),
     Acc;
 sent(Acc) ->
+    Acc.
+
+archived(Acc, User, Host, Peer, Nick, Type, Dir, _StoredInMucMam) ->
+    archived(Acc, User, Host, Peer, Nick, Type, Dir).
+
+%% Marked or not: the daemon knows only marked ones, and others may be named.
+archived(#message{id = Id, meta = #{stanza_id := Usec}} = Message, User, Host, Peer, _Nick, chat, _Dir)
+  when is_integer(Usec) ->
+    mod_ephemerd:safely(
+        fun() ->
+            case wanted(Host) of
+                [] -> ok;
+                _ ->
+                    gen_server:cast(name(Host), {archived, User, {chat(Message, Peer), Id, Usec}})
+            end
+        end, ok),
+    Message;
+archived(Acc, _, _, _, _, _, _) ->
     Acc.
 
 wanted(Host) ->
@@ -83,12 +103,7 @@ wanted(Host) ->
 shown(#message{type = Type, to = #jid{} = To} = Message, Owner) when Type == chat; Type == normal ->
     case mod_ephemerd_xml:may_show_reading(Message) of
         true ->
-            El = xmpp:encode(Message),
-            Chat = case mod_ephemerd_xml:is_of_room(El) of
-                       true -> jid:encode(To);
-                       false -> jid:encode(jid:remove_resource(To))
-                   end,
-            [{By, Chat, Id} || {By, Id} <- mod_ephemerd_xml:shows(El, Owner)];
+            [{By, chat(Message, To), Id} || {By, Id} <- mod_ephemerd_xml:shows(xmpp:encode(Message), Owner)];
         false -> []
     end;
 %% Whether or not the server accepts the item: only its owner could send it.
@@ -100,13 +115,28 @@ shown(#iq{type = set, sub_els = [Payload], to = To} = IQ, Owner) ->
     end;
 shown(_, _) -> [].
 
+%% What one occupant of a room writes to another is a chat of its own.
+chat(Message, Peer) ->
+    case mod_ephemerd_xml:is_of_room(Message) of
+        true -> jid:encode(Peer);
+        false -> jid:encode(jid:remove_resource(Peer))
+    end.
+
 is_sound({_, Chat, Id}, Owner) ->
     Chat /= <<>> andalso Id /= <<>> andalso Chat /= Owner andalso byte_size(Chat) + byte_size(Id) =< ?MAX_BYTES
         andalso re:run([Chat, Id], "[\\x00-\\x1f\\x7f]") == nomatch.
 
-item({By, Chat, Id}) ->
-    Stamp = mod_ephemerd_xml:stamp(erlang:system_time(microsecond)),
-    #xmlel{name = <<"item">>, attrs = [{<<"by">>, By}, {<<"chat">>, Chat}, {<<"id">>, Id}, {<<"stamp">>, Stamp}]}.
+item({By, Chat, Id} = Read, Usec, Archived) ->
+    Upto = [{<<"upto">>, mod_ephemerd_xml:stamp(At)} || At <- upto(Read, Archived)],
+    Attrs = [{<<"by">>, By}, {<<"chat">>, Chat}, {<<"id">>, Id}, {<<"stamp">>, mod_ephemerd_xml:stamp(Usec)} | Upto],
+    #xmlel{name = <<"item">>, attrs = Attrs}.
+
+%% When the message that is read up to was archived, as far as is known.
+upto({<<"marker">>, Chat, Id}, Archived) ->
+    lists:sublist([Usec || #known{what = {In, Own, Usec}} <- Archived, Own == Id, In == Chat], 1);
+upto({<<"mds">>, Chat, Id}, Archived) ->
+    lists:sublist([Usec || #known{what = {In, _, Usec}} <- Archived, integer_to_binary(Usec) == Id, In == Chat], 1);
+upto(_, _) -> [].
 
 %%% The process
 
@@ -119,13 +149,13 @@ handle_call({want, Names}, _From, #state{host = Host} = State) ->
     Wanted = lists:flatmap(fun by/1, Names),
     ets:insert(name(Host), {wanted, Wanted}),
     case Wanted of
-        [] -> {reply, ok, State#state{waiting = #{}, users = #{}, count = 0}};
+        [] -> {reply, ok, State#state{waiting = #{}, told = #memory{}, archived = #memory{}}};
         _ -> {reply, ok, State}
     end;
-handle_call(owners, _From, #state{users = Users} = State) ->
+handle_call(owners, _From, #state{told = #memory{users = Users}} = State) ->
     {reply, maps:keys(Users), State};
-handle_call({tell_again, User}, _From, #state{users = Users} = State) ->
-    tell(State, User, [Item || #known{item = Item} <- lists:reverse(maps:get(User, Users, []))]),
+handle_call({tell_again, User}, _From, #state{told = Told} = State) ->
+    tell(State, User, [Item || #known{what = Item} <- lists:reverse(of_user(User, Told))]),
     {reply, ok, State};
 handle_call(_Request, _From, State) ->
     {reply, ok, State}.
@@ -135,11 +165,14 @@ by(<<"replies">>) -> [<<"reply">>];
 by(<<"mds">>) -> [<<"mds">>];
 by(_) -> [].
 
-handle_cast({read, User, Items}, #state{waiting = Waiting} = State) ->
+handle_cast({read, User, Reads, Usec}, #state{waiting = Waiting, told = Told, archived = Archived} = State) ->
     [erlang:send_after(?GATHER_MS, self(), flush) || map_size(Waiting) == 0],
-    Of = maps:get(User, Waiting, []),
-    Remembered = lists:foldl(fun(Item, Acc) -> remember(User, Item, Acc) end, State, Items),
-    {noreply, make_room(Remembered#state{waiting = Waiting#{User => lists:reverse(Items, Of)}})};
+    Items = [item(Read, Usec, of_user(User, Archived)) || Read <- Reads],
+    Remembered = lists:foldl(fun(Item, Memory) -> remember(User, Item, Memory) end, Told, Items),
+    Of = lists:reverse(Items, maps:get(User, Waiting, [])),
+    {noreply, State#state{waiting = Waiting#{User => Of}, told = make_room(Remembered)}};
+handle_cast({archived, User, What}, #state{archived = Archived} = State) ->
+    {noreply, State#state{archived = make_room(remember(User, What, Archived))}};
 handle_cast(_, State) ->
     {noreply, State}.
 
@@ -153,12 +186,10 @@ handle_info(flush, #state{host = Host, waiting = Waiting} = State) ->
             end
         end, ok),
     {noreply, State#state{waiting = #{}}};
-handle_info(forget, #state{users = Users} = State) ->
+handle_info(forget, #state{told = Told, archived = Archived} = State) ->
     erlang:send_after(?FORGET_EVERY_MS, self(), forget),
     Since = now_ms() - ?REMEMBERED_MS,
-    Young = maps:map(fun(_, Of) -> [Known || #known{at = At} = Known <- Of, At >= Since] end, Users),
-    Left = maps:filter(fun(_, Of) -> Of /= [] end, Young),
-    {noreply, State#state{users = Left, count = count(Left)}};
+    {noreply, State#state{told = forget(Since, Told), archived = forget(Since, Archived)}};
 handle_info(_, State) ->
     {noreply, State}.
 
@@ -174,21 +205,26 @@ tell(#state{host = Host} = State, User, Items) ->
     mod_ephemerd:hand_over(Host, Host, {User, Host}, <<"read">>, [], Now),
     tell(State, User, Later).
 
-remember(User, Item, #state{users = Users, count = Count, next = Next} = State) ->
-    Had = maps:get(User, Users, []),
-    Has = lists:sublist([#known{number = Next, at = now_ms(), item = Item} | Had], ?MAX_OF_USER),
-    State#state{users = Users#{User => Has}, count = Count + length(Has) - length(Had), next = Next + 1}.
+of_user(User, #memory{users = Users}) ->
+    maps:get(User, Users, []).
+
+remember(User, What, #memory{users = Users, count = Count, next = Next} = Memory) ->
+    Had = of_user(User, Memory),
+    Has = lists:sublist([#known{number = Next, at = now_ms(), what = What} | Had], ?MAX_OF_USER),
+    Memory#memory{users = Users#{User => Has}, count = Count + length(Has) - length(Had), next = Next + 1}.
 
 now_ms() -> erlang:monotonic_time(millisecond).
 
-%% If there are too many, a tenth is forgotten: all of those users who have shown nothing for longest.
-make_room(#state{count = Count} = State) when Count =< ?MAX_KNOWN -> State;
-make_room(#state{users = Users} = State) ->
-    drop(lists:sort([{Number, User} || {User, [#known{number = Number} | _]} <- maps:to_list(Users)]), State).
+%% If it is too much, a tenth is forgotten: all of those users of whom nothing new has come for longest.
+make_room(#memory{count = Count} = Memory) when Count =< ?MAX_KNOWN -> Memory;
+make_room(#memory{users = Users} = Memory) ->
+    drop(lists:sort([{Number, User} || {User, [#known{number = Number} | _]} <- maps:to_list(Users)]), Memory).
 
-drop([{_, User} | Rest], #state{users = Users, count = Count} = State) when Count > ?MAX_KNOWN * 9 div 10 ->
-    drop(Rest, State#state{users = maps:remove(User, Users), count = Count - length(maps:get(User, Users))});
-drop(_, State) -> State.
+drop([{_, User} | Rest], #memory{users = Users, count = Count} = Memory) when Count > ?MAX_KNOWN * 9 div 10 ->
+    drop(Rest, Memory#memory{users = maps:remove(User, Users), count = Count - length(of_user(User, Memory))});
+drop(_, Memory) -> Memory.
 
-count(Users) ->
-    maps:fold(fun(_, Of, Sum) -> Sum + length(Of) end, 0, Users).
+forget(Since, #memory{users = Users} = Memory) ->
+    Young = maps:map(fun(_, Of) -> [Known || #known{at = At} = Known <- Of, At >= Since] end, Users),
+    Left = maps:filter(fun(_, Of) -> Of /= [] end, Young),
+    Memory#memory{users = Left, count = maps:fold(fun(_, Of, Sum) -> Sum + length(Of) end, 0, Left)}.

@@ -329,9 +329,17 @@ shows(#xmlel{attrs = Attrs} = El, Owner) ->
     lists:sublist(Shown, ?MAX_REFERENCES).
 
 %% Whether one occupant of a room wrote it to another.
--spec is_of_room(xmlel()) -> boolean().
-is_of_room(#xmlel{attrs = Attrs} = El) ->
-    find({?NS_OCCUPANTS, <<"x">>}, El, [Attrs]) /= none.
+-spec is_of_room(message()) -> boolean().
+is_of_room(#message{sub_els = Els} = Message) ->
+    May = fun(#xmlel{name = Name, attrs = Attrs}) ->
+                  fxml:get_attr_s(<<"xmlns">>, Attrs) == ?NS_OCCUPANTS orelse binary:match(Name, <<":">>) /= nomatch;
+             (Decoded) -> xmpp:get_ns(Decoded) == ?NS_OCCUPANTS
+          end,
+    lists:any(May, Els) andalso
+        begin
+            #xmlel{attrs = Attrs} = El = xmpp:encode(Message),
+            find({?NS_OCCUPANTS, <<"x">>}, El, [Attrs]) /= none
+        end.
 
 is_pubsub(#xmlel{attrs = Attrs}) -> fxml:get_attr_s(<<"xmlns">>, Attrs) == ?NS_PUBLISHING;
 is_pubsub(Decoded) -> xmpp:get_ns(Decoded) == ?NS_PUBLISHING.

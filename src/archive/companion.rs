@@ -79,16 +79,24 @@ pub struct Reading {
     pub id: String,
     /// When the owner showed it, by the server's clock.
     pub stamp: Stamp,
+    /// When the message was archived that is read up to, if the module knows.
+    pub upto: Option<Timestamp>,
 }
 
 impl Reading {
     /// What an item says; `None` if it says nothing that we know, or is out of bounds.
-    pub fn new(by: &str, chat: &str, id: &str, stamp: &str) -> Option<Self> {
+    pub fn new(
+        by: &str,
+        chat: &str,
+        id: &str,
+        (stamp, upto): (&str, Option<&str>),
+    ) -> Option<Self> {
         let by: StartedBy = by.parse().ok()?;
         let is_address = !chat.is_empty() && chat.len() <= MOST_JID;
         let is_sound = by.is_read() && is_address && !chat.contains(char::is_control) && is_id(id);
         let stamp = read_stamp(stamp)?;
-        is_sound.then(|| Self { by, chat: chat.to_owned(), id: id.to_owned(), stamp })
+        let upto = upto.and_then(read_stamp).map(|it| it.at);
+        is_sound.then(|| Self { by, chat: chat.to_owned(), id: id.to_owned(), stamp, upto })
     }
 }
 

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use super::{Archive, Table, ejabberd, prosody};
 use crate::{
     database::Result,
-    model::{Finding, ReadEvidence, Stamp},
+    model::{Finding, ReadEvidence, Stamp, Timestamp},
 };
 
 /// A larger stanza shows nothing, in bytes.
@@ -25,6 +25,19 @@ pub struct Trace {
     /// An item of message displayed synchronization (XEP-0490): its id, which is the chat.
     pub item: Option<String>,
     /// The stanza, or the item.
+    pub xml: String,
+}
+
+/// What a client published as read (XEP-0490), where that is no row of the archive.
+#[derive(Debug, Clone)]
+pub struct Position {
+    /// The position of the account among those that were asked for.
+    pub owner: usize,
+    /// The chat: the other side's address.
+    pub chat: String,
+    /// When it was last published.
+    pub stamp: Stamp,
+    /// The item.
     pub xml: String,
 }
 
@@ -84,6 +97,31 @@ impl Archive {
     /// A row's number is its stamp, in microseconds; else numbers come from a sequence, and stamps are whole seconds.
     pub const fn numbers_are_stamps(&self) -> bool {
         matches!(self, Self::Ejabberd(_))
+    }
+
+    /// Positions may be in a table of their own.
+    pub const fn may_have_positions(&self) -> bool {
+        matches!(self, Self::Ejabberd(_))
+    }
+
+    /// They are, and we may read them.
+    pub async fn has_positions(&self, connection: &mut PgConnection) -> Result<bool> {
+        match self {
+            Self::Prosody => Ok(false),
+            Self::Ejabberd(_) => ejabberd::has_positions(connection).await,
+        }
+    }
+
+    /// What these accounts (host, local part) published, each since a time.
+    pub async fn positions(
+        &self,
+        connection: &mut PgConnection,
+        owners: &[(&str, &str, Timestamp)],
+    ) -> Result<Vec<Position>> {
+        match self {
+            Self::Prosody => Ok(Vec::new()),
+            Self::Ejabberd(_) => ejabberd::positions(connection, owners).await,
+        }
     }
 
     /// What of this evidence the server shows at all.

@@ -61,7 +61,8 @@ fn ids(outline: &Outline) -> Option<Vec<String>> {
 fn readings(outline: &Outline) -> Option<Vec<Reading>> {
     let reading = |part: &Part| {
         let named = |name| part.attribute(name);
-        Reading::new(named("by")?, named("chat")?, named("id")?, named("stamp")?)
+        let times = (named("stamp")?, named("upto"));
+        Reading::new(named("by")?, named("chat")?, named("id")?, times)
     };
     let items = outline.parts("item").count();
     (1..=MOST_ITEMS).contains(&items).then(|| outline.parts("item").filter_map(reading).collect())

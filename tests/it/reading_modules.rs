@@ -181,3 +181,46 @@ async fn a_reload_tells_the_module_what_to_announce() -> Result<()> {
     })
     .await
 }
+
+/// A marker may name a message that has no timer, or one that its reader sent: the module knows where these stand.
+async fn positions_without_a_mark_count<S: Server>(lab: Lab<S>) -> Result<()> {
+    let pool = lab.database.superuser();
+    let (_daemon, _) = reading(&lab, true).await?;
+    let (mut peter, mut rosa) = (lab.online("peter").await?, lab.online("rosa").await?);
+    say(&mut peter, "one", 3_600).await?;
+    rosa.wait_for_body("words-one").await?;
+    let_pass(pool, 1.1).await?;
+    let plain = "<body>yes</body>";
+    rosa.send(&format!("<message to='peter@localhost' type='chat' id='own'>{plain}</message>"))
+        .await?;
+    rosa.sync().await?;
+    let_pass(pool, 1.1).await?;
+    say(&mut peter, "two", 3_600).await?;
+    rosa.wait_for_body("words-two").await?;
+    wait_for_number(pool, UNREAD, 2).await?;
+    show(&mut rosa, &displayed("own")).await?;
+    wait_for_number(pool, UNREAD, 1).await?;
+    let_pass(pool, 1.1).await?;
+    let plain = format!("<message to='rosa@localhost' type='chat' id='plain'>{plain}</message>");
+    peter.send(&plain).await?;
+    peter.sync().await?;
+    rosa.wait_for_body("yes").await?;
+    let items = lab.archive("rosa", &MamQuery::default()).await?;
+    let last = items.last().expect("the archive has it");
+    assert_eq!(last.body(), Some("yes"));
+    let position = format!(
+        "<displayed xmlns='{MDS}'><stanza-id xmlns='urn:xmpp:sid:0' by='rosa@localhost' id='{}'/></displayed>",
+        last.id
+    );
+    show(&mut rosa, &position).await?;
+    wait_for_number(pool, UNREAD, 0).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn modules_know_where_a_message_without_a_timer_stands() -> Result<()> {
+    tokio::try_join!(
+        async { positions_without_a_mark_count(ejabberd(ejabberd::Storage::Mnesia).await?).await },
+        async { positions_without_a_mark_count(prosody(Storage::Files, false).await?).await },
+    )?;
+    Ok(())
+}

@@ -29,48 +29,57 @@ local wanted = {};
 -- The module's notify(name, attr, stanza, items), safely(work, ...), and whether the component is connected.
 local notify, safely, is_connected;
 
--- By user: what is to be announced, and what was, oldest first.
+-- By user: what is to be announced.
 local waiting, is_armed = {}, false;
-local users, known, next_number, forgotten_at = {}, 0, 0, os.time();
 
-local function count_all()
-	known = 0;
-	for _, items in pairs(users) do known = known + #items; end
-end
-
-local function newest(user) return users[user][#users[user]].number; end
-
--- Forgets a tenth: all of those users who have shown nothing for longest.
-local function make_room()
-	local names = {};
-	for user in pairs(users) do names[#names+1] = user; end
-	table.sort(names, function (a, b) return newest(a) < newest(b); end);
-	for _, user in ipairs(names) do
-		if known <= most_known * 0.9 then return; end
-		known = known - #users[user];
-		users[user] = nil;
+-- What is remembered of users, oldest first. If it is too much, a tenth is forgotten: all of those users of whom
+-- nothing new has come for longest.
+local function memory(most, most_of_one)
+	local users, count, number = {}, 0, 0;
+	local function make_room()
+		local names = {};
+		for user in pairs(users) do names[#names+1] = user; end
+		local function newest(user) return users[user][#users[user]].number; end
+		table.sort(names, function (a, b) return newest(a) < newest(b); end);
+		for _, user in ipairs(names) do
+			if count <= most * 0.9 then return; end
+			count, users[user] = count - #users[user], nil;
+		end
 	end
+	return {
+		add = function (user, what)
+			local of_user = users[user] or {};
+			users[user], number, count = of_user, number + 1, count + 1;
+			of_user[#of_user+1] = { what = what, number = number, at = os.time() };
+			if #of_user > most_of_one then
+				table.remove(of_user, 1);
+				count = count - 1;
+			end
+			if count > most then make_room(); end
+		end;
+		of = function (user) return users[user] or {}; end;
+		users = function () return users; end;
+		clear = function () users, count = {}, 0; end;
+		forget_before = function (time)
+			count = 0;
+			for user, of_user in pairs(users) do
+				while of_user[1] and of_user[1].at < time do table.remove(of_user, 1); end
+				if #of_user == 0 then users[user] = nil; end
+				count = count + #of_user;
+			end
+		end;
+	};
 end
+
+local told, archived = memory(most_known, most_of_user), memory(most_known, most_of_user);
+local forgotten_at = os.time();
 
 local function forget_old()
-	if os.time() - forgotten_at < remembered_seconds / 24 then return; end
-	forgotten_at = os.time();
-	for user, items in pairs(users) do
-		while items[1] and forgotten_at - items[1].at > remembered_seconds do table.remove(items, 1); end
-		if #items == 0 then users[user] = nil; end
-	end
-	count_all();
-end
-
-local function remember(user, item)
-	local items = users[user] or {};
-	users[user], next_number, known = items, next_number + 1, known + 1;
-	items[#items+1] = { attr = item, number = next_number, at = os.time() };
-	if #items > most_of_user then
-		table.remove(items, 1);
-		known = known - 1;
-	end
-	if known > most_known then make_room(); end
+	local time = os.time();
+	if time - forgotten_at < remembered_seconds / 24 then return; end
+	forgotten_at = time;
+	told.forget_before(time - remembered_seconds);
+	archived.forget_before(time - remembered_seconds);
 end
 
 local function tell(user, items)
@@ -89,11 +98,20 @@ local function flush()
 	for user, items in pairs(all) do tell(user, items); end
 end
 
+-- When the message that is read up to was archived, as far as is known.
+local function upto(user, by, chat, id)
+	local known = by ~= "reply" and archived.of(user) or {};
+	for at = #known, 1, -1 do
+		local message = known[at].what;
+		if message.chat == chat and message[by] == id then return stanzas.format_stamp(message.when); end
+	end
+end
+
 local function shown(user, by, chat, id)
 	if not wanted[by] or not chat or not stanzas.is_id(id) or #chat + #id > most_bytes then return; end
 	if id:find("%c") or chat:find("%c") or chat == user .. "@" .. host then return; end
-	local item = { by = by, chat = chat, id = id, stamp = stanzas.format_stamp(now()) };
-	remember(user, item);
+	local item = { by = by, chat = chat, id = id, stamp = stanzas.format_stamp(now()), upto = upto(user, by, chat, id) };
+	told.add(user, item);
 	local items = waiting[user] or {};
 	waiting[user] = items;
 	items[#items+1] = item;
@@ -143,11 +161,22 @@ local function published(origin, stanza)
 	end
 end
 
+-- A message entered a user's archive, marked or not. The daemon knows only marked ones, and others may be named.
+local function stored(user, id, with, stanza)
+	local from, to, own_id = stanza.attr.from, stanza.attr.to, stanza.attr.id;
+	local chat = jid.bare(with);
+	if stanza:get_child("x", xmlns_muc_user) then
+		chat = from and jid.bare(from) ~= user .. "@" .. host and from or to;
+	end
+	if not chat or #chat + #id + #(own_id or "") > most_bytes then return; end
+	archived.add(user, { chat = chat, marker = own_id, mds = id, when = now() });
+end
+
 -- What is known of a user, announced again.
 local function tell_again(user)
 	local items = {};
-	for _, known_item in ipairs(users[user] or {}) do
-		if os.time() - known_item.at <= remembered_seconds then items[#items+1] = known_item.attr; end
+	for _, known in ipairs(told.of(user)) do
+		if os.time() - known.at <= remembered_seconds then items[#items+1] = known.what; end
 	end
 	tell(user, items);
 end
@@ -158,16 +187,22 @@ local function want(names)
 	for name in (names or ""):gmatch("%S+") do
 		wanted[({ markers = "marker", replies = "reply" })[name] or name] = true;
 	end
-	if not next(wanted) then users, known, waiting = {}, 0, {}; end
+	if next(wanted) then return; end
+	waiting = {};
+	told.clear();
+	archived.clear();
 end
 
-local function start(told, guard, connected)
-	notify, safely, is_connected = told, guard, connected;
+local function start(announce, guard, connected)
+	notify, safely, is_connected = announce, guard, connected;
 	for _, name in ipairs { "pre-message/bare", "pre-message/full" } do
 		module:hook(name, function (event)
 			if next(wanted) then safely(sent, event.origin, event.stanza); end
 		end, 1000);
 	end
+	module:hook("archive-message-added", function (event)
+		if next(wanted) then safely(stored, event.for_user, event.id, event.with, event.stanza); end
+	end);
 	module:hook("pre-iq/bare", function (event)
 		if wanted.mds then safely(published, event.origin, event.stanza); end
 	end, 1000);
@@ -177,5 +212,5 @@ return {
 	start = start;
 	want = want;
 	tell_again = tell_again;
-	users = function () return users; end;
+	users = told.users;
 };

@@ -132,7 +132,7 @@ mod tests {
 
     fn reading(id: usize) -> Reading {
         let id = id.to_string();
-        Reading::new("marker", "ann@h", &id, "2026-11-22T03:34:18Z").unwrap()
+        Reading::new("marker", "ann@h", &id, ("2026-11-22T03:34:18Z", None)).unwrap()
     }
 
     /// The times of all looks, in seconds after it came.

@@ -30,6 +30,8 @@ pub(super) struct Proof {
     pub(super) before: Before,
     /// The archive's stamps are whole seconds.
     pub(super) has_whole_seconds: bool,
+    /// When the message was archived that is read up to, where a module knows.
+    pub(super) upto: Option<Timestamp>,
 }
 
 /// How a message is named.
@@ -157,9 +159,14 @@ async fn positions(
         let since = oldest.entry(entry.seen).or_insert(entry.stamped_at);
         *since = entry.stamped_at.min(*since);
     }
-    // A module shows nothing of rows without a mark.
-    let Some(archive) = archive else { return Ok(positions) };
     oldest.retain(|at, _| !positions.contains_key(at));
+    let Some(archive) = archive else {
+        // Rows without a mark are known to the module alone.
+        let upto = |at: &usize| proofs.get(*at).and_then(|it| it.upto);
+        let known = oldest.keys().filter_map(|at| Some((*at, upto(at)?.timestamp_micros())));
+        positions.extend(known);
+        return Ok(positions);
+    };
     let unplaced = || oldest.iter().filter_map(|(at, since)| Some((*at, proofs.get(*at)?, *since)));
     let by_id: Vec<_> =
         unplaced().filter(|(_, proof, _)| matches!(proof.named, Named::Upto(_))).collect();

@@ -8,6 +8,7 @@ mod deliveries;
 mod evidence;
 mod expiry;
 mod page;
+mod positions;
 mod read;
 
 use std::collections::{HashMap, HashSet};
@@ -28,6 +29,7 @@ pub(super) use self::{
     deliveries::{notice_deliveries, release},
     expiry::Read,
     page::{candidates, end_page},
+    positions::{Round, notice_positions},
     read::{Announced, notice_announced, notice_reading},
 };
 

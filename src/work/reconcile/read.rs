@@ -149,6 +149,7 @@ fn proofs(trace: &Trace, now: Timestamp) -> Vec<Proof> {
         start: Start { at, by },
         before: Before::Row(trace.row_number),
         has_whole_seconds: trace.stamp.whole_seconds,
+        upto: None,
     };
     if let Some(chat) = &trace.item {
         let item = stanza::displayed_item(&trace.xml).filter(|it| it.by == owner);
@@ -192,7 +193,8 @@ pub(in crate::work) async fn notice_announced(
 
 /// What a module announced, if it counts.
 fn announced_proof(announced: &Announced, context: Context<'_>) -> Option<Proof> {
-    let Announced { host, owner, reading: Reading { by, chat, id, stamp } } = announced;
+    let Announced { host, owner, reading } = announced;
+    let Reading { by, chat, id, stamp, upto } = reading;
     let evidence = context.rules.timers.read_evidence;
     let (counts, named) = match by {
         StartedBy::Mds => (evidence.mds, Named::UptoArchived(id.clone())),
@@ -214,5 +216,6 @@ fn announced_proof(announced: &Announced, context: Context<'_>) -> Option<Proof>
             Some(archive) => !archive.numbers_are_stamps(),
             None => stamp.whole_seconds,
         },
+        upto: *upto,
     })
 }
