@@ -162,12 +162,11 @@ local function published(origin, stanza)
 end
 
 -- A message entered a user's archive, marked or not. The daemon knows only marked ones, and others may be named.
-local function stored(user, id, with, stanza)
-	local from, to, own_id = stanza.attr.from, stanza.attr.to, stanza.attr.id;
-	local chat = jid.bare(with);
-	if stanza:get_child("x", xmlns_muc_user) then
-		chat = from and jid.bare(from) ~= user .. "@" .. host and from or to;
-	end
+local function stored(user, id, stanza)
+	local from, own_id = stanza.attr.from, stanza.attr.id;
+	local is_received = from and jid.bare(from) ~= user .. "@" .. host;
+	local other = is_received and from or stanza.attr.to;
+	local chat = stanza:get_child("x", xmlns_muc_user) and other or jid.bare(other);
 	if not chat or #chat + #id + #(own_id or "") > most_bytes then return; end
 	archived.add(user, { chat = chat, marker = own_id, mds = id, when = now() });
 end
@@ -201,7 +200,7 @@ local function start(announce, guard, connected)
 		end, 1000);
 	end
 	module:hook("archive-message-added", function (event)
-		if next(wanted) then safely(stored, event.for_user, event.id, event.with, event.stanza); end
+		if next(wanted) then safely(stored, event.for_user, event.id, event.stanza); end
 	end);
 	module:hook("pre-iq/bare", function (event)
 		if wanted.mds then safely(published, event.origin, event.stanza); end
