@@ -132,6 +132,7 @@ impl Archive {
     ) -> Result<Finding> {
         let has_items = match self {
             Self::Prosody if evidence.mds => prosody::has_items(connection).await?,
+            Self::Ejabberd(_) if evidence.mds => ejabberd::shows_positions(connection).await?,
             Self::Prosody | Self::Ejabberd(_) => false,
         };
         Ok(match (self, evidence.mds, has_items) {
@@ -145,8 +146,11 @@ impl Archive {
             (Self::Prosody, false, _) => {
                 Finding::good("Reading is known from what timers.read_evidence lists.")
             }
+            (Self::Ejabberd(_), _, true) => Finding::good(
+                "Clients publish what was read, and ejabberd's tables show it; markers and reactions only with <store/>.",
+            ),
             (Self::Ejabberd(_), ..) => Finding::warning(
-                "ejabberd's archive shows markers and reactions only if the client adds <store/>, and no published positions.",
+                "ejabberd's tables show markers and reactions only if the client adds <store/>, and no published positions.",
                 "load the companion module, which shows all of them; without it prefer timers.start = \"auto\" to \"read\"",
             ),
         })

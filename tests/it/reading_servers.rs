@@ -7,7 +7,7 @@ use ephemerd_lab::{EjabberdConfig, Lab, PATIENCE, Result, eventually};
 use sqlx::PgPool;
 use tokio::time::Instant;
 
-use crate::support::{number, start, wait_for_number};
+use crate::support::{number, run, start, wait_for_number};
 
 const TIMER: Duration = Duration::from_secs(3);
 const ITEM: &str = "urn:xmpp:mds:displayed:0";
@@ -171,6 +171,9 @@ async fn on_ejabberd_published_positions_count_where_pep_is_in_sql() -> Result<(
     assert_eq!(standing(pool, OF_EJABBERD, "rosa", "three").await?, 1, "it came later");
     let started = daemon.figures().await?.get("ephemerd_started_total", &[("by", "mds")]);
     assert_eq!(started, Some(2.0));
+    let checked = run(&config, &["check"]).await?.stdout;
+    let shows = "Clients publish what was read, and ejabberd's tables show it";
+    assert!(checked.contains(shows), "{checked}");
     // Nobody else's items may be read by the daemon's role.
     let role = lab.database.daemon_pool(1).await?;
     for table in ["pubsub_item", "pubsub_node"] {

@@ -24,6 +24,20 @@ pub async fn has_positions(connection: &mut PgConnection) -> Result<bool> {
     .named("ejabberd_has_positions")
 }
 
+/// Whether anybody published anything there.
+pub async fn shows_positions(connection: &mut PgConnection) -> Result<bool> {
+    if !has_positions(connection).await? {
+        return Ok(false);
+    }
+    sqlx::query_scalar(
+        "-- ejabberd_shows_positions
+         SELECT EXISTS (SELECT FROM ephemerd.positions)",
+    )
+    .fetch_one(connection)
+    .await
+    .named("ejabberd_shows_positions")
+}
+
 /// What these accounts (host, local part) published, each since a time; the newest first.
 pub async fn positions(
     connection: &mut PgConnection,
