@@ -367,6 +367,10 @@ async fn what_a_backup_brings_back_goes_by_the_marker_beside_it() -> Result<()> 
     chats.add(&[chats.marker("bob", ANN, "one", 500)]).await?;
     let words = "SELECT count(*) FROM prosodyarchive WHERE key = 'one'";
     wait_for_number(pool, words, 0).await?;
+    // The tail does not look there again: the sweep has to.
+    let passed = "SELECT count(*) FROM ephemerd.cursors
+                   WHERE position >= (SELECT max(sort_id) FROM prosodyarchive)";
+    wait_for_number(pool, passed, 1).await?;
     sqlx::query("INSERT INTO prosodyarchive SELECT * FROM backup").execute(pool).await?;
     assert_eq!(number(pool, words).await?, 1);
     sqlx::query("UPDATE ephemerd.sweeps SET requested_at = now()").execute(pool).await?;
