@@ -38,3 +38,16 @@ END
 $$;
 
 CREATE SCHEMA IF NOT EXISTS ephemerd AUTHORIZATION ephemerd;
+
+-- What users of ejabberd published as read (XEP-0490), where PEP is in this database: these items, and no others.
+DO $$
+BEGIN
+    IF to_regclass('pubsub_node') IS NOT NULL AND to_regclass('pubsub_item') IS NOT NULL THEN
+        CREATE OR REPLACE VIEW ephemerd.positions WITH (security_barrier) AS
+            SELECT n.host, i.itemid, i.modification, i.payload
+              FROM pubsub_node AS n JOIN pubsub_item AS i ON i.nodeid = n.nodeid
+             WHERE n.node = 'urn:xmpp:mds:displayed:0';
+        GRANT SELECT ON ephemerd.positions TO ephemerd;
+    END IF;
+END
+$$;

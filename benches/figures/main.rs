@@ -19,6 +19,7 @@ mod pages;
 mod plot;
 mod progress;
 mod reader;
+mod reading;
 mod report;
 #[path = "../stanzas.rs"]
 mod stanzas;
@@ -130,6 +131,9 @@ async fn measure(options: &Options) -> Result<Vec<Figure>> {
     }
     if wants(Part::Reader) {
         reader::measure(scale, &mut figures, &progress)?;
+    }
+    if wants(Part::Reading) {
+        reading::measure(&postgres, scale, &mut figures, &progress).await?;
     }
     if wants(Part::Traffic) {
         traffic::measure(&postgres, scale, &mut figures, &progress).await?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::data::Scale;
-use crate::{delay, ejabberd, erase, flat, instead, reader, sweep, traffic};
+use crate::{delay, ejabberd, erase, flat, instead, reader, reading, sweep, traffic};
 
 pub(crate) const HELP: &str = "\
 ./dev bench [--json FILE] [--quick] [--sql] [--only PART,PART] [--growth | --all] [--pages | --draw]
@@ -11,7 +11,7 @@ pub(crate) const HELP: &str = "\
   --json FILE    writes the table as JSON, too
   --quick        few rows, one run: to see that it works, not to judge by
   --sql          prints the alternatives' SQL and plans
-  --only PARTS   some of erase, flat, delay, sweep, instead, ejabberd, reader, traffic
+  --only PARTS   some of erase, flat, delay, sweep, instead, ejabberd, reader, reading, traffic
   --growth       instead of the table, archives of 10,000 to 10,000,000 rows; takes half an hour and 30 GB of disk
   --most ROWS    with --growth, no archive larger than this
   --all          both
@@ -28,11 +28,12 @@ pub(crate) enum Part {
     Instead,
     Ejabberd,
     Reader,
+    Reading,
     Traffic,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Erase,
         Self::Flat,
         Self::Delay,
@@ -40,6 +41,7 @@ impl Part {
         Self::Instead,
         Self::Ejabberd,
         Self::Reader,
+        Self::Reading,
         Self::Traffic,
     ];
 
@@ -57,6 +59,7 @@ impl Part {
             Self::Instead => instead::steps(scale),
             Self::Ejabberd => ejabberd::steps(scale),
             Self::Reader => reader::STEPS,
+            Self::Reading => reading::steps(scale),
             Self::Traffic => traffic::steps(scale),
         }
     }

@@ -264,11 +264,12 @@ init([Host, _Opts]) ->
     ets:insert(Table, [{boot, Boot}, {waiting, 0}]),
     {ok, _} = mod_ephemerd_requests:start_link(Host),
     {ok, _} = mod_ephemerd_sessions:start_link(Host),
+    {ok, _} = mod_ephemerd_reads:start_link(Host),
     Domains = [Host | rooms(Host)],
     [gen_iq_handler:add_iq_handler(ejabberd_local, Domain, ?NS, ?MODULE, process_iq) || Domain <- Domains],
     [ejabberd_hooks:add(Hook, Host, ?MODULE, Function, At) || {Hook, Function, At} <- hooks()],
-    [ejabberd_hooks:add(Hook, Host, mod_ephemerd_sessions, Function, At)
-     || {Hook, Function, At} <- mod_ephemerd_sessions:hooks()],
+    [ejabberd_hooks:add(Hook, Host, Module, Function, At)
+     || Module <- [mod_ephemerd_sessions, mod_ephemerd_reads], {Hook, Function, At} <- Module:hooks()],
     ejabberd_hooks:add(muc_filter_message, Host, mod_ephemerd_memory, remember, 60),   % mod_mam archives at 50
     ejabberd_hooks:add(component_send_packet, ?MODULE, component_sent, 10),
     {ok, #state{host = Host, domains = Domains}}.
@@ -297,8 +298,8 @@ handle_info(_, State) ->
 
 terminate(_Reason, #state{host = Host, domains = Domains}) ->
     [ejabberd_hooks:delete(Hook, Host, ?MODULE, Function, At) || {Hook, Function, At} <- hooks()],
-    [ejabberd_hooks:delete(Hook, Host, mod_ephemerd_sessions, Function, At)
-     || {Hook, Function, At} <- mod_ephemerd_sessions:hooks()],
+    [ejabberd_hooks:delete(Hook, Host, Module, Function, At)
+     || Module <- [mod_ephemerd_sessions, mod_ephemerd_reads], {Hook, Function, At} <- Module:hooks()],
     ejabberd_hooks:delete(muc_filter_message, Host, mod_ephemerd_memory, remember, 60),
     [gen_iq_handler:remove_iq_handler(ejabberd_local, Domain, ?NS) || Domain <- Domains],
     case gen_mod:is_loaded_elsewhere(Host, ?MODULE) of

@@ -90,7 +90,7 @@ code_change(_OldVersion, State, _Extra) ->
 
 answer(#iq{type = Type, to = #jid{lserver = Domain}, sub_els = [#xmlel{name = Name} = El]}, State) ->
     case {Type, Name} of
-        {get, <<"companion">>} -> {ok, companion(Domain, attr(<<"version">>, El), State), State};
+        {get, <<"companion">>} -> {ok, companion(Domain, El, State), State};
         _ ->
             same_version(El),
             case {Type, Name} of
@@ -114,9 +114,11 @@ same_version(El) ->
         _ -> bad_request()
     end.
 
-companion(Domain, Asked, #state{host = Host}) ->
+companion(Domain, El, #state{host = Host}) ->
     %% An older daemon would count our newer notices as lost.
-    Version = hd([?OLDEST_VERSION || Asked == ?OLDEST_VERSION] ++ [?VERSION]),
+    Version = hd([?OLDEST_VERSION || attr(<<"version">>, El) == ?OLDEST_VERSION] ++ [?VERSION]),
+    Reads = iolist_to_binary([attr(<<"reads">>, El) || Version == ?VERSION]),
+    [mod_ephemerd_reads:want(Host, Reads) || Domain == Host],
     Sessions = [mod_ephemerd_sessions:understood(Host, Version == ?VERSION) || Domain == Host],
     {Boot, Number} = mod_ephemerd:boot_and_number(Host, Domain),
     Server = <<"ejabberd ", (iolist_to_binary(ejabberd_option:version()))/binary>>,
@@ -127,9 +129,15 @@ companion(Domain, Asked, #state{host = Host}) ->
     element(<<"companion">>, Attrs, Can).
 
 recall(Host, El, #state{host = Host}) ->
-    {Last, IsAll} = mod_ephemerd_sessions:recall(Host, attr(<<"after">>, El), number(<<"max">>, El, 1, ?MAX_ITEMS)),
+    {After, Max} = {attr(<<"after">>, El), number(<<"max">>, El, 1, ?MAX_ITEMS)},
+    Knowing = [mod_ephemerd_sessions, mod_ephemerd_reads],
+    Users = lists:usort([{jid:encode({User, Host, <<>>}), User} || Module <- Knowing, User <- Module:owners(Host)]),
+    Rest = [Owner || {Jid, _} = Owner <- Users, Jid > After],
+    Page = lists:sublist(Rest, Max),
+    [Module:tell_again(Host, User) || {_, User} <- Page, Module <- Knowing],
     mod_ephemerd:boot_and_number(Host, Host),
-    element(<<"recall">>, [{<<"last">>, Last} || Last /= none] ++ [{<<"complete">>, <<"true">>} || IsAll], []);
+    Last = [{<<"last">>, element(1, lists:last(Page))} || Page /= []],
+    element(<<"recall">>, Last ++ [{<<"complete">>, <<"true">>} || length(Rest) =< Max], []);
 recall(_, _, _) -> not_implemented(<<>>).
 
 abilities(Host, Domain) ->
@@ -138,7 +146,7 @@ abilities(Host, Domain) ->
                   false -> []
               end,
     case Domain of
-        Host -> [<<"sessions">> || Archive /= []] ++ Archive ++ [<<"queue">> || mod_ephemerd_queue:is_known(Host)];
+        Host -> [What || What <- [<<"sessions">>, <<"reads">>], Archive /= []] ++ Archive ++ [<<"queue">> || mod_ephemerd_queue:is_known(Host)];
         _ -> Archive ++ [<<"scrub">>, <<"remember">>]
     end.
 

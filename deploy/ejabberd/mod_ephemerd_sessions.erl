@@ -14,7 +14,7 @@
 -module(mod_ephemerd_sessions).
 -behaviour(gen_server).
 
--export([start_link/1, hooks/0, understood/2, recall/3]).
+-export([start_link/1, hooks/0, understood/2, owners/1, tell_again/2]).
 -export([archived/7, archived/8, queued/1, sent/3, pending/1, resumed/1, terminated/2]).
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2, code_change/3]).
 
@@ -52,10 +52,13 @@ understood(Host, Is) ->
     [{<<"resend-on-timeout">>, atom_to_binary(gen_mod:get_module_opt(Host, mod_stream_mgmt, resend_on_timeout), utf8)}
      || gen_mod:is_loaded(Host, mod_stream_mgmt)].
 
-%% Announces again what is known, for up to so many users after this JID; returns the last one's JID, and whether
-%% that is all.
-recall(Host, After, Max) ->
-    gen_server:call(name(Host), {recall, After, Max}).
+%% Whom something is known of.
+owners(Host) ->
+    gen_server:call(name(Host), owners).
+
+%% Announces again what is known of a user.
+tell_again(Host, User) ->
+    gen_server:call(name(Host), {tell_again, User}).
 
 say(Host, What) ->
     gen_server:abcast(ejabberd_cluster:get_nodes(), name(Host), What).
@@ -164,17 +167,12 @@ init([Host]) ->
     ets:new(name(Host), [named_table, protected, {read_concurrency, true}]),
     {ok, #state{host = Host}}.
 
-handle_call({recall, After, Max}, _From, #state{host = Host, users = Users} = State) ->
-    Owners = lists:sort([{jid:encode({User, Host, <<>>}), User} || User <- maps:keys(Users)]),
-    Rest = [Owner || {Jid, _} = Owner <- Owners, Jid > After],
-    Page = lists:sublist(Rest, Max),
-    [tell(State, User, Told, [Id || {Id, #known{told = T}} <- maps:to_list(maps:get(User, Users)), T == Told])
-     || {_, User} <- Page, Told <- [undelivered, delivered]],
-    Last = case Page of
-               [] -> none;
-               _ -> element(1, lists:last(Page))
-           end,
-    {reply, {Last, length(Rest) =< Max}, State};
+handle_call(owners, _From, #state{users = Users} = State) ->
+    {reply, maps:keys(Users), State};
+handle_call({tell_again, User}, _From, #state{users = Users} = State) ->
+    Known = maps:to_list(maps:get(User, Users, #{})),
+    [tell(State, User, Told, [Id || {Id, #known{told = T}} <- Known, T == Told]) || Told <- [undelivered, delivered]],
+    {reply, ok, State};
 handle_call(_Request, _From, State) ->
     {reply, ok, State}.
 

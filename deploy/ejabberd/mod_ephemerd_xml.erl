@@ -9,6 +9,7 @@
 -module(mod_ephemerd_xml).
 -export([may_be_marked/1, is_marked/1, standing/2, placeholder/3, reduce/1, without_words/1, text/1]).
 -export([stamp/1, usec/1, stanza_id/2, delay_usec/2]).
+-export([may_show_reading/1, shows/2, is_of_room/1, is_pubsub/1, published/2]).
 
 -include("xmpp.hrl").
 
@@ -18,6 +19,12 @@
 -define(NS_PUBSUB_EVENTS, <<"http://jabber.org/protocol/pubsub#event">>).
 -define(NS_STANZA_IDS, <<"urn:xmpp:sid:0">>).
 -define(NS_DELAYS, <<"urn:xmpp:delay">>).
+-define(NS_MARKERS, <<"urn:xmpp:chat-markers:0">>).
+-define(NS_REPLIES, <<"urn:xmpp:reply:0">>).
+-define(NS_REACTIONS, <<"urn:xmpp:reactions:0">>).
+-define(NS_POSITIONS, <<"urn:xmpp:mds:displayed:0">>).
+-define(NS_PUBLISHING, <<"http://jabber.org/protocol/pubsub">>).
+-define(NS_OCCUPANTS, <<"http://jabber.org/protocol/muc#user">>).
 -define(MUCSUB_MESSAGES, <<"urn:xmpp:mucsub:nodes:messages">>).
 
 %% Longer or deeper stanzas are sent in a reduced form (docs/protocol.md, 2.1).
@@ -27,6 +34,8 @@
 -define(MAX_TIMERS, 16).
 -define(MAX_TIMER_TEXT, 64).
 -define(MAX_SECONDS, 4294967295).
+%% Of one stanza's references to messages only so many count.
+-define(MAX_REFERENCES, 8).
 %% Longer attributes of the start tag are left out.
 -define(MAX_ATTRIBUTE, 4096).
 
@@ -288,4 +297,73 @@ delay_usec(#xmlel{attrs = Scope} = El, Host) ->
     case Stamps of
         [] -> error;
         _ -> usec(lists:last(Stamps))
+    end.
+
+%%% What shows that its sender has read something
+
+%% A cheap check of ordinary messages, before anything is encoded: `false` is certain.
+-spec may_show_reading(message()) -> boolean().
+may_show_reading(#message{sub_els = Els}) ->
+    Namespaces = [?NS_MARKERS, ?NS_REPLIES, ?NS_REACTIONS, ?NS_POSITIONS],
+    lists:any(
+        fun(#xmlel{name = Name, attrs = Attrs}) ->
+                lists:member(fxml:get_attr_s(<<"xmlns">>, Attrs), Namespaces) orelse binary:match(Name, <<":">>) /= nomatch;
+           (Decoded) -> lists:member(xmpp:get_ns(Decoded), Namespaces)
+        end, Els).
+
+%% Kinds and ids of the messages that this one shows to have been read.
+-spec shows(xmlel(), binary()) -> [{binary(), binary()}].
+shows(#xmlel{attrs = Attrs} = El, Owner) ->
+    Shown = lists:flatmap(
+        fun(Child) ->
+            Id = fxml:get_tag_attr_s(<<"id">>, Child),
+            case name(Child, [Attrs]) of
+                {?NS_MARKERS, <<"displayed">>} -> [{<<"marker">>, Id}];
+                {?NS_REPLIES, <<"reply">>} -> [{<<"reply">>, Id}];
+                {?NS_REACTIONS, <<"reactions">>} -> [{<<"reply">>, Id}];
+                % A client may leave it to the server to publish it.
+                {?NS_POSITIONS, <<"displayed">>} -> [{<<"mds">>, At} || At <- position(Child, [Attrs], Owner)];
+                _ -> []
+            end
+        end, children(El)),
+    lists:sublist(Shown, ?MAX_REFERENCES).
+
+%% Whether one occupant of a room wrote it to another.
+-spec is_of_room(message()) -> boolean().
+is_of_room(#message{sub_els = Els} = Message) ->
+    May = fun(#xmlel{name = Name, attrs = Attrs}) ->
+                  fxml:get_attr_s(<<"xmlns">>, Attrs) == ?NS_OCCUPANTS orelse binary:match(Name, <<":">>) /= nomatch;
+             (Decoded) -> xmpp:get_ns(Decoded) == ?NS_OCCUPANTS
+          end,
+    lists:any(May, Els) andalso
+        begin
+            #xmlel{attrs = Attrs} = El = xmpp:encode(Message),
+            find({?NS_OCCUPANTS, <<"x">>}, El, [Attrs]) /= none
+        end.
+
+is_pubsub(#xmlel{attrs = Attrs}) -> fxml:get_attr_s(<<"xmlns">>, Attrs) == ?NS_PUBLISHING;
+is_pubsub(Decoded) -> xmpp:get_ns(Decoded) == ?NS_PUBLISHING.
+
+%% The chats and archive ids in the positions that a request publishes (XEP-0490).
+-spec published(xmlel(), binary()) -> [{binary(), binary()}].
+published(#xmlel{attrs = Attrs} = El, Owner) ->
+    case find({?NS_PUBLISHING, <<"pubsub">>}, El, [Attrs]) of
+        none -> [];
+        #xmlel{attrs = Outer} = Pubsub -> published_in(find({?NS_PUBLISHING, <<"publish">>}, Pubsub, [Outer, Attrs]), [Outer, Attrs], Owner)
+    end.
+
+published_in(#xmlel{attrs = Attrs} = Publish, Outer, Owner) ->
+    Scope = [Attrs | Outer],
+    [{fxml:get_tag_attr_s(<<"id">>, Item), At}
+     || fxml:get_attr_s(<<"node">>, Attrs) == ?NS_POSITIONS,
+        Item <- children(Publish), name(Item, Scope) == {?NS_PUBLISHING, <<"item">>},
+        #xmlel{} = Displayed <- [find({?NS_POSITIONS, <<"displayed">>}, Item, [Item#xmlel.attrs | Scope])],
+        At <- position(Displayed, [Item#xmlel.attrs | Scope], Owner)];
+published_in(none, _, _) -> [].
+
+%% The archive id that such an element names, if it is one of this owner's archive.
+position(#xmlel{attrs = Attrs} = Displayed, Scope, Owner) ->
+    case find({?NS_STANZA_IDS, <<"stanza-id">>}, Displayed, [Attrs | Scope]) of
+        none -> [];
+        Id -> [fxml:get_tag_attr_s(<<"id">>, Id) || fxml:get_tag_attr_s(<<"by">>, Id) == Owner]
     end.

@@ -98,6 +98,8 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
     lifecycle.spawn("leader", endless(leader.run(lifecycle.soft())));
     let hosts = config.archive.hosts.clone();
     let (exchange, link, notices) = component::exchange(hosts, Arc::clone(&metrics));
+    let (senders, updates) = settings::channels(&config);
+    exchange.want(updates.wanted.clone());
     let modules = Modules { link, notices, leading: leading.clone() };
     let connection = connect_while_leading(
         component(&config),
@@ -109,7 +111,6 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
     lifecycle.spawn("component", endless(connection));
 
     let RunOptions { migrate, file, telemetry } = options;
-    let (senders, updates) = settings::channels(&config);
     let reloader = Reloader {
         file,
         telemetry,

@@ -109,7 +109,7 @@ pub(super) async fn check(config: &Config, is_led: bool) -> Vec<Finding> {
         component::exchange(config.archive.hosts.clone(), Arc::clone(&metrics));
     let stop = CancellationToken::new();
     let asking = async {
-        let found = ask_all(&link, &config.archive.hosts, needed).await;
+        let found = ask_all(&link, config, needed).await;
         stop.cancel();
         found
     };
@@ -132,7 +132,7 @@ fn not_asked(is_led: bool) -> Finding {
     }
 }
 
-async fn ask_all(link: &Link, hosts: &[String], needed: bool) -> Vec<Finding> {
+async fn ask_all(link: &Link, config: &Config, needed: bool) -> Vec<Finding> {
     let mut connection = link.connection();
     let connecting = connection.wait_for(Option::is_some);
     if !matches!(tokio::time::timeout(PATIENCE, connecting).await, Ok(Ok(_))) {
@@ -142,10 +142,20 @@ async fn ask_all(link: &Link, hosts: &[String], needed: bool) -> Vec<Finding> {
         )];
     }
     let mut findings = Vec::new();
-    for host in hosts {
+    let looks_for_readers = config.timers.start.looks_for_readers();
+    for host in &config.archive.hosts {
         let patience = if needed { PATIENCE } else { SHORT_PATIENCE };
         let asked = tokio::time::timeout(patience, link.companion(host)).await;
+        let shows_nothing = asked.as_ref().is_ok_and(|it| {
+            it.as_ref().is_ok_and(|it| looks_for_readers && it.can.sessions && !it.can.reads)
+        });
         findings.extend(finding(host, asked.unwrap_or(Err(Unanswered::Silent)), needed));
+        findings.extend(shows_nothing.then(|| {
+            Finding::warning(
+                format!("companion module on {host}: it does not show what was read"),
+                "install this program's module, which does",
+            )
+        }));
     }
     findings
 }

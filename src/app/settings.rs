@@ -5,7 +5,8 @@ use tokio::sync::watch;
 use super::erase_mode;
 use crate::{
     component::{self, ComponentSettings},
-    config::{BacklogRule, Config},
+    config::{ArchiveKind, BacklogRule, Config},
+    model::ReadEvidence,
     work::{
         base::{presence::CompanionSettings, replace},
         erase::EraseSettings,
@@ -20,6 +21,7 @@ pub(super) struct Updates {
     pub(super) erase: watch::Receiver<EraseSettings>,
     pub(super) sweep: watch::Receiver<SweepSettings>,
     pub(super) companion: watch::Receiver<CompanionSettings>,
+    pub(super) wanted: watch::Receiver<ReadEvidence>,
 }
 
 /// Where new settings are sent.
@@ -28,6 +30,7 @@ pub(super) struct UpdateSenders {
     erase: watch::Sender<EraseSettings>,
     sweep: watch::Sender<SweepSettings>,
     companion: watch::Sender<CompanionSettings>,
+    wanted: watch::Sender<ReadEvidence>,
 }
 
 /// Both ends; the workers begin with `config`.
@@ -36,18 +39,22 @@ pub(super) fn channels(config: &Config) -> (UpdateSenders, Updates) {
     let (erase, erase_updates) = watch::channel(erase_settings(config));
     let (sweep, sweep_updates) = watch::channel(sweep_settings(config));
     let (companion, companion_updates) = watch::channel(companion_settings(config));
+    let (wanted, wanted_updates) = watch::channel(wanted_reads(config));
     let updates = Updates {
         inspect: inspect_updates,
         erase: erase_updates,
         sweep: sweep_updates,
         companion: companion_updates,
+        wanted: wanted_updates,
     };
-    (UpdateSenders { inspect, erase, sweep, companion }, updates)
+    (UpdateSenders { inspect, erase, sweep, companion, wanted }, updates)
 }
 
 impl UpdateSenders {
     /// Sends each worker its settings if they have changed.
     pub(super) fn send(&self, config: &Config) {
+        // First: others ask the modules again once their own have changed.
+        replace(&self.wanted, wanted_reads(config));
         replace(&self.inspect, inspect_settings(config));
         replace(&self.erase, erase_settings(config));
         replace(&self.sweep, sweep_settings(config));
@@ -92,6 +99,17 @@ fn companion_settings(config: &Config) -> CompanionSettings {
         rules: config.rules(),
         every: config.sweep.every,
         hold_backlog: config.erase.backlog == BacklogRule::Hold,
+    }
+}
+
+/// What modules shall announce of what was read: all that counts and that the tables may not show.
+fn wanted_reads(config: &Config) -> ReadEvidence {
+    let ReadEvidence { mds, markers, replies } = config.timers.read_evidence;
+    // Prosody archives every marker.
+    let markers = markers && config.archive.kind != ArchiveKind::Prosody;
+    match config.timers.start.looks_for_readers() {
+        true => ReadEvidence { mds, markers, replies },
+        false => ReadEvidence::NONE,
     }
 }
 

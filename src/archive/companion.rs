@@ -8,7 +8,7 @@ use chrono::SubsecRound as _;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Row;
-use crate::model::{RowKey, Stamp, Store, Timestamp};
+use crate::model::{RowKey, Stamp, StartedBy, Store, Timestamp};
 
 pub use self::requests::{Answer, Item, Outcome, Page, Request, Requests, Unanswered};
 
@@ -25,6 +25,8 @@ pub const MOST_ITEMS: usize = 500;
 const MOST_ID: usize = 256;
 /// Maximum length of a user's or room's local part in bytes (RFC 7622, 3.3).
 const MOST_LOCAL: usize = 1023;
+/// Maximum length of an address in bytes (RFC 7622, 3.1).
+const MOST_JID: usize = 3071;
 /// Maximum length of a stamp in bytes.
 const MOST_STAMP: usize = 40;
 
@@ -48,22 +50,60 @@ impl Shown {
         xml: String,
     ) -> Option<Self> {
         let copy_of_is_id = copy_of.as_deref().is_none_or(is_id);
-        if !is_id(id) || !copy_of_is_id || stamp.len() > MOST_STAMP {
+        if !is_id(id) || !copy_of_is_id {
             return None;
         }
-        let at = time(stamp)?;
+        let written = stamp;
+        let stamp = read_stamp(written)?;
         let key = RowKey {
             store,
             host: host.to_owned(),
             owner: owner.to_owned(),
             archive_id: id.to_owned(),
-            row_number: at.timestamp_micros(),
-            stamped_at: at,
-            digest: stamp.as_bytes().to_vec(),
+            row_number: stamp.at.timestamp_micros(),
+            stamped_at: stamp.at,
+            digest: written.as_bytes().to_vec(),
         };
-        let stamp = Stamp { at, whole_seconds: !stamp.contains('.') };
         Some(Self { row: Row { key, stamp, xml: Some(xml) }, copy_of })
     }
+}
+
+/// What shows that an owner has read a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// Of which kind it is.
+    pub by: StartedBy,
+    /// The other side of the chat: a bare address, or an occupant's of a room.
+    pub chat: String,
+    /// The message's archive id where it was published (XEP-0490), else the id that its sender gave it.
+    pub id: String,
+    /// When the owner showed it, by the server's clock.
+    pub stamp: Stamp,
+    /// When the message was archived that is read up to, if the module knows.
+    pub upto: Option<Timestamp>,
+}
+
+impl Reading {
+    /// What an item says; `None` if it says nothing that we know, or is out of bounds.
+    pub fn new(
+        by: &str,
+        chat: &str,
+        id: &str,
+        (stamp, upto): (&str, Option<&str>),
+    ) -> Option<Self> {
+        let by: StartedBy = by.parse().ok()?;
+        let is_address = !chat.is_empty() && chat.len() <= MOST_JID;
+        let is_sound = by.is_read() && is_address && !chat.contains(char::is_control) && is_id(id);
+        let stamp = read_stamp(stamp)?;
+        let upto = upto.and_then(read_stamp).map(|it| it.at);
+        is_sound.then(|| Self { by, chat: chat.to_owned(), id: id.to_owned(), stamp, upto })
+    }
+}
+
+/// A stamp as a module writes it: without a fraction it stands for a whole second.
+fn read_stamp(text: &str) -> Option<Stamp> {
+    let at = Some(text).filter(|it| it.len() <= MOST_STAMP).and_then(time)?;
+    Some(Stamp { at, whole_seconds: !text.contains('.') })
 }
 
 /// Parses a time of the protocol (XEP-0082), to microseconds: our tables store no more.
@@ -114,6 +154,8 @@ pub enum Event {
     Delivered(String, Vec<String>),
     /// A room replays this to people who join, and no archive holds it.
     Remembered(Box<Shown>),
+    /// This owner has read these messages.
+    Read(String, Vec<Reading>),
 }
 
 /// The module of one host.
@@ -156,6 +198,8 @@ pub struct Abilities {
     pub sessions: bool,
     /// Report what only rooms remember, and remove it from there.
     pub remember: bool,
+    /// Report what shows that messages were read.
+    pub reads: bool,
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ pub mod prosody;
 mod reading;
 
 pub use any::{Archive, Kind, Order, Probed, Table, probe};
-pub use reading::{Sought, Trace};
+pub use reading::{Position, Sought, Trace};
 
 use std::collections::BTreeMap;
 

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use super::{Archive, Table, ejabberd, prosody};
 use crate::{
     database::Result,
-    model::{Finding, ReadEvidence, Stamp},
+    model::{Finding, ReadEvidence, Stamp, Timestamp},
 };
 
 /// Maximum size of a stanza that can show something, in bytes.
@@ -25,6 +25,19 @@ pub struct Trace {
     /// An item of message displayed synchronization (XEP-0490): its id, which is the chat.
     pub item: Option<String>,
     /// The stanza, or the item.
+    pub xml: String,
+}
+
+/// What a client published as read (XEP-0490), where that is no row of the archive.
+#[derive(Debug, Clone)]
+pub struct Position {
+    /// The position of the account among those that were asked for.
+    pub owner: usize,
+    /// The chat: the other side's address.
+    pub chat: String,
+    /// When it was last published.
+    pub stamp: Stamp,
+    /// The item.
     pub xml: String,
 }
 
@@ -81,6 +94,36 @@ impl Archive {
         }
     }
 
+    /// A row's number is its stamp, in microseconds; else numbers come from a sequence, and stamps are whole seconds.
+    pub const fn numbers_are_stamps(&self) -> bool {
+        matches!(self, Self::Ejabberd(_))
+    }
+
+    /// Positions may be in a table of their own.
+    pub const fn may_have_positions(&self) -> bool {
+        matches!(self, Self::Ejabberd(_))
+    }
+
+    /// They are, and we may read them.
+    pub async fn has_positions(&self, connection: &mut PgConnection) -> Result<bool> {
+        match self {
+            Self::Prosody => Ok(false),
+            Self::Ejabberd(_) => ejabberd::has_positions(connection).await,
+        }
+    }
+
+    /// What these accounts (host, local part) published, each since a time.
+    pub async fn positions(
+        &self,
+        connection: &mut PgConnection,
+        owners: &[(&str, &str, Timestamp)],
+    ) -> Result<Vec<Position>> {
+        match self {
+            Self::Prosody => Ok(Vec::new()),
+            Self::Ejabberd(_) => ejabberd::positions(connection, owners).await,
+        }
+    }
+
     /// What of this evidence the server shows at all.
     pub async fn probe_reading(
         &self,
@@ -89,6 +132,7 @@ impl Archive {
     ) -> Result<Finding> {
         let has_items = match self {
             Self::Prosody if evidence.mds => prosody::has_items(connection).await?,
+            Self::Ejabberd(_) if evidence.mds => ejabberd::shows_positions(connection).await?,
             Self::Prosody | Self::Ejabberd(_) => false,
         };
         Ok(match (self, evidence.mds, has_items) {
@@ -97,14 +141,17 @@ impl Archive {
             }
             (Self::Prosody, true, false) => Finding::warning(
                 "The archive's table shows no published positions (XEP-0490): reading is known from markers and replies only.",
-                "keep PEP in the same database (storage = \"sql\"), if clients publish them at all",
+                "load the companion module, or keep PEP in the same database (storage = \"sql\"), if clients publish them at all",
             ),
             (Self::Prosody, false, _) => {
                 Finding::good("Reading is known from what timers.read_evidence lists.")
             }
+            (Self::Ejabberd(_), _, true) => Finding::good(
+                "Clients publish what was read, and ejabberd's tables show it; markers and reactions only with <store/>.",
+            ),
             (Self::Ejabberd(_), ..) => Finding::warning(
-                "ejabberd's archive shows markers and reactions only if the client adds <store/>, and no published positions.",
-                "with many clients that do not, prefer timers.start = \"auto\" to \"read\"",
+                "ejabberd's tables show markers and reactions only if the client adds <store/>, and no published positions.",
+                "load the companion module, which shows all of them; without it prefer timers.start = \"auto\" to \"read\"",
             ),
         })
     }
@@ -130,8 +177,7 @@ impl Archive {
     ) -> Result<Vec<(usize, i64)>> {
         match self {
             Self::Prosody => prosody::rows_archived_as(connection, sought).await,
-            // No item is in its archive.
-            Self::Ejabberd(_) => Ok(Vec::new()),
+            Self::Ejabberd(schema) => ejabberd::rows_archived_as(connection, schema, sought).await,
         }
     }
 }

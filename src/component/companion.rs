@@ -7,10 +7,10 @@ use xmpp_parsers::ns;
 
 use super::outline::{COMPANION, Outline, Part};
 use crate::archive::companion::{
-    Abilities, Answer, Companion, Event, MOST_ITEMS, Notice, Outcome, Page, Request, Shown,
-    Unanswered, is_id, local_part, time,
+    Abilities, Answer, Companion, Event, MOST_ITEMS, Notice, Outcome, Page, Reading, Request,
+    Shown, Unanswered, is_id, local_part, time,
 };
-use crate::model::{Store, Timestamp};
+use crate::model::{ReadEvidence, Store, Timestamp};
 
 /// Maximum bytes of stanzas in one answer, not counting its first row.
 const MOST_BYTES: u32 = 256 << 10;
@@ -32,6 +32,8 @@ pub(super) fn notice(host: &str, outline: &Outline) -> Option<Notice> {
         Event::Undelivered(owner.to_owned(), ids(outline)?)
     } else if outline.is("delivered") {
         Event::Delivered(owner.to_owned(), ids(outline)?)
+    } else if outline.is("read") {
+        Event::Read(owner.to_owned(), readings(outline)?)
     } else {
         let is_remembered = outline.is("remembered");
         let store = match is_remembered {
@@ -53,6 +55,17 @@ fn ids(outline: &Outline) -> Option<Vec<String>> {
     let id = |part: &Part| part.attribute("id").filter(|it| is_id(it)).map(str::to_owned);
     let ids: Option<Vec<String>> = outline.parts("item").map(id).collect();
     ids.filter(|ids| (1..=MOST_ITEMS).contains(&ids.len()))
+}
+
+/// What was read. Clients write these ids, so an item that cannot be understood is passed over and does not cost the others.
+fn readings(outline: &Outline) -> Option<Vec<Reading>> {
+    let reading = |part: &Part| {
+        let named = |name| part.attribute(name);
+        let times = (named("stamp")?, named("upto"));
+        Reading::new(named("by")?, named("chat")?, named("id")?, times)
+    };
+    let items = outline.parts("item").count();
+    (1..=MOST_ITEMS).contains(&items).then(|| outline.parts("item").filter_map(reading).collect())
 }
 
 /// Reads an answer from the module of `host`.
@@ -162,6 +175,7 @@ fn companion(outline: &Outline) -> Option<Companion> {
             "queue" => can.queue = true,
             "sessions" => can.sessions = true,
             "remember" => can.remember = true,
+            "reads" => can.reads = true,
             _ => {}
         }
     }
@@ -187,12 +201,13 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= MOST_NAME && !text.chars().any(char::is_control)
 }
 
-/// Writes a request to the module of `host`, which speaks this version.
+/// Writes a request to the module of `host`, which speaks this version. Where it asks who is there, it says as well what
+/// the module shall announce of what was read.
 pub(super) fn request(
     jid: &str,
     (host, version): (&str, u32),
     id: &str,
-    request: &Request,
+    (request, wanted): (&Request, ReadEvidence),
 ) -> String {
     let kind = match request {
         Request::Erase { .. } | Request::Scrub { .. } => "set",
@@ -207,6 +222,9 @@ pub(super) fn request(
     match request {
         Request::Companion => {
             head(&mut out, version, "companion", &[("daemon", env!("CARGO_PKG_VERSION"))]);
+            if wanted != ReadEvidence::NONE {
+                let _ = write!(out, " reads='{}'", wanted.names().join(" "));
+            }
             out.push_str("/>");
         }
         Request::Erase { owner, store, items, until } => {

@@ -3,7 +3,7 @@
 //! Everything is bounded: waiting notices, waiting requests, requests in flight, and the time of each.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard, Semaphore, mpsc, oneshot, watch};
@@ -15,12 +15,15 @@ use crate::archive::companion::{
     Answer, Event, Notice, OLDEST_VERSION, Request, Requests, Unanswered, VERSION,
 };
 use crate::metrics::Metrics;
+use crate::model::ReadEvidence;
 
 /// Maximum number of notices waiting for the workers, and of their bytes.
 const MOST_NOTICES: usize = 1_000;
 const MOST_NOTICE_BYTES: usize = 4 << 20;
 /// What a notice costs beyond its stanza.
 const NOTICE_BYTES: usize = 1_024;
+/// What one message that was read costs beyond its chat and id.
+const READING_BYTES: usize = 64;
 /// Maximum requests waiting to be sent or in flight.
 const MOST_WAITING: usize = 16;
 const MOST_UNDER_WAY: usize = 16;
@@ -45,6 +48,8 @@ struct Inner {
     permits: Arc<Semaphore>,
     asked: Mutex<mpsc::Receiver<Asked>>,
     connection: watch::Sender<Option<u64>>,
+    /// What modules shall announce of what was read; nothing before it is set.
+    wanted: OnceLock<watch::Receiver<ReadEvidence>>,
     metrics: Arc<Metrics>,
 }
 
@@ -65,11 +70,17 @@ pub fn exchange(
     let (connection, connected) = watch::channel(None);
     let permits = Arc::new(Semaphore::new(MOST_NOTICE_BYTES));
     let asked = Mutex::new(asked);
-    let inner = Inner { hosts, notices, permits, asked, connection, metrics };
+    let wanted = OnceLock::new();
+    let inner = Inner { hosts, notices, permits, asked, connection, wanted, metrics };
     (Exchange(Arc::new(inner)), Link { asked: sender, connection: connected }, taken)
 }
 
 impl Exchange {
+    /// From now on modules are told at each greeting to announce this of what was read. The first call counts.
+    pub fn want(&self, reads: watch::Receiver<ReadEvidence>) {
+        let _ = self.0.wanted.set(reads);
+    }
+
     /// Starts a session. Requests from before it fail, as they were never sent.
     pub(super) async fn session(&self) -> Session<'_> {
         let mut asked = self.0.asked.lock().await;
@@ -113,6 +124,9 @@ impl Exchange {
             Event::Undelivered(_, ids) | Event::Delivered(_, ids) => {
                 ids.iter().map(String::len).sum()
             }
+            Event::Read(_, items) => {
+                items.iter().map(|it| it.chat.len() + it.id.len() + READING_BYTES).sum()
+            }
         };
         let bytes = u32::try_from(bytes + NOTICE_BYTES).ok()?;
         notice.permit = Some(Arc::clone(&self.0.permits).try_acquire_many_owned(bytes).ok()?);
@@ -148,7 +162,8 @@ impl Session<'_> {
         // A module of any version answers when asked to identify itself.
         let known = self.versions.get(&asked.host).filter(|_| asked.request != Request::Companion);
         let to = (asked.host.as_str(), known.copied().unwrap_or(VERSION));
-        let text = companion::request(jid, to, &id, &asked.request);
+        let wanted = self.exchange.0.wanted.get().map_or(ReadEvidence::NONE, |it| *it.borrow());
+        let text = companion::request(jid, to, &id, (&asked.request, wanted));
         self.under_way.insert(id, asked);
         text
     }

@@ -148,8 +148,8 @@ fn read_message(mut attributes: AttrMap, events: Events<'_>, element: &Element) 
         return Incoming::Message;
     }
     let is_notice = |namespace: &str, name: &str| {
-        const NOTICES: [&str; 5] =
-            ["archived", "drained", "undelivered", "delivered", "remembered"];
+        const NOTICES: [&str; 6] =
+            ["archived", "drained", "undelivered", "delivered", "remembered", "read"];
         namespace == COMPANION && NOTICES.contains(&name)
     };
     match outline::read(events, is_notice) {

@@ -6,11 +6,9 @@ use super::duration;
 use super::error::ConfigError;
 use super::judge::{CENTURY, Choice, Judge};
 use super::raw::Plain;
-use super::types::ArchiveKind;
 use crate::model::{ReadEvidence, StartRule, TimerRules};
 
 const EVIDENCE: &str = "timers.read_evidence";
-const NAMES: [&str; 3] = ["mds", "markers", "replies"];
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
@@ -27,13 +25,6 @@ impl Choice for StartRule {
             Self::Auto => "auto",
         }
     }
-}
-
-/// The names of what counts.
-fn names(evidence: ReadEvidence) -> Vec<&'static str> {
-    let ReadEvidence { mds, markers, replies } = evidence;
-    let counts = [mds, markers, replies];
-    NAMES.into_iter().zip(counts).filter(|(_, counts)| *counts).map(|(name, _)| name).collect()
 }
 
 impl Judge<'_> {
@@ -72,7 +63,7 @@ impl Judge<'_> {
     pub(super) fn read_evidence(&self, value: Option<Plain>) -> Result<ReadEvidence> {
         let remedy = "write some of [\"mds\", \"markers\", \"replies\"]";
         let listed: Vec<String> = match value {
-            None => names(ReadEvidence::default()).into_iter().map(str::to_owned).collect(),
+            None => ReadEvidence::default().names().into_iter().map(str::to_owned).collect(),
             Some(Plain::List(listed)) => listed,
             Some(Plain::Text(text)) => text.split(',').map(|it| it.trim().to_owned()).collect(),
             Some(_) => return Err(self.invalid(EVIDENCE, "is not a list of names", remedy)),
@@ -81,25 +72,13 @@ impl Judge<'_> {
             let remedy = format!("{remedy}, or set timers.start = \"delivered\"");
             return Err(self.invalid(EVIDENCE, "is empty, so that nothing would be read", remedy));
         }
-        if listed.iter().any(|it| !NAMES.contains(&it.as_str())) {
+        if listed.iter().any(|it| !ReadEvidence::NAMES.contains(&it.as_str())) {
             return Err(self.invalid(EVIDENCE, "has a name that is not known", remedy));
         }
         let has = |name: &str| listed.iter().any(|it| it == name);
         let evidence =
             ReadEvidence { mds: has("mds"), markers: has("markers"), replies: has("replies") };
-        self.show(EVIDENCE, names(evidence));
+        self.show(EVIDENCE, evidence.names());
         Ok(evidence)
-    }
-
-    /// Evidence of reading is found in tables only.
-    pub(super) fn can_see_readers(&self, kind: ArchiveKind, timers: &TimerRules) -> Result<()> {
-        if kind == ArchiveKind::Component && timers.start == StartRule::Read {
-            return Err(self.invalid(
-                "timers.start",
-                "is \"read\", and with archive.kind = \"component\" no evidence of reading can be seen",
-                "write \"delivered\" or \"auto\"",
-            ));
-        }
-        Ok(())
     }
 }

@@ -35,7 +35,8 @@ pub use outlook::{Outlook, Outlooks, Readings, outlook, readings};
 pub use owners::{entries_of_owner, newest_entry, owners};
 pub use probe::probe;
 pub use reading::{
-    Seen, Started, Unread, Waiting, align_copies, note_unread, readers, start_read, unread_in,
+    Seen, Started, Unread, Waiting, WaitingOwner, align_copies, note_unread, readers, start_read,
+    unread_in, waiting_owners,
 };
 pub use record::{Entry, Expiry, change, record};
 pub use settle::{end_leases, forget, give_back, keep_placeholders, lease, put_off};

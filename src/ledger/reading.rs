@@ -161,6 +161,41 @@ pub async fn unread_in(
     Ok(waiting.collect())
 }
 
+/// An account in whose archive something waits to be read.
+#[derive(Debug, Clone)]
+pub struct WaitingOwner {
+    /// The virtual host.
+    pub host: String,
+    /// The local part.
+    pub owner: String,
+    /// The stamp of the oldest message that waits.
+    pub since: Timestamp,
+}
+
+/// Accounts in whose archives something waits to be read, by name and host, after this one: at most `owners`.
+pub async fn waiting_owners(
+    connection: &mut PgConnection,
+    after: Option<&(String, String)>,
+    owners: i64,
+) -> Result<Vec<WaitingOwner>> {
+    sqlx::query_as!(
+        WaitingOwner,
+        r#"-- waiting_owners
+        SELECT host, owner, min(stamped_at) AS "since!"
+          FROM ephemerd.expiries
+         WHERE chat IS NOT NULL AND (owner, host) > ($1, $2)
+         GROUP BY owner, host
+         ORDER BY owner, host
+         LIMIT $3"#,
+        after.map_or("", |it| it.0.as_str()),
+        after.map_or("", |it| it.1.as_str()),
+        owners,
+    )
+    .fetch_all(connection)
+    .await
+    .named("waiting_owners")
+}
+
 /// Starts timers, those of copies in the offline queue too, and wakes all daemons. What would find the entries again is
 /// forgotten. Returns those that did start: others may have gone since.
 pub async fn start_read(

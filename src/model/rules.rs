@@ -59,6 +59,20 @@ pub struct ReadEvidence {
     pub replies: bool,
 }
 
+impl ReadEvidence {
+    /// Nothing counts.
+    pub const NONE: Self = Self { mds: false, markers: false, replies: false };
+    /// The names of all kinds, as in `timers.read_evidence`.
+    pub const NAMES: [&str; 3] = ["mds", "markers", "replies"];
+
+    /// The names of what counts.
+    pub fn names(self) -> Vec<&'static str> {
+        let Self { mds, markers, replies } = self;
+        let counts = [mds, markers, replies];
+        Self::NAMES.into_iter().zip(counts).filter(|it| it.1).map(|it| it.0).collect()
+    }
+}
+
 impl Default for ReadEvidence {
     fn default() -> Self {
         Self { mds: true, markers: true, replies: true }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::component_stand_in::{DEADLINE, HOST, JID, Peer, Running};
 use crate::reliability::saw;
 
-const NS: &str = "urn:ephemerd:companion:0";
+pub(crate) const NS: &str = "urn:ephemerd:companion:0";
 const MESSAGE: &str = "<message xmlns='jabber:client' type='chat' from='a@b/c'><body>words &lt; &amp;</body>\
                        <ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/></message>";
 
@@ -22,7 +22,7 @@ fn archived(attributes: &str) -> String {
     )
 }
 
-async fn next(running: &mut Running) -> Notice {
+pub(crate) async fn next(running: &mut Running) -> Notice {
     timeout(DEADLINE, running.notices.recv()).await.expect("a notice comes").unwrap()
 }
 
@@ -212,7 +212,7 @@ fn asked(
 }
 
 /// Sends a request, lets the peer answer it, and returns both.
-async fn exchanged(
+pub(crate) async fn exchanged(
     running: &Running,
     peer: &mut Peer,
     request: Request,
@@ -225,7 +225,7 @@ async fn exchanged(
     (sent, timeout(DEADLINE, asking).await.expect("an answer").unwrap())
 }
 
-fn result(id: &str, payload: &str) -> String {
+pub(crate) fn result(id: &str, payload: &str) -> String {
     format!("<iq type='result' id='{id}' from='{HOST}' to='{JID}'>{payload}</iq>")
 }
 

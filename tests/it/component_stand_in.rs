@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ephemerd::archive::companion::Notice;
-use ephemerd::component::{ComponentSettings, Link, Timing, exchange, run};
+use ephemerd::component::{ComponentSettings, Exchange, Link, Timing, exchange, run};
 use ephemerd::metrics::Metrics;
 use minidom::Element;
 use sha1::{Digest, Sha1};
@@ -166,6 +166,7 @@ pub(crate) fn elements(text: &str) -> Vec<Element> {
 /// A component running against a [`Server`].
 pub(crate) struct Running {
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) exchange: Exchange,
     /// For requests to companion modules on [`HOST`].
     pub(crate) link: Link,
     pub(crate) notices: mpsc::Receiver<Notice>,
@@ -177,8 +178,8 @@ impl Running {
     pub(crate) fn start(settings: ComponentSettings) -> Self {
         let (metrics, stop) = (Arc::new(Metrics::new()), CancellationToken::new());
         let (exchange, link, notices) = exchange(vec![HOST.to_owned()], metrics.clone());
-        let task = tokio::spawn(run(settings, exchange, metrics.clone(), stop.clone()));
-        Self { metrics, link, notices, stop, task }
+        let task = tokio::spawn(run(settings, exchange.clone(), metrics.clone(), stop.clone()));
+        Self { metrics, exchange, link, notices, stop, task }
     }
 
     /// A component and its server, after the handshake.

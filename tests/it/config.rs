@@ -279,20 +279,6 @@ fn one_value_has_two_names_and_is_set_by_one_of_them() {
 }
 
 #[test]
-fn reading_is_not_waited_for_where_nothing_shows_it() {
-    let of = |start: &str| {
-        let minimal = MINIMAL.replace("kind = \"prosody\"", "kind = \"component\"");
-        assert_ne!(minimal, MINIMAL);
-        read(&format!("{minimal}[timers]\nstart = \"{start}\""), &[])
-    };
-    let error = of("read").unwrap_err();
-    assert!(error.starts_with("timers.start "), "{error}");
-    for start in ["archived", "delivered", "auto"] {
-        assert!(of(start).is_ok(), "{start}");
-    }
-}
-
-#[test]
 fn faulty_toml_is_shown_by_its_line() {
     let error = read("[component]\njid = \"a\"\nserver = x\n", &[]).unwrap_err();
     assert!(error.starts_with(&format!("{FILE}, line 3: ")), "{error}");

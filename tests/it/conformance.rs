@@ -150,8 +150,20 @@ impl<S: Server> Talk<S> {
     }
 
     /// Timers start when the recipient's client shows that the message was read.
-    fn waits_for_readers(&self) -> bool {
+    pub(crate) fn waits_for_readers(&self) -> bool {
         self.kind.ends_with("read")
+    }
+
+    /// Rosa has read everything, where timers wait for that.
+    pub(crate) async fn read_all(&mut self) -> Result<()> {
+        if !self.waits_for_readers() {
+            return Ok(());
+        }
+        // A marker names it, and must not name a case.
+        let last = "<message to='otto@localhost' type='chat' id='last'><body>last</body></message>";
+        self.peter.send(last).await?;
+        self.peter.sync().await?;
+        show_read(&mut self.rosa, &self.lab.endpoints().jid("peter"), "last").await
     }
 
     /// Somebody else removes these rows before us: a retraction, or the server's own expiry.
@@ -172,14 +184,7 @@ impl<S: Server> Talk<S> {
     async fn run(mut self) -> Result<(&'static str, BTreeMap<&'static str, Rows>, Vec<String>)> {
         let started = Instant::now();
         self.say_all().await?;
-        if self.waits_for_readers() {
-            // A marker names it, and must not name a case.
-            let last =
-                "<message to='otto@localhost' type='chat' id='last'><body>last</body></message>";
-            self.peter.send(last).await?;
-            self.peter.sync().await?;
-            show_read(&mut self.rosa, &self.lab.endpoints().jid("peter"), "last").await?;
-        }
+        self.read_all().await?;
         let first = self.rows(false).await?;
         let queued = self.rows(true).await?;
         self.wait_until_recorded(&first).await?;
@@ -375,8 +380,10 @@ async fn every_kind_and_mode_does_the_same() -> Result<()> {
         conformance_remote::ejabberd_mnesia(),
         by_readers(ejabberd(Schema::MultiHost), "multihost, read"),
     )?;
+    let by_modules = conformance_remote::by_readers().await?;
     let pairs = [prosody, classic, multihost, files, sqlite, mnesia].into_iter().flatten();
-    let columns: Vec<Column> = pairs.chain([prosody_read, classic_read, multihost_read]).collect();
+    let by_readers = [prosody_read, classic_read, multihost_read].into_iter().chain(by_modules);
+    let columns: Vec<Column> = pairs.chain(by_readers).collect();
     let (matrix, faults) = judge(&columns);
     #[expect(clippy::print_stdout, reason = "the matrix is what this suite is run for")]
     {

@@ -9,11 +9,12 @@ use std::time::Duration;
 use ephemerd_lab::ejabberd::{self, EjabberdConfig};
 use ephemerd_lab::prosody::{Prosody, ProsodyConfig, Storage};
 use ephemerd_lab::xmpp::{MamItem, MamQuery};
-use ephemerd_lab::{Lab, Result, Server, eventually};
+use ephemerd_lab::{Ejabberd, Lab, Result, Server, eventually};
 use tokio::time::Instant;
 
 use crate::conformance::{Column, LATEST, TIMER, Talk, goes_now, talk_with, token};
 use crate::conformance_cases::{CASES, Case, Fate, Place, archived};
+use crate::support::show_read;
 
 /// Messages as clients find them: which archive and id, and the message as received.
 type View = BTreeMap<(String, String), MamItem>;
@@ -64,6 +65,7 @@ fn harmed(before: &View, after: &View) -> Vec<String> {
 async fn run<S: Server>(mut talk: Talk<S>) -> Result<Column> {
     let started = Instant::now();
     talk.say_all().await?;
+    talk.read_all().await?;
     let before = view(&talk.lab).await?;
     let first = all_rows(&before);
     talk.wait_until_recorded(&first).await?;
@@ -95,6 +97,15 @@ async fn run<S: Server>(mut talk: Talk<S>) -> Result<Column> {
     }
     let mut otto = talk.lab.online("otto").await?;
     otto.sync().await?;
+    if talk.waits_for_readers() {
+        // The module that remembers where others stand is a new one.
+        let after =
+            "<message to='otto@localhost' type='chat' id='after'><body>after</body></message>";
+        let mut peter = talk.lab.online("peter").await?;
+        peter.send(after).await?;
+        otto.wait_for_body("after").await?;
+        show_read(&mut otto, &talk.lab.endpoints().jid("peter"), "after").await?;
+    }
     let after =
         eventually(&format!("{}: what was delivered goes", talk.kind), LATEST, async || {
             let after = view(&talk.lab).await?;
@@ -132,6 +143,21 @@ async fn prosody(storage: Storage) -> Result<Lab<Prosody>> {
     Lab::prosody_with(&ProsodyConfig::default().storage_in(storage).with_companion()).await
 }
 
+/// Timers that start at reading, which only the module shows.
+pub(crate) async fn by_readers() -> Result<[Column; 3]> {
+    let (files, sqlite) = tokio::try_join!(
+        async { column_by_readers(prosody(Storage::Files).await?, "prosody files, read").await },
+        async { column_by_readers(prosody(Storage::Sqlite).await?, "prosody sqlite, read").await },
+    )?;
+    let mnesia = column_by_readers(mnesia().await?, "mnesia, read").await?;
+    Ok([files, sqlite, mnesia])
+}
+
+async fn column_by_readers<S: Server>(lab: Lab<S>, kind: &'static str) -> Result<Column> {
+    let config = lab.daemon_config().set("archive.kind", "component").set("timers.start", "read");
+    run(talk_with(lab, config, kind, "auto").await?).await
+}
+
 /// Prosody's default: files.
 pub(crate) async fn prosody_files() -> Result<[Column; 2]> {
     pair(|| prosody(Storage::Files), ["prosody files, placeholder", "prosody files, delete"]).await
@@ -143,12 +169,13 @@ pub(crate) async fn prosody_sqlite() -> Result<[Column; 2]> {
         .await
 }
 
+async fn mnesia() -> Result<Lab<Ejabberd>> {
+    let storage = ejabberd::Storage::Mnesia;
+    let config = EjabberdConfig { storage, companion: true, ..EjabberdConfig::default() };
+    Lab::ejabberd(&config).await
+}
+
 /// ejabberd's default: Mnesia.
 pub(crate) async fn ejabberd_mnesia() -> Result<[Column; 2]> {
-    let mnesia = async || {
-        let storage = ejabberd::Storage::Mnesia;
-        let config = EjabberdConfig { storage, companion: true, ..EjabberdConfig::default() };
-        Lab::ejabberd(&config).await
-    };
     pair(mnesia, ["mnesia, placeholder", "mnesia, delete"]).await
 }

@@ -34,6 +34,10 @@ mod companion_pace;
 #[cfg(test)]
 mod companion_protocol;
 #[cfg(test)]
+mod companion_protocol_reads;
+#[cfg(test)]
+mod companion_reads;
+#[cfg(test)]
 mod companion_replays;
 #[cfg(test)]
 mod companion_rooms;
@@ -129,7 +133,11 @@ mod reading;
 #[cfg(test)]
 mod reading_chats;
 #[cfg(test)]
+mod reading_cost;
+#[cfg(test)]
 mod reading_life;
+#[cfg(test)]
+mod reading_modules;
 #[cfg(test)]
 mod reading_servers;
 #[cfg(test)]

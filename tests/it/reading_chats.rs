@@ -52,7 +52,10 @@ impl Chats {
     }
 
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Result<Self> {
-        let lab = Lab::database_only().await?;
+        Self::start_in(Lab::database_only().await?, settings).await
+    }
+
+    pub(crate) async fn start_in(lab: Lab, settings: &[(&str, &str)]) -> Result<Self> {
         let mut config = DaemonConfig::for_database(&lab.database)?.set("archive.poll", "50ms");
         for (key, value) in settings {
             config = config.set(key, *value);

@@ -297,3 +297,82 @@ async fn explain_names_the_evidence_and_its_time() -> Result<()> {
     assert_eq!(json?["rows"][0]["started_by"], "unread");
     Ok(())
 }
+
+/// It reads at once, or by a wrong clock before the message came: the timer runs from archiving, and never before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bot_that_marks_at_once_never_shortens_a_timer() -> Result<()> {
+    let chats = Chats::start().await?;
+    let rows = [
+        chats.received("bot", ANN, "one", 900),
+        chats.marker("bot", ANN, "one", 900),
+        chats.received("bot", EVE, "two", 900),
+        chats.marker("bot", EVE, "two", 950),
+    ];
+    chats.add(&rows).await?;
+    for key in ["one", "two"] {
+        assert_eq!(chats.entry("bot", key).await?, Entry::read("marker", 900), "{key}");
+    }
+    Ok(())
+}
+
+/// Their server's archive is not ours: the sender's copy runs from archiving, whatever comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_on_another_server_changes_nothing_here() -> Result<()> {
+    let chats = Chats::start().await?;
+    let sent = message("bob@localhost/phone", "eve@elsewhere.example", "one", EPHEMERAL);
+    let marker = without_words(EVE, "bob@localhost", &displayed("one"));
+    let item = "<displayed xmlns='urn:xmpp:mds:displayed:0'><stanza-id xmlns='urn:xmpp:sid:0' by='eve@elsewhere.example' \
+                id='one'/></displayed>";
+    let event = format!(
+        "<message from='{EVE}' to='bob@localhost'><event xmlns='http://jabber.org/protocol/pubsub#event'><items \
+         node='urn:xmpp:mds:displayed:0'><item id='bob@localhost'>{item}</item></items></event></message>"
+    );
+    let rows = [
+        chats.row("bob", "one", 900, &sent),
+        chats.row("bob", "marker", 500, &marker),
+        chats.row("bob", "event", 400, &event),
+    ];
+    chats.add(&rows).await?;
+    assert_eq!(chats.entry("bob", "one").await?, Entry::read("archived", 900));
+    Ok(())
+}
+
+/// A blocked contact's message, for example.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_removed_is_no_obstacle_for_others() -> Result<()> {
+    let chats = Chats::start().await?;
+    chats
+        .add(&[chats.received("bob", ANN, "one", 900), chats.received("bob", ANN, "two", 800)])
+        .await?;
+    sqlx::query("DELETE FROM prosodyarchive WHERE key = 'one'").execute(chats.pool()).await?;
+    chats.add(&[chats.marker("bob", ANN, "two", 500)]).await?;
+    assert_eq!(chats.entry("bob", "two").await?, Entry::read("marker", 500));
+    sqlx::query("UPDATE ephemerd.expiries SET due_at = now() WHERE archive_id = 'one'")
+        .execute(chats.pool())
+        .await?;
+    sqlx::query("UPDATE ephemerd.sweeps SET requested_at = now()").execute(chats.pool()).await?;
+    let left = "SELECT count(*) FROM ephemerd.expiries WHERE archive_id = 'one'";
+    wait_for_number(chats.pool(), left, 0).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_backup_brings_back_goes_by_the_marker_beside_it() -> Result<()> {
+    let settings = [("timers.start", "read"), ("timers.max", "1m"), ("erase.mode", "delete")];
+    let chats = Chats::start_with(&settings).await?;
+    let pool = chats.pool();
+    chats.add(&[chats.received("bob", ANN, "one", 900)]).await?;
+    sqlx::query("CREATE TABLE backup AS SELECT * FROM prosodyarchive WHERE key = 'one'")
+        .execute(pool)
+        .await?;
+    chats.add(&[chats.marker("bob", ANN, "one", 500)]).await?;
+    let words = "SELECT count(*) FROM prosodyarchive WHERE key = 'one'";
+    wait_for_number(pool, words, 0).await?;
+    // The tail does not look there again: the sweep has to.
+    let passed = "SELECT count(*) FROM ephemerd.cursors
+                   WHERE position >= (SELECT max(sort_id) FROM prosodyarchive)";
+    wait_for_number(pool, passed, 1).await?;
+    sqlx::query("INSERT INTO prosodyarchive SELECT * FROM backup").execute(pool).await?;
+    assert_eq!(number(pool, words).await?, 1);
+    sqlx::query("UPDATE ephemerd.sweeps SET requested_at = now()").execute(pool).await?;
+    wait_for_number(pool, words, 0).await
+}

@@ -7,7 +7,7 @@ use ephemerd_lab::{EjabberdConfig, Lab, PATIENCE, Result, eventually};
 use sqlx::PgPool;
 use tokio::time::Instant;
 
-use crate::support::{number, start, wait_for_number};
+use crate::support::{number, run, start, wait_for_number};
 
 const TIMER: Duration = Duration::from_secs(3);
 const ITEM: &str = "urn:xmpp:mds:displayed:0";
@@ -133,5 +133,52 @@ async fn on_ejabberd_words_go_once_a_stored_marker_shows_that_they_were_read() -
     }
     assert!(read.elapsed() >= TIMER, "never earlier than was asked for");
     assert_eq!(standing(pool, OF_EJABBERD, "rosa", "three").await?, 1, "it came later");
+    Ok(())
+}
+
+/// PEP in SQL, and no companion module: the item is changed in place, and looked up from what waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_ejabberd_published_positions_count_where_pep_is_in_sql() -> Result<()> {
+    const PUBSUB: &str = "  mod_caps: {}\n  mod_pubsub:\n    plugins: [flat, pep]\n";
+    let config = EjabberdConfig { modules: vec![PUBSUB], ..EjabberdConfig::default() };
+    let lab = Lab::ejabberd(&config).await?;
+    let (mut peter, mut rosa) = (lab.online("peter").await?, lab.online("rosa").await?);
+    let config = lab.daemon_config().set("archive.poll", "50ms").set("timers.start", "read");
+    let daemon = start(&config).await?;
+    let pool = lab.database.superuser();
+    for id in ["one", "two", "three"] {
+        say(&mut peter, &mut rosa, id).await?;
+    }
+    let unread =
+        "SELECT count(*) FROM ephemerd.expiries WHERE owner = 'rosa' AND started_by = 'unread'";
+    wait_for_number(pool, unread, 3).await?;
+    let items = lab.archive("rosa", &MamQuery::default()).await?;
+    // The second one changes the item of the first.
+    for (id, left) in [("one", 2), ("two", 1)] {
+        let item = items.iter().find(|it| it.body() == Some(&*format!("words {id}")));
+        let published = format!(
+            "<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='{ITEM}'><item id='peter@localhost'>\
+             <displayed xmlns='{ITEM}'><stanza-id xmlns='urn:xmpp:sid:0' by='rosa@localhost' id='{}'/></displayed>\
+             </item></publish></pubsub>",
+            item.expect("it stands").id
+        );
+        let read = Instant::now();
+        rosa.iq("set", None, &published).await?;
+        gone(pool, OF_EJABBERD, "rosa", id).await?;
+        assert!(read.elapsed() >= TIMER, "never earlier than was asked for");
+        wait_for_number(pool, unread, left).await?;
+    }
+    assert_eq!(standing(pool, OF_EJABBERD, "rosa", "three").await?, 1, "it came later");
+    let started = daemon.figures().await?.get("ephemerd_started_total", &[("by", "mds")]);
+    assert_eq!(started, Some(2.0));
+    let checked = run(&config, &["check"]).await?.stdout;
+    let shows = "Clients publish what was read, and ejabberd's tables show it";
+    assert!(checked.contains(shows), "{checked}");
+    // Nobody else's items may be read by the daemon's role.
+    let role = lab.database.daemon_pool(1).await?;
+    for table in ["pubsub_item", "pubsub_node"] {
+        let read = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT FROM {table}"))).execute(&role);
+        assert!(read.await.is_err(), "{table} is not granted");
+    }
     Ok(())
 }

@@ -13,6 +13,7 @@ local st = require "util.stanza";
 local datetime = require "util.datetime";
 
 local pace = module:require "pace";
+local reads = module:require "reads";
 local rows = module:require "rows";
 local sessions = module:require "sessions";
 local stanzas = module:require "stanzas";
@@ -54,7 +55,7 @@ end
 
 local boot, number = new_id(), 0;
 
-local function notify(name, attr, stanza, ids)
+local function notify(name, attr, stanza, items)
 	number = number + 1; -- also while nobody listens: the gap tells
 	if not session() then return; end
 	attr.xmlns, attr.boot, attr.number = xmlns, boot, ("%d"):format(number);
@@ -65,7 +66,11 @@ local function notify(name, attr, stanza, ids)
 		notice:tag("forwarded", { xmlns = "urn:xmpp:forward:0" })
 			:tag("delay", { xmlns = "urn:xmpp:delay", stamp = attr.stamp }):up():add_child(copy);
 	end
-	for _, id in ipairs(ids or {}) do notice:tag("item", { id = id }):up(); end
+	for _, item in ipairs(items or {}) do
+		local copy = {}; -- it may be sent again
+		for attribute, value in pairs(item) do copy[attribute] = value; end
+		notice:tag("item", copy):up();
+	end
 	module:send(notice);
 end
 
@@ -140,6 +145,7 @@ else
 		safely(drained, event.origin.username);
 	end, -0.5);
 	sessions.start(notify, safely);
+	reads.start(notify, safely, function () return session() ~= nil; end);
 end
 
 -- Requests -----------------------------------------------------------------------------------------------------------------
@@ -234,7 +240,7 @@ local function abilities()
 	if store then can[#can+1] = "blank"; can[#can+1] = "list"; end
 	if memory then can[#can+1] = "scrub"; can[#can+1] = "remember"; end
 	if store_of("queue") then can[#can+1] = "queue"; end
-	if store_of("archive") then can[#can+1] = "sessions"; end
+	if store_of("archive") then can[#can+1] = "sessions"; can[#can+1] = "reads"; end
 	return can;
 end
 
@@ -250,6 +256,7 @@ local requests = {};
 function requests.companion(request)
 	local is_old = request.attr.version == oldest_version; -- it would take our newer notices for lost ones
 	sessions.understood(not is_old);
+	reads.want(not is_old and request.attr.reads or nil);
 	local reply = answer("companion", {
 		version = is_old and oldest_version or version, module = module_version, server = "Prosody " .. prosody.version;
 		boot = boot, number = ("%d"):format(number), now = stanzas.format_stamp(os.time());
@@ -290,7 +297,22 @@ end
 
 function requests.recall(request)
 	if is_rooms then refuse("cancel", "feature-not-implemented", "this host has no users"); end
-	local last, is_all = sessions.recall(request.attr.after, number_within(request.attr.max, 1, most_listed, "max"));
+	local max = number_within(request.attr.max, 1, most_listed, "max");
+	local owners, seen = {}, {};
+	for _, part in ipairs { sessions, reads } do
+		for user in pairs(part.users()) do
+			local owner = user .. "@" .. host;
+			if not seen[user] and (not request.attr.after or owner > request.attr.after) then owners[#owners+1] = owner; end
+			seen[user] = true;
+		end
+	end
+	table.sort(owners);
+	for at = 1, math.min(max, #owners) do
+		local user = jid.node(owners[at]);
+		sessions.tell_again(user);
+		reads.tell_again(user);
+	end
+	local last, is_all = owners[math.min(max, #owners)], #owners <= max;
 	return answer("recall", { last = last, complete = is_all and "true" or nil });
 end
 

@@ -9,7 +9,6 @@
 local filters = require "util.filters";
 local jid = require "util.jid";
 local st = require "util.stanza";
-local unpack = table.unpack or unpack; -- luacheck: ignore 113
 
 local stanzas = module:require "stanzas";
 
@@ -24,7 +23,7 @@ local host = module.host;
 -- By user: { count, first, last, [number] = message, by_id }; `order` has everybody's messages, oldest first.
 local users = {};
 local order, first, last, known = {}, 1, 0, 0;
--- The module's notify(name, attr, stanza, ids) and safely(work, ...), and whether the daemon understands our
+-- The module's notify(name, attr, stanza, items) and safely(work, ...), and whether the daemon understands our
 -- notices.
 local notify, safely;
 local is_understood = false;
@@ -84,7 +83,9 @@ end
 local function tell(name, user, ids)
 	if not is_understood then return; end
 	for at = 1, #ids, most_ids do
-		notify(name, { owner = user .. "@" .. host }, nil, { unpack(ids, at, math.min(at + most_ids - 1, #ids)) });
+		local items = {};
+		for i = at, math.min(at + most_ids - 1, #ids) do items[#items+1] = { id = ids[i] }; end
+		notify(name, { owner = user .. "@" .. host }, nil, items);
 	end
 end
 
@@ -189,25 +190,14 @@ local function queued(user, id)
 	if id then learn(user, id).is_queued = true; end
 end
 
--- Announces again what is known, for users after this owner; returns the last one's JID, and whether that is
--- all.
-local function recall(after, max)
-	local owners = {};
-	for user in pairs(users) do
-		local owner = user .. "@" .. host;
-		if not after or owner > after then owners[#owners+1] = owner; end
+-- Announces again what is known of a user.
+local function tell_again(user)
+	local ids = { undelivered = {}, delivered = {} };
+	for id, message in pairs(users[user] and users[user].by_id or {}) do
+		if message.told then table.insert(ids[message.told], id); end
 	end
-	table.sort(owners);
-	for at = 1, math.min(max, #owners) do
-		local user = jid.node(owners[at]);
-		local ids = { undelivered = {}, delivered = {} };
-		for id, message in pairs(users[user].by_id) do
-			if message.told then table.insert(ids[message.told], id); end
-		end
-		tell("undelivered", user, ids.undelivered);
-		tell("delivered", user, ids.delivered);
-	end
-	return owners[math.min(max, #owners)], #owners <= max;
+	tell("undelivered", user, ids.undelivered);
+	tell("delivered", user, ids.delivered);
 end
 
 local function start(told, guard)
@@ -253,6 +243,7 @@ return {
 	start = start;
 	archived = archived;
 	queued = queued;
-	recall = recall;
+	tell_again = tell_again;
+	users = function () return users; end;
 	understood = function (is) is_understood = is; end;
 };

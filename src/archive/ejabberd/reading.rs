@@ -81,6 +81,30 @@ pub async fn rows_naming(
     Ok(placed.collect())
 }
 
+/// The rows of these chats that have these ids, which are their stamps.
+pub async fn rows_archived_as(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    sought: &[Sought<'_>],
+) -> Result<Vec<(usize, i64)>> {
+    let stamps: Vec<i64> = sought.iter().map(|it| it.id.parse().unwrap_or(-1)).collect();
+    let select = sqlx::query_as(schema.sql(
+        "-- ejabberd_rows_archived_as
+         SELECT k.position, a.timestamp
+           FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
+                WITH ORDINALITY AS k(host, owner, chat, id, stamp, position)
+           JOIN archive AS a
+             ON {host} = k.host AND a.username = k.owner AND a.timestamp = k.stamp AND a.bare_peer = k.chat
+            AND a.kind = 'chat'",
+    ));
+    let found: Vec<(i64, i64)> = bind_sought!(select, sought)
+        .bind(stamps)
+        .fetch_all(connection)
+        .await
+        .named("ejabberd_rows_archived_as")?;
+    Ok(found.into_iter().filter_map(|(at, number)| Some((position(at)?, number))).collect())
+}
+
 #[derive(FromRow)]
 struct StoredTrace {
     server_host: String,

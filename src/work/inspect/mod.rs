@@ -5,6 +5,7 @@
 
 pub mod feed;
 mod pass;
+mod readings;
 pub mod sessions;
 mod tail;
 

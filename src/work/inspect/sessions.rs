@@ -19,6 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::readings::Readings;
 use crate::{
     archive::{
         Archive,
@@ -104,6 +105,8 @@ pub struct Listener<R> {
     outputs: Outputs,
     /// Received and not recorded yet, in order.
     waiting: VecDeque<Notice>,
+    /// What was read, by what modules announced.
+    readings: Readings,
     /// The last notice of each module: its boot and number.
     heard: HashMap<String, (String, i64)>,
     /// Modules that are being asked.
@@ -137,6 +140,7 @@ impl<R: Requests> Listener<R> {
             hosts,
             outputs,
             waiting: VecDeque::new(),
+            readings: Readings::default(),
             heard: HashMap::new(),
             asking: JoinSet::new(),
             complete: Vec::new(),
@@ -157,6 +161,7 @@ impl<R: Requests> Listener<R> {
             self.hold_back();
             let may_take = self.waiting.len() < MOST_WAITING;
             let again = !self.waiting.is_empty() || !self.outputs.unheard.is_empty();
+            let look = self.readings.next_look();
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = connection.changed() => {
@@ -169,6 +174,11 @@ impl<R: Requests> Listener<R> {
                     self.waits_until = Instant::now() + LONGEST_WAIT;
                     self.ask();
                 }
+                Ok(()) = self.rules.changed() => {
+                    // The modules are told what they shall announce of what was read.
+                    self.complete.clear();
+                    self.ask();
+                }
                 notice = notices.recv(), if may_take => {
                     let Some(notice) = notice else { return };
                     self.hear(notice);
@@ -178,6 +188,7 @@ impl<R: Requests> Listener<R> {
                     self.asked(host, answered).await;
                     self.take_all(&mut notices).await;
                 }
+                () = tokio::time::sleep_until(look) => self.look_at_readings().await,
                 _ = asks.tick() => self.ask(),
                 _ = retry.tick(), if again => {
                     self.record().await;
@@ -300,6 +311,7 @@ impl<R: Requests> Listener<R> {
         }
         match notice.event {
             Event::Undelivered(..) | Event::Delivered(..) => self.waiting.push_back(notice),
+            Event::Read(owner, items) => self.readings.add((&notice.host, &owner), items),
             // If the queue is full, it is dropped and announced again.
             Event::Remembered(shown) => drop(self.outputs.remembered.try_send(*shown)),
             Event::Archived(_) | Event::Drained(_) => {}
@@ -341,8 +353,25 @@ impl<R: Requests> Listener<R> {
                 release(&mut transaction, archive, &ids, context).await?;
                 ledger::end_undelivered(&mut transaction, &ids).await?;
             }
-            Event::Archived(_) | Event::Drained(_) | Event::Remembered(_) => {}
+            Event::Archived(_) | Event::Drained(_) | Event::Remembered(_) | Event::Read(..) => {}
         }
         transaction.commit().await.named("sessions_commit")
+    }
+
+    /// Starts the timers of what was read.
+    async fn look_at_readings(&mut self) {
+        let looked = in_time("readings", TRANSACTION_LIMIT, async {
+            let mut transaction = self.pool.begin().await.named("readings_begin")?;
+            // The tail starts timers too.
+            ledger::lock_cursors(&mut transaction).await?;
+            let now = database::now(&mut transaction).await?;
+            let (archive, rules) = (Some(&self.archive), self.rules.borrow().clone());
+            let context = Context { archive, rules: &rules, now, listed: None };
+            let looked = self.readings.look(&mut transaction, context).await?;
+            transaction.commit().await.named("readings_commit")?;
+            Ok(looked)
+        })
+        .await;
+        self.readings.settle(looked, &self.metrics);
     }
 }

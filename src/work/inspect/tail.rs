@@ -28,8 +28,8 @@ use crate::{
         TRANSACTION_LIMIT,
         base::{Changing, Retry, crash::crash_point, replace},
         reconcile::{
-            Context, Read, Reconciled, candidates, end_page, notice_deliveries, notice_reading,
-            reconcile,
+            Context, Read, Reconciled, Round, candidates, end_page, notice_deliveries,
+            notice_positions, notice_reading, reconcile,
         },
     },
 };
@@ -64,6 +64,8 @@ pub struct Inspector {
     started: Instant,
     /// Queue entries are checked in rounds: this is the last one checked.
     queue_seen: i64,
+    /// Accounts whose published positions are looked up in rounds.
+    positions: Round,
 }
 
 /// How a step of the tail ended.
@@ -92,7 +94,19 @@ impl Inspector {
     ) -> Self {
         let started = Instant::now();
         let tails = archive.tables().into_iter().map(Tail::new).collect();
-        Self { pool, archive, tails, settings, metrics, state, judging, started, queue_seen: 0 }
+        let (queue_seen, positions) = (0, Round::default());
+        Self {
+            pool,
+            archive,
+            tails,
+            settings,
+            metrics,
+            state,
+            judging,
+            started,
+            queue_seen,
+            positions,
+        }
     }
 
     /// Polls until stopped, and at once when the bell rings.
@@ -190,6 +204,11 @@ impl Inspector {
             let context = self.context(pass.horizon.now);
             let (archive, seen) = (&self.archive, self.queue_seen);
             self.queue_seen = notice_deliveries(&mut transaction, archive, seen, context).await?;
+        }
+        if table.stores().contains(&Store::Archive) {
+            let (context, round) = (self.context(pass.horizon.now), &self.positions);
+            let next = notice_positions(&mut transaction, round, context, &mut reconciled).await?;
+            self.positions = next;
         }
         let moved = pass.moved(cursor);
         if moved != cursor {

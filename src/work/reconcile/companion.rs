@@ -55,10 +55,20 @@ pub(in crate::work) async fn reconcile(
         .filter_map(|(shown, read)| Some((shown, read.facts.clone()?)))
         .collect();
     super::reconcile(connection, reads, context, reconciled).await?;
-    for (copy, facts) in copies {
-        hold_back(connection, copy, &facts, context).await?;
+    for (copy, facts) in &copies {
+        hold_back(connection, copy, facts, context).await?;
+    }
+    if !copies.is_empty() && context.rules.timers.start.looks_for_readers() {
+        let ids: Vec<(&str, &str, &str)> = copies.iter().filter_map(|it| original(it.0)).collect();
+        ledger::align_copies(connection, &ids).await?;
     }
     Ok(())
+}
+
+/// The row that this is a copy of: host, owner, archive id.
+fn original(copy: &Shown) -> Option<(&str, &str, &str)> {
+    let key = &copy.row.key;
+    Some((&key.host, &key.owner, copy.copy_of.as_deref()?))
 }
 
 /// What the row says. Which row a copy in a queue belongs to, the module knows best.

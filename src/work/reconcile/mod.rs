@@ -5,8 +5,10 @@
 
 pub(super) mod companion;
 mod deliveries;
+mod evidence;
 mod expiry;
 mod page;
+mod positions;
 mod read;
 
 use std::collections::{HashMap, HashSet};
@@ -27,7 +29,8 @@ pub(super) use self::{
     deliveries::{notice_deliveries, release},
     expiry::Read,
     page::{candidates, end_page},
-    read::notice_reading,
+    positions::{Round, notice_positions},
+    read::{Announced, notice_announced, notice_reading},
 };
 
 /// What judging needs to know besides the rows.

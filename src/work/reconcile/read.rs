@@ -9,22 +9,21 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::{Context, Read, Reconciled};
+use super::{
+    Context, Read, Reconciled,
+    evidence::{Before, Named, Proof, start},
+};
 use crate::{
-    archive::{Archive, Sought, Table, Trace},
+    archive::{Table, Trace, companion::Reading},
     database::Result,
-    ledger::{self, Seen, Started, Unread, Waiting},
-    model::{Stamp, Start, StartRule, StartedBy, Store, Timestamp},
+    ledger::{self, Unread},
+    model::{Start, StartRule, StartedBy, Store, Timestamp},
     policy,
     stanza::{self, Shows},
 };
 
 /// Rows that one statement returns, each up to 64 KiB long.
 const TRACES: i64 = 200;
-/// Entries that start at once.
-const ENTRIES: i64 = 10_000;
-/// An account that showed nothing for so long does not count as one that shows what it reads.
-const READER_FOR: Duration = Duration::from_secs(30 * 86_400);
 
 /// What a row waits for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -109,41 +108,8 @@ fn awaits(read: &Read<'_>, context: Context<'_>) -> Option<Awaits> {
     Some(Awaits { chat, message: envelope.id, timer })
 }
 
-fn address(host: &str, owner: &str) -> String {
+pub(super) fn address(host: &str, owner: &str) -> String {
     format!("{owner}@{host}")
-}
-
-/// What shows that its owner has read something.
-#[derive(Debug, Clone)]
-struct Proof {
-    host: String,
-    owner: String,
-    chat: String,
-    named: Named,
-    start: Start,
-    /// What was read came before this row.
-    row_number: i64,
-    stamp: Stamp,
-}
-
-/// How a message is named.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Named {
-    /// By the sender's id: it was read, and everything before it in the chat.
-    Upto(String),
-    /// The same, by its archive id.
-    UptoArchived(String),
-    /// By the sender's id: it alone was read.
-    Alone(String),
-}
-
-impl Proof {
-    fn message(&self) -> Option<&str> {
-        match &self.named {
-            Named::Upto(id) | Named::Alone(id) => Some(id),
-            Named::UptoArchived(_) => None,
-        }
-    }
 }
 
 /// Starts the timers of what was read, by what this span of a table shows.
@@ -166,7 +132,7 @@ pub(in crate::work) async fn notice_reading(
         let full = i64::try_from(traces.len()).is_ok_and(|n| n >= TRACES);
         after = traces.last().filter(|_| full).map_or(upto, |last| last.row_number);
         let proofs: Vec<Proof> = traces.iter().flat_map(|it| proofs(it, context.now)).collect();
-        reconciled.started.extend(start(connection, archive, &proofs, context).await?);
+        reconciled.started.extend(start(connection, &proofs, context, true).await?);
     }
     Ok(())
 }
@@ -181,8 +147,9 @@ fn proofs(trace: &Trace, now: Timestamp) -> Vec<Proof> {
         chat: chat.to_owned(),
         named,
         start: Start { at, by },
-        row_number: trace.row_number,
-        stamp: trace.stamp,
+        before: Before::Row(trace.row_number),
+        has_whole_seconds: trace.stamp.whole_seconds,
+        upto: None,
     };
     if let Some(chat) = &trace.item {
         let item = stanza::displayed_item(&trace.xml).filter(|it| it.by == owner);
@@ -201,135 +168,54 @@ fn proofs(trace: &Trace, now: Timestamp) -> Vec<Proof> {
     named.map(|(named, by)| proof(&chat, named, by)).collect()
 }
 
-async fn start(
+/// What a module announced: whose host and name, and what that owner has read.
+#[derive(Debug, Clone)]
+pub(in crate::work) struct Announced {
+    pub(in crate::work) host: String,
+    pub(in crate::work) owner: String,
+    pub(in crate::work) reading: Reading,
+}
+
+/// Starts the timers of what modules announced as read. `is_new`: it was not looked at before.
+pub(in crate::work) async fn notice_announced(
     connection: &mut PgConnection,
-    archive: &Archive,
-    proofs: &[Proof],
+    announced: &[Announced],
     context: Context<'_>,
+    is_new: bool,
 ) -> Result<Vec<StartedBy>> {
-    let mut started = Vec::new();
-    if proofs.is_empty() {
-        return Ok(started);
+    if !context.rules.timers.start.looks_for_readers() {
+        return Ok(Vec::new());
     }
-    let seen: Vec<Seen<'_>> = proofs.iter().map(seen).collect();
-    let notes = context.rules.timers.start == StartRule::Auto;
-    let since = notes.then(|| context.now - READER_FOR);
-    loop {
-        let waiting = ledger::unread_in(connection, &seen, since, ENTRIES).await?;
-        let full = i64::try_from(waiting.len()).is_ok_and(|n| n >= ENTRIES);
-        let positions = positions(connection, archive, proofs, &waiting).await?;
-        let mut earliest: BTreeMap<i64, Started> = BTreeMap::new();
-        for entry in &waiting {
-            let Some(proof) = proofs.get(entry.seen) else { continue };
-            let covered = match proof.named {
-                Named::Alone(_) => entry.is_named && entry.row_number <= proof.row_number,
-                _ => positions.get(&entry.seen).is_some_and(|upto| entry.row_number <= *upto),
-            };
-            if covered {
-                let starts = begins(entry, proof, context.now);
-                let known = earliest.entry(entry.id).or_insert(starts);
-                if starts.start.at < known.start.at {
-                    *known = starts;
-                }
-            }
-        }
-        if earliest.is_empty() {
-            return Ok(started);
-        }
-        let begun: Vec<Started> = earliest.into_values().collect();
-        started.extend(ledger::start_read(connection, &begun).await?);
-        if !full {
-            return Ok(started);
-        }
-    }
+    let proofs: Vec<Proof> =
+        announced.iter().filter_map(|it| announced_proof(it, context)).collect();
+    start(connection, &proofs, context, is_new).await
 }
 
-fn seen(proof: &Proof) -> Seen<'_> {
-    let Proof { host, owner, chat, .. } = proof;
-    Seen { host, owner, chat, message: proof.message(), at: proof.start.at }
-}
-
-fn begins(entry: &Waiting, proof: &Proof, now: Timestamp) -> Started {
-    let unread = Start { at: entry.starts_at, by: StartedBy::Unread };
-    let stamp = Stamp { at: entry.stamped_at, ..proof.stamp };
-    let start = policy::read(proof.start, (stamp, now), unread);
-    Started { id: entry.id, start, due_at: policy::later(start.at, entry.timer) }
-}
-
-/// Up to which row each proof reaches, where that is known. Most name a row that waits itself; the others are looked up.
-async fn positions(
-    connection: &mut PgConnection,
-    archive: &Archive,
-    proofs: &[Proof],
-    waiting: &[Waiting],
-) -> Result<BTreeMap<usize, i64>> {
-    let mut positions = BTreeMap::new();
-    let mut oldest: BTreeMap<usize, Timestamp> = BTreeMap::new();
-    for entry in waiting {
-        let Some(proof) = proofs.get(entry.seen) else { continue };
-        let is_named = match &proof.named {
-            Named::Upto(_) => entry.is_named && entry.row_number <= proof.row_number,
-            Named::UptoArchived(id) => *id == entry.archive_id,
-            Named::Alone(_) => continue,
-        };
-        if is_named {
-            let upto = positions.entry(entry.seen).or_insert(entry.row_number);
-            *upto = entry.row_number.max(*upto);
-        }
-        let since = oldest.entry(entry.seen).or_insert(entry.stamped_at);
-        *since = entry.stamped_at.min(*since);
-    }
-    oldest.retain(|at, _| !positions.contains_key(at));
-    let unplaced = || oldest.iter().filter_map(|(at, since)| Some((*at, proofs.get(*at)?, *since)));
-    let by_id: Vec<_> =
-        unplaced().filter(|(_, proof, _)| matches!(proof.named, Named::Upto(_))).collect();
-    look_up(connection, archive, &by_id, &mut positions).await?;
-    let archived: Vec<_> =
-        unplaced().filter(|(_, proof, _)| matches!(proof.named, Named::UptoArchived(_))).collect();
-    let sought: Vec<Sought<'_>> = archived.iter().map(sought).collect();
-    if !sought.is_empty() {
-        let found = archive.rows_archived_as(connection, &sought).await?;
-        let found =
-            found.into_iter().filter_map(|(at, number)| Some((archived.get(at)?.0, number)));
-        positions.extend(found);
-    }
-    Ok(positions)
-}
-
-fn sought<'a>((_, proof, since): &(usize, &'a Proof, Timestamp)) -> Sought<'a> {
-    let (Named::Upto(id) | Named::UptoArchived(id) | Named::Alone(id)) = &proof.named;
-    Sought {
-        host: &proof.host,
-        owner: &proof.owner,
-        chat: proof.chat.split('/').next().unwrap_or_default(),
-        id,
-        since: Stamp { at: *since, ..proof.stamp },
-        upto: proof.row_number,
-    }
-}
-
-/// Rows that do not wait: without a timer, sent by the owner, or read already.
-async fn look_up(
-    connection: &mut PgConnection,
-    archive: &Archive,
-    unplaced: &[(usize, &Proof, Timestamp)],
-    positions: &mut BTreeMap<usize, i64>,
-) -> Result<()> {
-    if unplaced.is_empty() {
-        return Ok(());
-    }
-    let sought: Vec<Sought<'_>> = unplaced.iter().map(sought).collect();
-    for (at, row_number, xml) in archive.rows_naming(connection, &sought).await? {
-        let Some((position, proof, _)) = unplaced.get(at) else { continue };
-        let envelope = stanza::envelope(&xml);
-        let is_named = envelope.is_some_and(|it| {
-            let chat = it.chat(&address(&proof.host, &proof.owner));
-            it.id.as_deref() == proof.message() && chat.is_some_and(|(chat, _)| chat == proof.chat)
-        });
-        // The newest comes first.
-        if is_named {
-            positions.entry(*position).or_insert(row_number);
-        }
-    }
-    Ok(())
+/// What a module announced, if it counts.
+fn announced_proof(announced: &Announced, context: Context<'_>) -> Option<Proof> {
+    let Announced { host, owner, reading } = announced;
+    let Reading { by, chat, id, stamp, upto } = reading;
+    let evidence = context.rules.timers.read_evidence;
+    let (counts, named) = match by {
+        StartedBy::Mds => (evidence.mds, Named::UptoArchived(id.clone())),
+        StartedBy::Marker => (evidence.markers, Named::Upto(id.clone())),
+        _ => (evidence.replies, Named::Alone(id.clone())),
+    };
+    // An occupant's nickname is as it is.
+    let chat = if chat.contains('/') { chat.clone() } else { chat.to_lowercase() };
+    let at = policy::archived(*stamp, context.now).at;
+    let is_own = chat == address(host, owner);
+    (counts && !is_own).then(|| Proof {
+        host: host.clone(),
+        owner: owner.clone(),
+        chat,
+        named,
+        start: Start { at, by: *by },
+        before: Before::Time(at),
+        has_whole_seconds: match context.archive {
+            Some(archive) => !archive.numbers_are_stamps(),
+            None => stamp.whole_seconds,
+        },
+        upto: *upto,
+    })
 }

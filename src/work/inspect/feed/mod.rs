@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use self::{greet::load, track::Track};
-use super::{Inspection, sessions};
+use super::{Inspection, readings::Readings, sessions};
 use crate::{
     archive::companion::{Companion, Event, Notice, Requests, Shown, Unanswered},
     database::{Named, Result, in_time},
@@ -76,6 +76,8 @@ pub struct Feed<R> {
     batch: Vec<Notice>,
     /// Received, with the time, for the next batch.
     held: Vec<(Notice, Instant)>,
+    /// What was read, by what modules announced.
+    readings: Readings,
     retry: Retry,
 }
 
@@ -98,6 +100,7 @@ impl<R: Requests> Feed<R> {
             greetings: JoinSet::new(),
             batch: Vec::new(),
             held: Vec::new(),
+            readings: Readings::default(),
             retry: Retry::new("recording notices", Duration::from_secs(1), 1),
         }
     }
@@ -113,6 +116,8 @@ impl<R: Requests> Feed<R> {
                 self.links.judging.send_replace(self.settings.clone_now());
             }
             let may_take = self.batch.is_empty();
+            // After what was announced before.
+            let may_look = may_take && self.held.is_empty();
             tokio::select! {
                 () = stop.cancelled() => return,
                 changed = connection.changed() => {
@@ -140,6 +145,9 @@ impl<R: Requests> Feed<R> {
                         self.record_or_wait(&stop).await;
                     }
                     self.greeted(&host, greeting).await;
+                }
+                () = tokio::time::sleep_until(self.readings.next_look()), if may_look => {
+                    self.look_at_readings().await;
                 }
                 _ = tick.tick() => {
                     self.record_or_wait(&stop).await;
@@ -196,7 +204,11 @@ impl<R: Requests> Feed<R> {
                 }
                 reconciled.count(&self.metrics, i64::MIN);
                 self.tracks.extend(tracks);
-                self.batch.clear();
+                for notice in self.batch.drain(..) {
+                    if let Event::Read(owner, items) = notice.event {
+                        self.readings.add((&notice.host, &owner), items);
+                    }
+                }
                 self.links.walk.notify_one();
             }
             Err(error) => {
@@ -226,7 +238,8 @@ impl<R: Requests> Feed<R> {
                 started_anew.insert(host);
             }
             // In order: a copy announced after its queue was handed out is a new one.
-            if !matches!(notice.event, Event::Archived(_) | Event::Remembered(_)) {
+            if !matches!(notice.event, Event::Archived(_) | Event::Remembered(_) | Event::Read(..))
+            {
                 self.reconcile(&mut transaction, &mut rows, &mut reconciled).await?;
             }
             self.record_event(&mut transaction, notice, &mut rows).await?;
@@ -270,6 +283,8 @@ impl<R: Requests> Feed<R> {
                 sessions::hold(connection, (host, owner), ids, &self.settings.rules).await
             }
             Event::Delivered(owner, ids) => sessions::deliver(connection, (host, owner), ids).await,
+            // Looked at after this transaction, which records what it may name.
+            Event::Read(..) => Ok(()),
         }
     }
 
@@ -286,6 +301,19 @@ impl<R: Requests> Feed<R> {
         companion::reconcile(connection, rows, context, reconciled).await?;
         rows.clear();
         Ok(())
+    }
+
+    /// Starts the timers of what was read.
+    async fn look_at_readings(&mut self) {
+        let looked = in_time("readings", TRANSACTION_LIMIT, async {
+            let mut transaction = self.pool.begin().await.named("readings_begin")?;
+            let context = companion::announced(&mut transaction, &self.settings).await?;
+            let looked = self.readings.look(&mut transaction, context).await?;
+            transaction.commit().await.named("readings_commit")?;
+            Ok(looked)
+        })
+        .await;
+        self.readings.settle(looked, &self.metrics);
     }
 
     /// Gives up on numbers that have not arrived in time, and reports the state of inspection.

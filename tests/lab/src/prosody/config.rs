@@ -28,6 +28,8 @@ pub struct ProsodyConfig {
     pub release: Release,
     /// Where archives are.
     pub storage: Storage,
+    /// Only archives and offline queues are there; all else is in files.
+    pub archives_only: bool,
     /// `storage_archive_item_limit`, unlimited by default.
     pub archive_item_limit: Option<u32>,
     /// `max_archive_query_results`: the maximum page size of a MAM answer.
@@ -51,6 +53,7 @@ impl Default for ProsodyConfig {
         Self {
             release: Release::default(),
             storage: Storage::default(),
+            archives_only: false,
             archive_item_limit: None,
             page_limit: 50,
             companion: false,
@@ -143,6 +146,10 @@ impl ProsodyConfig {
                 quote(place.folder.join("data/prosody.sqlite"))
             ),
         };
+        if self.archives_only {
+            let archives = r#"{ archive = "sql"; muc_log = "sql"; offline = "sql" }"#;
+            let _ = writeln!(lua, "storage = {archives}\ndefault_storage = \"internal\"");
+        }
         lua
     }
 

@@ -1,0 +1,222 @@
+//! What shows that messages were read, and which entries start by it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use sqlx::PgConnection;
+
+use super::{Context, read::address};
+use crate::{
+    archive::{Archive, Sought},
+    database::Result,
+    ledger::{self, Seen, Started, Waiting},
+    model::{Stamp, Start, StartRule, StartedBy, Timestamp},
+    policy, stanza,
+};
+
+/// Entries that start at once.
+const ENTRIES: i64 = 10_000;
+/// An account that showed nothing for so long does not count as one that shows what it reads.
+const READER_FOR: Duration = Duration::from_secs(30 * 86_400);
+
+/// What shows that its owner has read something.
+#[derive(Debug, Clone)]
+pub(super) struct Proof {
+    pub(super) host: String,
+    pub(super) owner: String,
+    pub(super) chat: String,
+    pub(super) named: Named,
+    pub(super) start: Start,
+    /// What was read came before.
+    pub(super) before: Before,
+    /// The archive's stamps are whole seconds.
+    pub(super) has_whole_seconds: bool,
+    /// When the message was archived that is read up to, where a module knows.
+    pub(super) upto: Option<Timestamp>,
+}
+
+/// How a message is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Named {
+    /// By the sender's id: it was read, and everything before it in the chat.
+    Upto(String),
+    /// The same, by its archive id.
+    UptoArchived(String),
+    /// By the sender's id: it alone was read.
+    Alone(String),
+}
+
+/// Where evidence stands: what it shows to have been read came before.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Before {
+    /// In the archive, at this row.
+    Row(i64),
+    /// Nowhere: a module announced it at this time.
+    Time(Timestamp),
+}
+
+impl Proof {
+    fn is_after(&self, entry: &Waiting) -> bool {
+        match self.before {
+            Before::Row(number) => entry.row_number <= number,
+            Before::Time(at) => entry.stamped_at <= at,
+        }
+    }
+
+    /// The last row that it may be about.
+    fn last_row(&self, archive: &Archive) -> i64 {
+        match self.before {
+            Before::Row(number) => number,
+            Before::Time(at) if archive.numbers_are_stamps() => at.timestamp_micros(),
+            Before::Time(_) => i64::MAX,
+        }
+    }
+
+    fn message(&self) -> Option<&str> {
+        match &self.named {
+            Named::Upto(id) | Named::Alone(id) => Some(id),
+            Named::UptoArchived(_) => None,
+        }
+    }
+}
+
+/// Starts the timers of everything that these show to have been read. `is_new`: they were not looked at before, so they
+/// say as well who shows that they read.
+pub(super) async fn start(
+    connection: &mut PgConnection,
+    proofs: &[Proof],
+    context: Context<'_>,
+    is_new: bool,
+) -> Result<Vec<StartedBy>> {
+    let mut started = Vec::new();
+    if proofs.is_empty() {
+        return Ok(started);
+    }
+    let seen: Vec<Seen<'_>> = proofs.iter().map(seen).collect();
+    let notes = is_new && context.rules.timers.start == StartRule::Auto;
+    let since = notes.then(|| context.now - READER_FOR);
+    loop {
+        let waiting = ledger::unread_in(connection, &seen, since, ENTRIES).await?;
+        let full = i64::try_from(waiting.len()).is_ok_and(|n| n >= ENTRIES);
+        let positions = positions(connection, context.archive, proofs, &waiting).await?;
+        let mut earliest: BTreeMap<i64, Started> = BTreeMap::new();
+        for entry in &waiting {
+            let Some(proof) = proofs.get(entry.seen) else { continue };
+            let covered = match proof.named {
+                Named::Alone(_) => entry.is_named && proof.is_after(entry),
+                _ => positions.get(&entry.seen).is_some_and(|upto| entry.row_number <= *upto),
+            };
+            if covered {
+                let starts = begins(entry, proof, context.now);
+                let known = earliest.entry(entry.id).or_insert(starts);
+                if starts.start.at < known.start.at {
+                    *known = starts;
+                }
+            }
+        }
+        if earliest.is_empty() {
+            return Ok(started);
+        }
+        let begun: Vec<Started> = earliest.into_values().collect();
+        started.extend(ledger::start_read(connection, &begun).await?);
+        if !full {
+            return Ok(started);
+        }
+    }
+}
+
+fn seen(proof: &Proof) -> Seen<'_> {
+    let Proof { host, owner, chat, .. } = proof;
+    Seen { host, owner, chat, message: proof.message(), at: proof.start.at }
+}
+
+fn begins(entry: &Waiting, proof: &Proof, now: Timestamp) -> Started {
+    let unread = Start { at: entry.starts_at, by: StartedBy::Unread };
+    let stamp = Stamp { at: entry.stamped_at, whole_seconds: proof.has_whole_seconds };
+    let start = policy::read(proof.start, (stamp, now), unread);
+    Started { id: entry.id, start, due_at: policy::later(start.at, entry.timer) }
+}
+
+/// Up to which row each proof reaches, where that is known. Most name a row that waits itself; the others are looked up.
+async fn positions(
+    connection: &mut PgConnection,
+    archive: Option<&Archive>,
+    proofs: &[Proof],
+    waiting: &[Waiting],
+) -> Result<BTreeMap<usize, i64>> {
+    let mut positions = BTreeMap::new();
+    let mut oldest: BTreeMap<usize, Timestamp> = BTreeMap::new();
+    for entry in waiting {
+        let Some(proof) = proofs.get(entry.seen) else { continue };
+        let is_named = match &proof.named {
+            Named::Upto(_) => entry.is_named && proof.is_after(entry),
+            Named::UptoArchived(id) => *id == entry.archive_id,
+            Named::Alone(_) => continue,
+        };
+        if is_named {
+            let upto = positions.entry(entry.seen).or_insert(entry.row_number);
+            *upto = entry.row_number.max(*upto);
+        }
+        let since = oldest.entry(entry.seen).or_insert(entry.stamped_at);
+        *since = entry.stamped_at.min(*since);
+    }
+    oldest.retain(|at, _| !positions.contains_key(at));
+    let Some(archive) = archive else {
+        // Rows without a mark are known to the module alone.
+        let upto = |at: &usize| proofs.get(*at).and_then(|it| it.upto);
+        let known = oldest.keys().filter_map(|at| Some((*at, upto(at)?.timestamp_micros())));
+        positions.extend(known);
+        return Ok(positions);
+    };
+    let unplaced = || oldest.iter().filter_map(|(at, since)| Some((*at, proofs.get(*at)?, *since)));
+    let by_id: Vec<_> =
+        unplaced().filter(|(_, proof, _)| matches!(proof.named, Named::Upto(_))).collect();
+    look_up(connection, archive, &by_id, &mut positions).await?;
+    let archived: Vec<_> =
+        unplaced().filter(|(_, proof, _)| matches!(proof.named, Named::UptoArchived(_))).collect();
+    let sought: Vec<Sought<'_>> = archived.iter().map(|it| sought(archive, it)).collect();
+    if !sought.is_empty() {
+        let found = archive.rows_archived_as(connection, &sought).await?;
+        let found =
+            found.into_iter().filter_map(|(at, number)| Some((archived.get(at)?.0, number)));
+        positions.extend(found);
+    }
+    Ok(positions)
+}
+
+fn sought<'a>(archive: &Archive, (_, proof, since): &(usize, &'a Proof, Timestamp)) -> Sought<'a> {
+    let (Named::Upto(id) | Named::UptoArchived(id) | Named::Alone(id)) = &proof.named;
+    Sought {
+        host: &proof.host,
+        owner: &proof.owner,
+        chat: proof.chat.split('/').next().unwrap_or_default(),
+        id,
+        since: Stamp { at: *since, whole_seconds: proof.has_whole_seconds },
+        upto: proof.last_row(archive),
+    }
+}
+
+/// Rows that do not wait: without a timer, sent by the owner, or read already.
+async fn look_up(
+    connection: &mut PgConnection,
+    archive: &Archive,
+    unplaced: &[(usize, &Proof, Timestamp)],
+    positions: &mut BTreeMap<usize, i64>,
+) -> Result<()> {
+    if unplaced.is_empty() {
+        return Ok(());
+    }
+    let sought: Vec<Sought<'_>> = unplaced.iter().map(|it| sought(archive, it)).collect();
+    for (at, row_number, xml) in archive.rows_naming(connection, &sought).await? {
+        let Some((position, proof, _)) = unplaced.get(at) else { continue };
+        let envelope = stanza::envelope(&xml);
+        let is_named = envelope.is_some_and(|it| {
+            let chat = it.chat(&address(&proof.host, &proof.owner));
+            it.id.as_deref() == proof.message() && chat.is_some_and(|(chat, _)| chat == proof.chat)
+        });
+        // The newest comes first.
+        if is_named {
+            positions.entry(*position).or_insert(row_number);
+        }
+    }
+    Ok(())
+}

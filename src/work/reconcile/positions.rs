@@ -1,0 +1,84 @@
+//! Positions that clients published (XEP-0490) and that ejabberd keeps in a table of its own, changed in place: no tail sees
+//! them, so they are looked up from the accounts in whose archives something waits to be read.
+
+use sqlx::PgConnection;
+use tokio::time::{Duration, Instant};
+
+use super::{
+    Context, Reconciled,
+    evidence::{Before, Named, Proof, start},
+    read::address,
+};
+use crate::{
+    archive::Position,
+    database::Result,
+    ledger::{self, WaitingOwner},
+    model::{Start, StartedBy},
+    policy, stanza,
+    work::base::count,
+};
+
+/// Accounts that one transaction looks at.
+const OWNERS: i64 = 500;
+/// Looking takes at most one part in this many of the time.
+const RESTING_PARTS: u32 = 20;
+/// Where nothing shows positions, this is asked again so late.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// Accounts are looked at in rounds: where the current one is, and when it goes on.
+#[derive(Debug, Clone, Default)]
+pub(in crate::work) struct Round {
+    after: Option<(String, String)>,
+    rests_until: Option<Instant>,
+}
+
+/// Starts the timers of what the published positions of some accounts show. Returns how the round goes on.
+pub(in crate::work) async fn notice_positions(
+    connection: &mut PgConnection,
+    round: &Round,
+    context: Context<'_>,
+    reconciled: &mut Reconciled,
+) -> Result<Round> {
+    let rules = &context.rules.timers;
+    let looks = rules.start.looks_for_readers() && rules.read_evidence.mds;
+    let Some(archive) = context.archive.filter(|it| looks && it.may_have_positions()) else {
+        return Ok(Round::default());
+    };
+    let began = Instant::now();
+    if round.rests_until.is_some_and(|until| began < until) {
+        return Ok(round.clone());
+    }
+    if !archive.has_positions(connection).await? {
+        return Ok(Round { after: None, rests_until: Some(began + ASK_AGAIN) });
+    }
+    let owners = ledger::waiting_owners(connection, round.after.as_ref(), OWNERS).await?;
+    let asked: Vec<_> =
+        owners.iter().map(|it| (it.host.as_str(), it.owner.as_str(), it.since)).collect();
+    let positions = archive.positions(connection, &asked).await?;
+    let proofs: Vec<Proof> =
+        positions.iter().filter_map(|it| proof(&owners, it, context)).collect();
+    reconciled.started.extend(start(connection, &proofs, context, true).await?);
+    let last = owners.last().filter(|_| count(owners.len()) >= OWNERS);
+    Ok(Round {
+        after: last.map(|it| (it.owner.clone(), it.host.clone())),
+        rests_until: Some(Instant::now() + began.elapsed() * RESTING_PARTS),
+    })
+}
+
+/// Such an item may name only its owner's own archive.
+fn proof(owners: &[WaitingOwner], position: &Position, context: Context<'_>) -> Option<Proof> {
+    let WaitingOwner { host, owner, .. } = owners.get(position.owner)?;
+    let own = address(host, owner);
+    let named = stanza::displayed_item(&position.xml).filter(|it| it.by == own)?;
+    let at = policy::archived(position.stamp, context.now).at;
+    Some(Proof {
+        host: host.clone(),
+        owner: owner.clone(),
+        chat: position.chat.clone(),
+        named: Named::UptoArchived(named.id),
+        start: Start { at, by: StartedBy::Mds },
+        before: Before::Time(at),
+        has_whole_seconds: false,
+        upto: None,
+    })
+}

@@ -1,0 +1,92 @@
+//! What timers that start at reading cost, and what is left of them: statements, and the daemon's own tables.
+
+use std::fs;
+use std::sync::Arc;
+
+use ephemerd_lab::rows::insert;
+use ephemerd_lab::{Lab, Postgres, PostgresConfig, Result};
+
+use crate::reading_chats::{Chats, Entry};
+use crate::support::{number, wait_for_number};
+
+const CHATS: usize = 190;
+
+/// Statements are counted by the database itself. Until late transactions have ended the tail reads a span again and
+/// again, so what counts is how many there are for each reading of a span.
+#[tokio::test(flavor = "multi_thread")]
+async fn markers_cost_two_statements_a_batch_however_many_they_are() -> Result<()> {
+    let settings = vec!["shared_preload_libraries = 'pg_stat_statements'".to_owned()];
+    let config = PostgresConfig { settings, ..PostgresConfig::default() };
+    let lab = Lab::database_only_on(Arc::new(Postgres::start(config).await?)).await?;
+    let chats = Chats::start_in(lab, &[("timers.start", "read")]).await?;
+    let pool = chats.pool();
+    let friend = |at: usize| format!("friend{at}@localhost");
+    let messages: Vec<_> = (0..CHATS)
+        .map(|at| chats.received("bob", &format!("{}/x", friend(at)), &format!("m{at}"), 900))
+        .collect();
+    chats.add(&messages).await?;
+    sqlx::query("CREATE EXTENSION pg_stat_statements").execute(pool).await?;
+    sqlx::query("SELECT pg_stat_statements_reset()").execute(pool).await?;
+    let markers: Vec<_> =
+        (0..CHATS).map(|at| chats.marker("bob", &friend(at), &format!("m{at}"), 500)).collect();
+    insert(pool, &markers).await?;
+    let read = "SELECT count(*) FROM ephemerd.expiries WHERE started_by = 'marker'";
+    wait_for_number(pool, read, CHATS as i64).await?;
+    let calls = async |names: &'static str| {
+        let query = "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements WHERE query ~ ('^-- (' || $1 || ')\\s')";
+        sqlx::query_scalar::<_, i64>(query).bind(names).fetch_one(pool).await
+    };
+    let batches = calls("prosody_traces").await?;
+    let (found, started) = (calls("unread_in").await?, calls("start_read").await?);
+    let others = calls("prosody_rows_naming|prosody_rows_archived_as|align_copies").await?;
+    assert_eq!((started, others), (1, 0), "all of them at once, and nothing is looked up");
+    assert!((1..=batches).contains(&found), "{found} look-ups for {batches} readings");
+    Ok(())
+}
+
+/// Once a message is gone, no table of ours says who read what: the whole dump is searched, for names, ids, digests and
+/// times.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_does_not_say_who_read_what_after_it_is_gone() -> Result<()> {
+    let settings = [("timers.start", "read"), ("timers.max", "20s"), ("erase.mode", "delete")];
+    let chats = Chats::start_with(&settings).await?;
+    let pool = chats.pool();
+    chats.add(&[chats.received("reader-bob", "writer-ann@localhost/x", "id-of-words", 30)]).await?;
+    assert_eq!(chats.entry("reader-bob", "id-of-words").await?.by, Entry::unread(30).by);
+    let kept = "SELECT encode(chat, 'hex'), encode(message, 'hex') FROM ephemerd.expiries WHERE owner = 'reader-bob'";
+    let (chat, message): (String, String) = sqlx::query_as(kept).fetch_one(pool).await?;
+    // While it waits the dump has what finds it: so it would be found below.
+    let before = dump(&chats).await?;
+    for trace in ["reader-bob", "id-of-words", &chat, &message] {
+        assert!(before.contains(trace), "{trace} is looked for in the right place");
+    }
+    chats.add(&[chats.marker("reader-bob", "writer-ann@localhost", "id-of-words", 5)]).await?;
+    let entry = chats.entry("reader-bob", "id-of-words").await?;
+    assert_eq!(entry.by, "marker");
+    let read_at = chrono::DateTime::from_timestamp(chats.began - entry.ago, 0).expect("a time");
+    let read_at = read_at.format("%Y-%m-%d %H:%M:%S").to_string();
+    assert!(dump(&chats).await?.contains(&read_at), "{read_at} is looked for in the right place");
+    let left = "SELECT count(*) FROM ephemerd.expiries WHERE owner = 'reader-bob'";
+    wait_for_number(pool, left, 0).await?;
+    assert_eq!(number(pool, "SELECT count(*) FROM ephemerd.readers").await?, 0);
+    let after = dump(&chats).await?;
+    for trace in ["reader-bob", "writer-ann", "id-of-words", "marker", &chat, &message, &read_at] {
+        assert!(!after.contains(trace), "{trace} is left:\n{after}");
+    }
+    Ok(())
+}
+
+async fn dump(chats: &Chats) -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    // PostgreSQL's programs may run as another user.
+    let file = folder.path().join("dump.sql");
+    fs::write(&file, "")?;
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    fs::set_permissions(folder.path(), everybody)?;
+    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
+    let name = file.to_string_lossy().into_owned();
+    let database = &chats.lab.database;
+    let args = ["--data-only", "--schema=ephemerd", "--file", &name];
+    database.postgres().run("pg_dump", database.name(), &args).await?;
+    Ok(fs::read_to_string(file)?)
+}
