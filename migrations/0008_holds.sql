@@ -14,6 +14,7 @@ CREATE TABLE ephemerd.holds (
     -- Whose rows: '' means any.
     host        text        NOT NULL,
     owner       text        NOT NULL,
+    target      text        COLLATE "C" NOT NULL GENERATED ALWAYS AS (owner || '@' || host) STORED,
     -- Of a conversation: the other side's bare address, and its digest.
     peer        text,
     peer_digest bytea,
@@ -29,7 +30,7 @@ CREATE TABLE ephemerd.holds (
     CHECK ((peer IS NULL) = (peer_digest IS NULL) AND (peer IS NOT NULL) = (scope = 'conversation')),
     CHECK ((host = '') = (scope = 'all') AND (owner = '') = (scope IN ('all', 'host')))
 );
-CREATE INDEX holds_scope ON ephemerd.holds (owner, host);
+CREATE INDEX holds_target ON ephemerd.holds (target);
 CREATE INDEX holds_end ON ephemerd.holds (ends_at) WHERE ends_at IS NOT NULL;
 
 -- Who placed and released holds, when and why. Rows are only ever added.
@@ -58,24 +59,36 @@ $$;
 CREATE TRIGGER hold_log_only_grows BEFORE UPDATE OR DELETE OR TRUNCATE ON ephemerd.hold_log
     FOR EACH STATEMENT EXECUTE FUNCTION ephemerd.refuse_to_forget();
 
--- The holds in force on a row. A digest that is not known may be that of any chat. The time is the statement's, not the
--- transaction's: a claim whose transaction began before a hold ended must not see it when it gets its lock after that.
-CREATE FUNCTION ephemerd.holds_on(host text, owner text, peer bytea, stamped_at timestamptz)
+-- The holds in force on this target of which a row is part. A digest that is not known may be that of any chat. The time
+-- is the statement's, not the transaction's: a claim whose transaction began before a hold ended must not see it when it
+-- gets its lock after that.
+CREATE FUNCTION ephemerd.holds_at(target text, peer bytea, stamped_at timestamptz)
     RETURNS SETOF ephemerd.holds LANGUAGE sql STABLE AS $$
     SELECT h.*
       FROM ephemerd.holds AS h
-     WHERE h.owner IN ($2, '') AND h.host IN ($1, '')
-       AND (h.peer_digest IS NULL OR $3 IS NULL OR h.peer_digest = $3)
-       AND (h.since IS NULL OR h.since <= $4)
-       AND (h.before IS NULL OR h.before > $4)
+     WHERE h.target = $1
+       AND (h.peer_digest IS NULL OR $2 IS NULL OR h.peer_digest = $2)
+       AND (h.since IS NULL OR h.since <= $3)
+       AND (h.before IS NULL OR h.before > $3)
        AND (h.ends_at IS NULL OR h.ends_at > statement_timestamp())
 $$;
 
--- Entries, and whether a hold keeps their rows.
+-- The holds in force on a row.
+CREATE FUNCTION ephemerd.holds_on(host text, owner text, peer bytea, stamped_at timestamptz)
+    RETURNS SETOF ephemerd.holds LANGUAGE sql STABLE AS $$
+    SELECT * FROM ephemerd.holds_at($2 || '@' || $1, $3, $4)
+     UNION ALL SELECT * FROM ephemerd.holds_at('@' || $1, $3, $4)
+     UNION ALL SELECT * FROM ephemerd.holds_at('@', $3, $4)
+$$;
+
+-- Entries, and whether a hold keeps their rows: holds_on, but what does not depend on the row is asked once.
 CREATE VIEW ephemerd.entries AS
     SELECT e.*,
            (SELECT EXISTS (SELECT FROM ephemerd.holds))
-           AND EXISTS (SELECT FROM ephemerd.holds_on(e.host, e.owner, e.peer, e.stamped_at)) AS on_hold
+           AND (EXISTS (SELECT FROM ephemerd.holds_at(e.owner || '@' || e.host, e.peer, e.stamped_at))
+                OR ((SELECT EXISTS (SELECT FROM ephemerd.holds WHERE owner = ''))
+                    AND (EXISTS (SELECT FROM ephemerd.holds_at('@' || e.host, e.peer, e.stamped_at))
+                         OR EXISTS (SELECT FROM ephemerd.holds_at('@', e.peer, e.stamped_at))))) AS on_hold
       FROM ephemerd.expiries AS e;
 
 -- What may be claimed, but for the time, the listed hosts and holds: one predicate for claim and wake-up. An entry that

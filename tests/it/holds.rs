@@ -14,6 +14,7 @@ use crate::support::{
 };
 
 const RECORDED: &str = "SELECT count(*) FROM ephemerd.expiries";
+const ASIDE: &str = "SELECT count(*) FROM ephemerd.expiries WHERE retry_at = 'infinity'";
 /// Real time: an eraser that overlooked a hold would have erased long ago.
 const LONG_ENOUGH: Duration = Duration::from_secs(2);
 
@@ -84,8 +85,7 @@ async fn each_scope_keeps_what_it_covers_and_nothing_else() -> Result<()> {
         for key in goes {
             gone(pool, &format!("<body>{key}.</body>"), PATIENCE).await?;
         }
-        let held = "SELECT count(*) FROM ephemerd.expiries WHERE retry_at = 'infinity'";
-        wait_for_number(pool, held, kept.len() as i64).await?;
+        wait_for_number(pool, ASIDE, kept.len() as i64).await?;
         assert_eq!(left(pool, &keys).await?, kept, "{on:?}");
         release(&config, &number).await?;
         for key in kept {
@@ -113,13 +113,12 @@ async fn what_is_on_hold_is_counted_apart_and_goes_at_once() -> Result<()> {
     let config = DaemonConfig::for_database(&lab.database)?.set("archive.poll", "50ms");
     let daemon = start(&config).await?;
     let first = hold(&config, &["--user", "peter@localhost"]).await?;
-    let second = hold(&config, &["--host", "localhost", "--for", "8s"]).await?;
+    let second = hold(&config, &["--host", "localhost", "--for", "12s"]).await?;
     let placed = Instant::now();
     let now = now(pool).await?;
     insert(pool, &[row("rosa@localhost", "kept", now - 10)]).await?;
     wait_for_number(pool, RECORDED, 1).await?;
-    daemon.wait_for_figure("ephemerd_held_expiries", &[], PATIENCE, |it| it == 1.0).await?;
-    assert_eq!(daemon.figures().await?.get("ephemerd_overdue_expiries", &[]), Some(0.0));
+    wait_for_number(pool, ASIDE, 1).await?;
     let status = told(&config, &["status"]).await?;
     assert_eq!((&status["on_hold"], &status["holds"]), (&1.into(), &2.into()));
     assert_eq!((&status["overdue"], &status["oldest_overdue"]), (&0.into(), &Value::Null));
@@ -130,21 +129,22 @@ async fn what_is_on_hold_is_counted_apart_and_goes_at_once() -> Result<()> {
     let text = printed(&config, &explain).await?;
     assert!(text.contains("; on hold: nothing is erased before that ends"), "{text}");
     assert_eq!(told(&config, &explain).await?["rows"][0]["ledger"]["on_hold"], true);
-    let page = daemon.get("/").await?.body;
-    assert!(page.contains("1 row is due and on hold"), "{page}");
     let shown = told(&config, &["hold", "show", &first]).await?;
     assert_eq!((&shown["rows"], &shown["due"]), (&1.into(), &1.into()), "{shown}");
 
     release(&config, &first).await?;
     assert_eq!(left(pool, &["kept"]).await?, ["kept"], "the other hold keeps it");
-    assert!(placed.elapsed() < Duration::from_secs(8), "the machine was too slow for this test");
+    assert!(placed.elapsed() < Duration::from_secs(12), "the machine was too slow for this test");
     gone(pool, "<body>kept.</body>", PATIENCE).await?;
     let ended = placed.elapsed();
-    assert!((8.0..9.5).contains(&ended.as_secs_f64()), "it ended by itself after {ended:?}");
+    assert!((12.0..13.5).contains(&ended.as_secs_f64()), "it ended by itself after {ended:?}");
 
     let third = hold(&config, &["--all"]).await?;
     insert(pool, &[row("rosa@localhost", "again", now - 10)]).await?;
     daemon.wait_for_figure("ephemerd_held_expiries", &[], PATIENCE, |it| it == 1.0).await?;
+    assert_eq!(daemon.figures().await?.get("ephemerd_overdue_expiries", &[]), Some(0.0));
+    let page = daemon.get("/").await?.body;
+    assert!(page.contains("1 row is due and on hold"), "{page}");
     let released = Instant::now();
     release(&config, &third).await?;
     gone(pool, "<body>again.</body>", PATIENCE).await?;
@@ -219,6 +219,7 @@ async fn no_row_goes_after_a_hold_was_placed() -> Result<()> {
             .set("erase.backlog", "erase")
             .set("erase.mode", mode)
             .set("erase.batch", 40);
+        printed(&config, &["migrate"]).await?;
         printed(&config, &["sweep"]).await?;
         // Each row takes 5 ms, and a batch 0.2 s: a hold is always placed during one.
         sqlx::raw_sql(AssertSqlSafe(
@@ -299,12 +300,13 @@ async fn the_log_only_grows_and_mistakes_are_refused() -> Result<()> {
         assert!(error.contains("the log of holds only grows"), "{error}");
     }
     let add = ["hold", "add", "--reason", "r", "--by", "b"];
-    let wrong: [(&[&str], i32, &str); 8] = [
+    let wrong: [(&[&str], i32, &str); 9] = [
         (&[], 2, "required"),
         (&["--all", "--host", "h"], 2, "cannot be used"),
         (&["--user", "peter"], 2, "write alice@example.org"),
         (&["--user", "peter@h/phone"], 2, "bare address"),
-        (&["--room", "r@h", "--with", "a@b"], 2, "--user"),
+        (&["--room", "r@h", "--with", "a@b"], 2, "cannot be used"),
+        (&["--with", "a@b"], 2, "required"),
         (&["--all", "--until", "2001-01-01"], 1, "help: name a time to come"),
         (&["--all", "--from", "2026-02-01", "--to", "2026-01-01"], 1, "help: no message"),
         (&["--all", "--for", "0s"], 2, "no effect"),
@@ -356,7 +358,7 @@ async fn ten_thousand_holds_do_not_slow_claims() -> Result<()> {
     let plan: Vec<String> =
         sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN {CLAIM}"))).fetch_all(pool).await?;
     let plan = plan.join("\n");
-    assert!(plan.contains("using holds_scope") || plan.contains("on holds_scope"), "{plan}");
+    assert!(plan.contains("holds_target"), "{plan}");
     let ratio = with.as_secs_f64() / without.as_secs_f64();
     #[expect(clippy::print_stdout, reason = "the figure is what this test is run for")]
     {

@@ -30,7 +30,7 @@ pub(super) struct AddArgs {
     #[arg(long, value_name = "JID", value_parser = address, group = "on")]
     room: Option<Address>,
     /// Of that user only the chat with this address; the other side's copies need a hold of their own
-    #[arg(long, value_name = "JID", value_parser = host, requires = "user")]
+    #[arg(long, value_name = "JID", value_parser = host, requires = "user", conflicts_with_all = ["all", "host", "room"])]
     with: Option<String>,
     /// Only messages archived from then on, such as 2026-01-31 or 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = time)]
