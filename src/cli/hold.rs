@@ -68,7 +68,7 @@ enum Command {
     /// Once this returns with exit code 0, nothing that the hold covers is erased any more: it waits for
     /// transactions under way, and for companion modules that were asked before.
     #[command(after_help = ADD_EXAMPLES)]
-    Add(AddArgs),
+    Add(Box<AddArgs>),
     /// List the holds
     #[command(after_help = LIST_EXAMPLES)]
     List {
@@ -119,7 +119,7 @@ enum Command {
 
 pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Failure> {
     match args.command {
-        Command::Add(args) => return add(args, config).await,
+        Command::Add(args) => return add(*args, config).await,
         Command::List { json } => {
             let holds = app::holds(config).await?;
             print(&if json { show::json(&render::json(&holds)) } else { render::list(&holds) })?;
