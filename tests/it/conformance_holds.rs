@@ -140,7 +140,8 @@ async fn a_hold_beats_everything_on_every_kind() -> Result<()> {
 /// Behind a module: many messages are due at once, the daemon erases them in small batches, and a hold is placed
 /// meanwhile. What stands when `hold add` returns stands, though the daemon is killed.
 async fn race<S: Server>(lab: Lab<S>) -> Result<()> {
-    let config = config(&lab).set("erase.batch", 5).set("erase.mode", "delete");
+    // Placeholders, because a client that pages through an archive needs the rows of its cursors.
+    let config = config(&lab).set("erase.batch", 5).set("erase.mode", "placeholder");
     let mut daemon = start(&config).await?;
     let (mut peter, mut rosa) = (lab.online("peter").await?, lab.online("rosa").await?);
     for at in 0..80 {
