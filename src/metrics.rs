@@ -66,6 +66,8 @@ metrics! {
     pending_placeholders: IntGauge = "ephemerd_pending_placeholders";
     /// Expiries from before the first start, held until the operator accepts them.
     backlog_expiries: IntGauge = "ephemerd_backlog_expiries";
+    /// Rows that are due but kept by a hold; they do not count as overdue.
+    held_expiries: IntGauge = "ephemerd_held_expiries";
     /// Rows that should have been erased by now but still exist.
     overdue_expiries: IntGauge = "ephemerd_overdue_expiries";
     /// Age of the oldest overdue expiry; it keeps growing while the database is unavailable.

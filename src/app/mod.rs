@@ -5,6 +5,7 @@ mod check;
 mod control;
 mod daemon;
 mod explain;
+mod hold;
 mod module;
 mod preview;
 mod reload;
@@ -18,6 +19,7 @@ pub use check::check;
 pub use control::{accept_backlog, backlog, pause, resume, status};
 pub use daemon::{RunOptions, run};
 pub use explain::{explain_given, explain_live};
+pub use hold::{HoldWaits, Placed, add_hold, hold, hold_log, holds, release_hold};
 pub use preview::{preview, scan};
 pub use sweep::{Swept, sweep};
 
@@ -58,6 +60,12 @@ pub enum Error {
         "the archive is in the XMPP server's own storage, which only its companion module can reach\nhelp: {0}"
     )]
     OutOfReach(&'static str),
+    /// A transaction that erases did not end in time.
+    #[error(
+        "the hold was not placed: a transaction that erases has not ended for minutes, and it may concern what is to be held\n\
+         help: run `ephemerd pause`, look in pg_stat_activity for what it waits for, then try again"
+    )]
+    NotPlaced,
     /// The HTTP port is in use, or we may not listen on it.
     #[error(
         "http.listen: cannot listen: {0}\nhelp: another daemon may be running; choose another port"
@@ -80,7 +88,7 @@ impl Error {
     /// Retrying is pointless until somebody acts.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Database(_) | Self::Listen(_) | Self::Signals(_) => false,
+            Self::Database(_) | Self::NotPlaced | Self::Listen(_) | Self::Signals(_) => false,
             Self::WorkerEnded(_) | Self::WorkerPanicked => false,
             Self::Pooled | Self::NotGranted | Self::Schema(_) | Self::Archive(..) => true,
             Self::OutOfReach(_) => true,
@@ -93,6 +101,7 @@ impl Error {
     pub const fn page(&self) -> &'static str {
         match self {
             Self::Database(_) => "docs/runbook.md#ephemerddatabaseerrors",
+            Self::NotPlaced => "docs/holds.md#placing-one",
             Self::Pooled => "docs/reliability.md#what-is-refused",
             Self::NotGranted => "docs/operating.md#the-database",
             Self::Schema(_) => "docs/operating.md#upgrades",

@@ -86,7 +86,7 @@ pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Fai
     let mut found = app::explain_live(config, (&owner.host, &owner.local), id).await?;
     if let Some(store) = args.store {
         found.live.retain(|it| it.explanation.store == store);
-        found.orphans.retain(|it| it.row.store == store);
+        found.orphans.retain(|it| it.expiry.row.store == store);
     }
     if found.live.is_empty() && found.orphans.is_empty() {
         let nobody_has = match found.archive_was_read {

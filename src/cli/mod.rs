@@ -4,6 +4,7 @@ mod backlog;
 mod check;
 mod config;
 mod explain;
+mod hold;
 mod migrate;
 mod pause;
 mod preview;
@@ -74,6 +75,7 @@ enum Command {
     Preview(preview::Args),
     Explain(explain::Args),
     Backlog(backlog::Args),
+    Hold(hold::Args),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     Status(status::Args),
@@ -133,6 +135,7 @@ impl Cli {
             Command::Preview(args) => preview::execute(args, &config).await,
             Command::Explain(args) => explain::execute(args, &config).await,
             Command::Backlog(args) => backlog::execute(args, &config).await,
+            Command::Hold(args) => hold::execute(args, &config).await,
             Command::Pause(args) => pause::pause(args, &config).await,
             Command::Resume(args) => pause::resume(args, &config).await,
             Command::Status(args) => status::execute(args, &config).await,

@@ -17,8 +17,8 @@ Examples:
 /// Show what goes when, by store and reason
 ///
 /// Counts the ledger's entries; a message has one once it was inspected or swept. Each span counts from now
-/// and includes the shorter ones; overdue messages, and those held as backlog, are in no span. A pause has no
-/// effect here.
+/// and includes the shorter ones; overdue messages, those held as backlog and those on hold are in no span. A
+/// pause has no effect here.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -48,32 +48,34 @@ pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Fai
     Ok(ExitCode::SUCCESS)
 }
 
-const HEADER: [&str; 10] =
-    ["store", "reason", "overdue", "held", "in 1h", "in 24h", "in 7d", "in 30d", "all", "gone"];
+const HEADER: [&str; 11] = [
+    "store", "reason", "overdue", "held", "on hold", "in 1h", "in 24h", "in 7d", "in 30d", "all",
+    "gone",
+];
 
-fn figures(outlook: &Outlook) -> [i64; 8] {
-    let Outlook { overdue, held, within_1h, within_24h, .. } = *outlook;
+fn figures(outlook: &Outlook) -> [i64; 9] {
+    let Outlook { overdue, held, on_hold, within_1h, within_24h, .. } = *outlook;
     let Outlook { within_7d, within_30d, total, placeholders, .. } = *outlook;
-    [overdue, held, within_1h, within_24h, within_7d, within_30d, total, placeholders]
+    [overdue, held, on_hold, within_1h, within_24h, within_7d, within_30d, total, placeholders]
 }
 
 fn for_people(outlooks: &Outlooks, scan: Option<&Scan>, config: &Config) -> String {
     let mut text = if outlooks.is_empty() {
         "Nothing goes.\n".to_owned()
     } else {
-        let line = |names: [&str; 2], figures: [i64; 8]| -> Vec<String> {
+        let line = |names: [&str; 2], figures: [i64; 9]| -> Vec<String> {
             let names = names.into_iter().map(str::to_owned);
             names.chain(figures.into_iter().map(show::count)).collect()
         };
         let each = outlooks
             .iter()
             .map(|((store, reason), it)| line([store.as_str(), reason.as_str()], figures(it)));
-        let all = outlooks.iter().fold([0; 8], |mut all, (_, it)| {
+        let all = outlooks.iter().fold([0; 9], |mut all, (_, it)| {
             all.iter_mut().zip(figures(it)).for_each(|(sum, figure)| *sum += figure);
             all
         });
         let rows = each.chain([line(["all", ""], all)]).collect();
-        show::table(&HEADER, 2..10, rows)
+        show::table(&HEADER, 2..11, rows)
     };
     if let Some(scan) = scan {
         text += &format!("\n{} read.", show::counted(scan.rows, "row"));
@@ -111,6 +113,7 @@ fn for_programs(outlooks: &Outlooks, readings: Readings, scan: Option<&Scan>) ->
             "reason": reason.as_str(),
             "overdue": it.overdue,
             "held": it.held,
+            "on_hold": it.on_hold,
             "within_1h": it.within_1h,
             "within_24h": it.within_24h,
             "within_7d": it.within_7d,

@@ -52,6 +52,14 @@ fn for_people(status: &Status, dry_run: bool) -> String {
         0 => "nothing held".to_owned(),
         held => format!("{} held; see `ephemerd backlog show`", show::count(held)),
     };
+    let holds = match (tally.holds, tally.on_hold) {
+        (0, 0) => "none".to_owned(),
+        (holds, kept) => format!(
+            "{} in force; {} due and kept; see `ephemerd hold list`",
+            show::count(holds),
+            counted(kept, "row is", "rows are", "").trim_end()
+        ),
+    };
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{name:<13} {value}");
@@ -66,6 +74,7 @@ fn for_people(status: &Status, dry_run: bool) -> String {
     line("pending", &counted(tally.pending, "message has", "messages have", "yet to go"));
     line("placeholders", &counted(tally.placeholders, "row has", "rows have", "yet to be deleted"));
     line("overdue", &overdue);
+    line("holds", &holds);
     line("backlog", &backlog);
     if status.cursors.is_empty() {
         line("inspection", "not started; `ephemerd run` starts it");
@@ -137,6 +146,8 @@ fn for_programs(status: &Status) -> Value {
         "placeholders": tally.placeholders,
         "backlog": tally.backlog,
         "overdue": tally.overdue,
+        "holds": tally.holds,
+        "on_hold": tally.on_hold,
         "oldest_overdue": tally.oldest_due.map(show::json_time),
         "cursors": cursors.collect::<Vec<_>>(),
         "sweeps": sweeps.collect::<Vec<_>>(),

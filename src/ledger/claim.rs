@@ -60,10 +60,26 @@ pub struct Claims {
     pub now: Timestamp,
     /// Earliest first.
     pub entries: Vec<Claimed>,
+    /// Due as well, but on hold: nothing may be erased of these.
+    pub on_hold: Vec<i64>,
+    /// The last of all.
+    pub last: Bound,
+}
+
+impl Claims {
+    /// How many entries were claimed, those on hold included.
+    pub fn len(&self) -> usize {
+        self.entries.len() + self.on_hold.len()
+    }
+
+    /// Nothing was claimed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// Claims what is due by the database's clock: earliest first, skipping what another daemon has locked.
-/// `None` if nothing is due.
+/// `None` if nothing is due. The claims' lock must be ours ([`share_claims`](super::share_claims)).
 pub async fn claim(connection: &mut PgConnection, what: Claim<'_>) -> Result<Option<Claims>> {
     let rows = sqlx::query!(
         r#"-- claim
@@ -71,9 +87,9 @@ pub async fn claim(connection: &mut PgConnection, what: Claim<'_>) -> Result<Opt
                archive_id AS "archive_id!", row_number, stamped_at AS "stamped_at!",
                digest AS "digest!", copy_of,
                runs_from AS "runs_from!", started_by AS "started_by!", due_at AS "due_at!", reason AS "reason!",
-               phase AS "phase!", backlog AS "backlog!", next_at AS "next_at!",
-               clock_timestamp() AS "now!"
-          FROM ephemerd.claimable
+               phase AS "phase!", backlog AS "backlog!", peer, next_at AS "next_at!",
+               on_hold AS "on_hold!", clock_timestamp() AS "now!"
+          FROM ephemerd.candidates
          WHERE (next_at, id) >= ($1, $4) AND next_at <= now() AND host = ANY ($2)
          ORDER BY next_at, id
          LIMIT $3
@@ -86,11 +102,12 @@ pub async fn claim(connection: &mut PgConnection, what: Claim<'_>) -> Result<Opt
     .fetch_all(connection)
     .await
     .named("claim")?;
-    let Some(now) = rows.first().map(|row| row.now) else {
-        return Ok(None);
-    };
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(None) };
+    let (now, last) = (first.now, (last.next_at, last.id));
+    let on_hold = rows.iter().filter(|row| row.on_hold).map(|row| row.id).collect();
     let entries: Result<Vec<Claimed>> = rows
         .into_iter()
+        .filter(|row| !row.on_hold)
         .map(|row| {
             let entry = StoredEntry {
                 position: 0,
@@ -109,38 +126,49 @@ pub async fn claim(connection: &mut PgConnection, what: Claim<'_>) -> Result<Opt
                 reason: row.reason,
                 phase: row.phase,
                 backlog: row.backlog,
+                peer: row.peer,
             };
             Ok(Claimed { entry: entry.read("claim")?, next_at: row.next_at })
         })
         .collect();
-    Ok(Some(Claims { now, entries: entries? }))
+    Ok(Some(Claims { now, entries: entries?, on_hold, last }))
 }
 
-/// How long until the next entry is due, or a pause ends, in seconds by the database's clock; negative
-/// when overdue.
+/// What comes next, in seconds by the database's clock; negative when overdue.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Upcoming {
+    /// When the next entry is due, or a pause ends.
+    pub entry: Option<f64>,
+    /// When the next hold ends.
+    pub hold_end: Option<f64>,
+}
+
+/// When the next entry is due, or a pause ends; and when a hold ends.
 pub async fn next_due(
     connection: &mut PgConnection,
     hosts: &[String],
     from: Bound,
-) -> Result<Option<f64>> {
-    let next = sqlx::query_scalar!(
+) -> Result<Upcoming> {
+    let next = sqlx::query!(
         r#"-- next_due
-        SELECT extract(epoch FROM next_at - clock_timestamp())::float8 AS "seconds!"
-          FROM ephemerd.claimable
-         WHERE (next_at, id) >= ($1, $3) AND host = ANY ($2)
-         ORDER BY next_at, id
-         LIMIT 1"#,
+        SELECT extract(epoch FROM (
+                   SELECT next_at FROM ephemerd.candidates
+                    WHERE (next_at, id) >= ($1, $3) AND host = ANY ($2)
+                    ORDER BY next_at, id
+                    LIMIT 1) - clock_timestamp())::float8 AS entry,
+               extract(epoch FROM (SELECT min(ends_at) FROM ephemerd.holds) - clock_timestamp())::float8 AS hold_end"#,
         from.0,
         hosts,
         from.1,
     )
-    .fetch_optional(&mut *connection)
+    .fetch_one(&mut *connection)
     .await
     .named("next_due")?;
-    match next {
-        Some(seconds) => Ok(Some(seconds)),
-        None => pause_ends(connection).await,
-    }
+    let entry = match next.entry {
+        Some(seconds) => Some(seconds),
+        None => pause_ends(connection).await?,
+    };
+    Ok(Upcoming { entry, hold_end: next.hold_end })
 }
 
 /// How long until a pause ends by itself.

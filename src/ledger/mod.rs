@@ -1,14 +1,17 @@
 //! Our own tables, schema `ephemerd`: what must go and when, how far inspection has come, what the operator
 //! decided. Nothing here knows an archive.
 //!
-//! Locks are taken in this order: `feeds` by host, `cursors` or `sweeps`, `readers`, `expiries` by time, then the
-//! archive's rows by key; `undelivered` after `expiries`.
+//! Locks are taken in this order: the claims' lock (`holding`), `feeds` by host, `cursors` or `sweeps`, `readers`, `expiries` by time, then the
+//! archive's rows by key; `undelivered` and `asked` after `expiries`.
 
+mod asked;
 mod backlog;
 mod claim;
 mod control;
 mod cursor;
 mod feeds;
+mod holding;
+mod holds;
 mod outlook;
 mod owners;
 mod probe;
@@ -20,8 +23,9 @@ mod tally;
 mod undelivered;
 mod walk;
 
+pub use asked::{UnderWay, answered, note_asked, under_way};
 pub use backlog::{Held, accept_backlog, held, release_held};
-pub use claim::{Bound, Claim, Claimed, Claims, Phase, claim, next_due};
+pub use claim::{Bound, Claim, Claimed, Claims, Phase, Upcoming, claim, next_due};
 pub use control::{Control, Pause, control, pause, paused, resume};
 pub use cursor::{
     Cursor, CursorState, cursor, cursors, lock_cursor, lock_cursors, look, move_cursor,
@@ -30,6 +34,13 @@ pub use cursor::{
 pub use feeds::{
     CatchUp, Feed, Heard, Relist, catch_ups, complete_catch_up, fed_hosts, feed, follow_feed,
     lock_feeds, move_catch_up, next_relist, put_off_relist, relisted, start_feed, start_timers,
+};
+pub use holding::{
+    entries_on_hold, forget_ended, peers, put_aside, rooms_on_hold, share_claims, stop_claims,
+    take_back,
+};
+pub use holds::{
+    Hold, HoldEvent, Kept, NewHold, add_hold, count_holds, hold_log, holds, kept_by, release_hold,
 };
 pub use outlook::{Outlook, Outlooks, Readings, outlook, readings};
 pub use owners::{entries_of_owner, newest_entry, owners};

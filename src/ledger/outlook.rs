@@ -7,14 +7,16 @@ use crate::{
     model::{Reason, StartedBy, Store},
 };
 
-/// How many messages go when. The spans start now and include each other; overdue and held messages are in
-/// none of them.
+/// How many messages go when. The spans start now and include each other; overdue messages, those held as backlog and
+/// those on hold are in none of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outlook {
     /// Already due.
     pub overdue: i64,
     /// Held as backlog.
     pub held: i64,
+    /// Kept by a hold, whether they are due or not.
+    pub on_hold: i64,
     /// Within one hour.
     pub within_1h: i64,
     /// Within 24 hours.
@@ -68,9 +70,10 @@ pub async fn outlook(connection: &mut PgConnection, hosts: &[String]) -> Result<
     const NAME: &str = "outlook";
     let rows = sqlx::query!(
         r#"-- outlook
-        SELECT store, reason,
+        SELECT store AS "store!", reason AS "reason!",
                count(*) FILTER (WHERE goes AND left_for <= interval '0') AS "overdue!",
                count(*) FILTER (WHERE pending AND backlog) AS "held!",
+               count(*) FILTER (WHERE pending AND NOT backlog AND on_hold) AS "on_hold!",
                count(*) FILTER (WHERE goes AND left_for > interval '0'
                                   AND left_for <= interval '1 hour') AS "within_1h!",
                count(*) FILTER (WHERE goes AND left_for > interval '0'
@@ -81,9 +84,9 @@ pub async fn outlook(connection: &mut PgConnection, hosts: &[String]) -> Result<
                                   AND left_for <= interval '720 hours') AS "within_30d!",
                count(*) FILTER (WHERE pending) AS "total!",
                count(*) FILTER (WHERE NOT pending) AS "placeholders!"
-          FROM (SELECT store, reason, backlog, phase = 'pending' AS pending,
-                       phase = 'pending' AND NOT backlog AS goes, due_at - now() AS left_for
-                  FROM ephemerd.expiries WHERE host = ANY ($1)) AS entry
+          FROM (SELECT store, reason, backlog, on_hold, phase = 'pending' AS pending,
+                       phase = 'pending' AND NOT backlog AND NOT on_hold AS goes, due_at - now() AS left_for
+                  FROM ephemerd.entries WHERE host = ANY ($1) OFFSET 0) AS entry
          GROUP BY store, reason ORDER BY store, reason"#,
         hosts,
     )
@@ -96,6 +99,7 @@ pub async fn outlook(connection: &mut PgConnection, hosts: &[String]) -> Result<
             let outlook = Outlook {
                 overdue: row.overdue,
                 held: row.held,
+                on_hold: row.on_hold,
                 within_1h: row.within_1h,
                 within_24h: row.within_24h,
                 within_7d: row.within_7d,

@@ -23,6 +23,9 @@ pub struct Expiry {
     pub phase: Phase,
     /// From before the first start: held until the operator accepts it.
     pub backlog: bool,
+    /// By which holds know the other side of the chat ([`peers`](super::peers)); `None` in rooms, and where the row does
+    /// not say.
+    pub peer: Option<Vec<u8>>,
 }
 
 impl Expiry {
@@ -70,11 +73,11 @@ pub async fn record(
         WITH recorded AS (
             INSERT INTO ephemerd.expiries (store, host, owner, archive_id, row_number, stamped_at,
                                            copy_of, runs_from, due_at, reason, phase, backlog,
-                                           digest, started_by)
+                                           digest, started_by, peer)
             SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
                                  $6::timestamptz[], $7::text[], $8::timestamptz[],
                                  $9::timestamptz[], $10::text[], $11::text[], $12::bool[],
-                                 $13::bytea[], $14::text[])
+                                 $13::bytea[], $14::text[], $15::bytea[])
             ON CONFLICT DO NOTHING
             RETURNING id, store, host, owner, archive_id, digest)
         SELECT k.position AS "position!", recorded.id
@@ -97,6 +100,7 @@ pub async fn record(
         &columns.backlogs,
         &columns.digests,
         &columns.started_by,
+        &columns.peers as &[Option<Vec<u8>>],
     )
     .fetch_all(&mut *connection)
     .await
@@ -120,11 +124,11 @@ pub async fn change(connection: &mut PgConnection, entries: &[Entry]) -> Result<
          UPDATE ephemerd.expiries AS e
             SET row_number = k.row_number, stamped_at = k.stamped_at, copy_of = k.copy_of,
                 runs_from = k.runs_from, started_by = k.started_by,
-                due_at = k.due_at, reason = k.reason,
+                due_at = k.due_at, reason = k.reason, peer = k.peer,
                 retry_at = NULL, attempts = 0
            FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::text[],
-                       $5::timestamptz[], $6::timestamptz[], $7::text[], $8::text[])
-                AS k(id, row_number, stamped_at, copy_of, runs_from, due_at, reason, started_by)
+                       $5::timestamptz[], $6::timestamptz[], $7::text[], $8::text[], $9::bytea[])
+                AS k(id, row_number, stamped_at, copy_of, runs_from, due_at, reason, started_by, peer)
           WHERE e.id = k.id AND e.phase = 'pending'",
         &entries.iter().map(|entry| entry.id).collect::<Vec<_>>(),
         &columns.row_numbers,
@@ -134,6 +138,7 @@ pub async fn change(connection: &mut PgConnection, entries: &[Entry]) -> Result<
         &columns.dues,
         &columns.reasons,
         &columns.started_by,
+        &columns.peers as &[Option<Vec<u8>>],
     )
     .execute(&mut *connection)
     .await
@@ -175,6 +180,7 @@ struct Columns {
     phases: Vec<String>,
     backlogs: Vec<bool>,
     digests: Vec<Vec<u8>>,
+    peers: Vec<Option<Vec<u8>>>,
 }
 
 impl Columns {
@@ -197,6 +203,7 @@ impl Columns {
             phases: column(expiries, |it| it.phase.to_string()),
             backlogs: column(expiries, |it| it.backlog),
             digests: column(expiries, |it| it.row.digest.clone()),
+            peers: column(expiries, |it| it.peer.clone()),
         }
     }
 }

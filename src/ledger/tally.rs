@@ -18,8 +18,12 @@ pub struct Tally {
     pub placeholders: i64,
     /// Held until the operator accepts them.
     pub backlog: i64,
-    /// Rows that are due and still there.
+    /// Rows that are due and still there, but for those on hold.
     pub overdue: i64,
+    /// Rows that are due and on hold.
+    pub on_hold: i64,
+    /// Holds in force.
+    pub holds: i64,
     /// The due time of the oldest of these.
     pub oldest_due: Option<Timestamp>,
     /// The database's clock.
@@ -43,12 +47,15 @@ pub async fn tally(connection: &mut PgConnection, hosts: &[String]) -> Result<Ta
                count(*) FILTER (WHERE phase = 'pending' AND NOT backlog AND started_by = 'unread') AS "unread!",
                count(*) FILTER (WHERE phase = 'placeholder') AS "placeholders!",
                count(*) FILTER (WHERE backlog) AS "backlog!",
-               count(*) FILTER (WHERE late) AS "overdue!",
-               min(due_at) FILTER (WHERE late) AS oldest_due,
+               count(*) FILTER (WHERE late AND NOT kept AND NOT paused) AS "overdue!",
+               count(*) FILTER (WHERE late AND kept) AS "on_hold!",
+               (SELECT count(*) FROM ephemerd.holds WHERE ends_at IS NULL OR ends_at > now()) AS "holds!",
+               min(due_at) FILTER (WHERE late AND NOT kept AND NOT paused) AS oldest_due,
                clock_timestamp() AS "now!"
-          FROM (SELECT phase, backlog, due_at, started_by,
-                       NOT backlog AND due_at < now() AND host = ANY ($1) AND NOT told.paused AS late
-                  FROM ephemerd.expiries, told) AS entry"#,
+          FROM (SELECT phase, backlog, due_at, started_by, told.paused,
+                       NOT backlog AND due_at < now() AND host = ANY ($1) AS late,
+                       NOT backlog AND due_at < now() AND host = ANY ($1) AND on_hold AS kept
+                  FROM ephemerd.entries, told OFFSET 0) AS entry"#,
         hosts,
     )
     .fetch_one(connection)

@@ -47,7 +47,7 @@ pub async fn archived_under(
         StoredEntry,
         r#"-- archived_under
         SELECT 0::bigint AS "position!", id, store, host, owner, archive_id, row_number, stamped_at,
-               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog
+               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog, peer
           FROM ephemerd.expiries
          WHERE owner = $1 AND archive_id = ANY ($2) AND host = $3 AND store = 'archive' AND phase = 'pending'
          ORDER BY id"#,

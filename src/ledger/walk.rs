@@ -19,7 +19,7 @@ pub async fn entries_of(
         r#"-- entries_of
         SELECT k.position AS "position!", e.id, e.store, e.host, e.owner, e.archive_id,
                e.row_number, e.stamped_at, e.digest, e.copy_of, e.runs_from, e.started_by, e.due_at, e.reason, e.phase,
-               e.backlog
+               e.backlog, e.peer
           FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[])
                WITH ORDINALITY AS k(store, host, owner, archive_id, digest, position)
           JOIN ephemerd.expiries AS e USING (store, host, owner, archive_id, digest)"#,
@@ -47,7 +47,7 @@ pub async fn entries_under(
         StoredEntry,
         r#"-- entries_under
         SELECT 0::bigint AS "position!", id, store, host, owner, archive_id, row_number, stamped_at,
-               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog
+               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog, peer
           FROM ephemerd.expiries
          WHERE owner = $1 AND archive_id = $2 AND host = $3
          ORDER BY id"#,
@@ -73,7 +73,7 @@ pub async fn entries_between(
         StoredEntry,
         r#"-- entries_between
         SELECT 0::bigint AS "position!", id, store, host, owner, archive_id, row_number, stamped_at,
-               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog
+               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog, peer
           FROM ephemerd.expiries
          WHERE row_number > $1 AND row_number <= $2 AND store = ANY ($4)
          ORDER BY row_number, id
@@ -99,7 +99,7 @@ pub async fn queue_entries(
         StoredEntry,
         r#"-- queue_entries
         SELECT 0::bigint AS "position!", id, store, host, owner, archive_id, row_number, stamped_at,
-               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog
+               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog, peer
           FROM ephemerd.expiries
          WHERE store = 'queue' AND id > $1
          ORDER BY id
@@ -131,6 +131,7 @@ pub(super) struct StoredEntry {
     pub(super) reason: String,
     pub(super) phase: String,
     pub(super) backlog: bool,
+    pub(super) peer: Option<Vec<u8>>,
 }
 
 impl StoredEntry {
@@ -160,6 +161,7 @@ impl StoredEntry {
                 reason: reason.unwrap_or(Reason::Timer),
                 phase: self.phase.parse().map_err(|_| unknown())?,
                 backlog: self.backlog,
+                peer: self.peer,
             },
         })
     }

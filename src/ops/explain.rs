@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use crate::{
     archive::{Archive, Row},
     database::{self, Result},
-    ledger::{self, Expiry, Pause},
+    ledger::{self, Entry, Expiry, Pause},
     model::{
         Facts, Judgement, Placement, Reason, RowId, Rules, Stamp, Start, StartRule, Store,
         Timestamp,
@@ -83,7 +83,16 @@ pub struct Live {
     /// What the row says.
     pub explanation: Explanation,
     /// The ledger's entry.
-    pub entry: Option<Expiry>,
+    pub entry: Option<Recorded>,
+}
+
+/// A ledger entry, and whether a hold keeps its row.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// What the ledger says.
+    pub expiry: Expiry,
+    /// Its row is on hold.
+    pub on_hold: bool,
 }
 
 /// What the database knows about a message: its rows, and whether erasing is paused.
@@ -92,7 +101,7 @@ pub struct FoundMessage {
     /// One for each store that holds it.
     pub live: Vec<Live>,
     /// Ledger entries without a row: erased, or not visible from here.
-    pub orphans: Vec<Expiry>,
+    pub orphans: Vec<Recorded>,
     /// The archive was read; behind a companion module it cannot be.
     pub archive_was_read: bool,
     /// Whether erasing is paused.
@@ -107,9 +116,16 @@ pub async fn find_entries(
     archive_id: &str,
 ) -> Result<FoundMessage> {
     let entries = ledger::entries_under(connection, owner, archive_id).await?;
-    let orphans = entries.into_iter().map(|entry| entry.expiry).collect();
+    let orphans = recorded(connection, entries).await?;
     let pause = ledger::paused(connection).await?;
     Ok(FoundMessage { live: Vec::new(), orphans, archive_was_read: false, pause })
+}
+
+async fn recorded(connection: &mut PgConnection, entries: Vec<Entry>) -> Result<Vec<Recorded>> {
+    let ids: Vec<i64> = entries.iter().map(|it| it.id).collect();
+    let on_hold = ledger::entries_on_hold(connection, &ids).await?;
+    let recorded = |it: Entry| Recorded { expiry: it.expiry, on_hold: on_hold.contains(&it.id) };
+    Ok(entries.into_iter().map(recorded).collect())
 }
 
 impl Explainer {
@@ -181,10 +197,11 @@ impl Explainer {
         let mut live = Vec::new();
         for (position, row) in rows.iter().enumerate() {
             let at = known.iter().position(|it| it.0 == position);
-            let entry = at.map(|at| known.swap_remove(at).1.expiry);
+            let entry = at.map(|at| known.swap_remove(at).1).into_iter().collect();
+            let entry = recorded(connection, entry).await?.pop();
             live.push(self.live(row, entry, undelivered, reads, now));
         }
-        let orphans = orphans.into_iter().map(|entry| entry.expiry).collect();
+        let orphans = recorded(connection, orphans).await?;
         let pause = ledger::paused(connection).await?;
         Ok(FoundMessage { live, orphans, archive_was_read: true, pause })
     }
@@ -199,14 +216,15 @@ impl Explainer {
     fn live(
         &self,
         row: &Row,
-        entry: Option<Expiry>,
+        entry: Option<Recorded>,
         undelivered: bool,
         reads: bool,
         now: Timestamp,
     ) -> Live {
         let key = &row.key;
-        let known = entry.as_ref().and_then(|it| it.start_of(key.row_number, key.stamped_at));
-        let held = entry.as_ref().is_some_and(|it| it.reason == Reason::Undelivered);
+        let expiry = entry.as_ref().map(|it| &it.expiry);
+        let known = expiry.and_then(|it| it.start_of(key.row_number, key.stamped_at));
+        let held = expiry.is_some_and(|it| it.reason == Reason::Undelivered);
         let unread_for = self.rules.timers.unread_for;
         let unread = (reads && self.waits_for_reader(row))
             .then(|| policy::unread(row.stamp, now, unread_for));

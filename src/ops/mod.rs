@@ -6,7 +6,9 @@ mod scan;
 mod status;
 pub mod text;
 
-pub use explain::{Afterwards, Explainer, Explanation, FoundMessage, Given, Live, find_entries};
+pub use explain::{
+    Afterwards, Explainer, Explanation, FoundMessage, Given, Live, Recorded, find_entries,
+};
 pub use readiness::{Readiness, ReadinessReport};
 pub use scan::{Scan, ScanProgress, scan};
 pub use status::{Status, status};

@@ -73,6 +73,16 @@ fn bare(jid: &str) -> String {
     jid.split('/').next().unwrap_or_default().to_lowercase()
 }
 
+/// The bare address of the other side of the chat in this user's archive, by the start of the message; a room's, where
+/// one occupant wrote to another. `None` where it does not say.
+pub fn other_side(text: &str, owner: &str) -> Option<String> {
+    let mut xml = Xml::new(text).ok()?;
+    let Some(Event::Start(_)) = xml.next().ok()? else { return None };
+    let from = bare(xml.attribute("from")?);
+    let side = if from == owner { bare(xml.attribute("to").unwrap_or(owner)) } else { from };
+    (!side.is_empty()).then_some(side)
+}
+
 /// Reads a message's envelope; `None` where it is no message or cannot be read.
 pub fn envelope(text: &str) -> Option<Envelope> {
     read_envelope(text).ok().flatten()
@@ -192,6 +202,19 @@ mod tests {
         );
         assert_eq!(envelope("<presence from='ann@h'/>"), None);
         assert_eq!(envelope("<message"), None);
+    }
+
+    #[test]
+    fn the_other_side_is_a_bare_address() {
+        let of = |xml: &str| other_side(xml, "bob@h");
+        let side = |jid: &str| Some(jid.to_owned());
+        assert_eq!(of("<message from='Ann@h/x' to='bob@h'><a/></message>"), side("ann@h"));
+        assert_eq!(of("<message from='bob@h/x' to='ann@h/x'/>"), side("ann@h"));
+        assert_eq!(of("<message from='bob@h/x'/>"), side("bob@h"), "a note to self");
+        assert_eq!(of("<message from='r@m/Ann' to='bob@h/x'/>"), side("r@m"));
+        assert_eq!(of("<message to='ann@h'/>"), None);
+        assert_eq!(of("<message from=''/>"), None);
+        assert_eq!(of("words"), None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod unreadable;
 mod xml;
 
 pub use blank::{blank_queued, parties, placeholder};
-pub use envelope::{Envelope, Shows, displayed_item, envelope};
+pub use envelope::{Envelope, Shows, displayed_item, envelope, other_side};
 pub use unreadable::{Flaw, Unreadable};
 
 use crate::model::Facts;

@@ -134,6 +134,7 @@ async fn refresh(
     metrics.pending_placeholders.set(tally.placeholders);
     metrics.backlog_expiries.set(tally.backlog);
     metrics.overdue_expiries.set(tally.overdue);
+    metrics.held_expiries.set(tally.on_hold);
     metrics.set_oldest_overdue(tally.oldest_overdue());
     let pause = ledger::paused(&mut connection).await?;
     metrics.paused.set(i64::from(pause != Pause::None));

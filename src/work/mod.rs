@@ -9,6 +9,7 @@ pub mod backlog;
 pub mod base;
 pub mod erase;
 pub mod gauges;
+pub mod holds;
 pub mod inspect;
 mod reconcile;
 pub mod sweep;

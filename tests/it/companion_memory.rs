@@ -5,6 +5,7 @@ use ephemerd_lab::prosody::Storage;
 use ephemerd_lab::xmpp::{Client, Element, MamQuery, Stanza, escape};
 use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Prosody, Result, Server, eventually};
 
+use crate::holds::{hold, release};
 use crate::reliability::saw;
 use crate::remote::{config, mnesia, prosody, timer};
 use crate::support::start;
@@ -182,6 +183,25 @@ async fn a_subject_with_a_timer_is_cleared() -> Result<()> {
         "the first is cleared, the second stays, on Prosody and ejabberd",
     );
     Ok(())
+}
+
+/// What a room remembers is kept by a hold on the room, and goes once that is released.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subject_on_hold_stays() -> Result<()> {
+    let lab = prosody(Storage::Files).await?;
+    let config = config(&lab);
+    let _running = start(&config).await?;
+    let (held, other) = (lab.endpoints().room("held"), lab.endpoints().room("other"));
+    let mut peter = lab.online("peter").await?;
+    let placed = hold(&config, &["--room", &held]).await?;
+    for room in [&held, &other] {
+        peter.join(room, "peter").await?;
+        set_subject(&mut peter, room, "words", &timer(2)).await?;
+    }
+    until_subject(&lab, &other, "").await?;
+    assert_eq!(shown(&lab, "rosa", &held).await?.1, "words", "it is on hold");
+    release(&config, &placed).await?;
+    until_subject(&lab, &held, "").await
 }
 
 /// Prosody keeps a room's subject, and the module remembers whether it is to go.

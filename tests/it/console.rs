@@ -81,28 +81,48 @@ async fn settle(pool: &PgPool, command: &[String]) -> Result<()> {
     }
 }
 
+/// The command prints what the document says.
+async fn prints(config: &DaemonConfig, Shown { command, output }: &Shown) -> Result<()> {
+    assert_eq!(command[0], "ephemerd");
+    let args: Vec<&str> = command.iter().skip(1).map(String::as_str).collect();
+    let printed = run(config, &args).await?;
+    let lines: Vec<&str> = printed.stdout.lines().collect();
+    let same = lines.len() == output.len()
+        && output.iter().zip(&lines).all(|(shown, line)| matches(shown, line));
+    assert!(same, "{command:?} prints:\n{}\n{}", printed.stdout, printed.stderr);
+    assert_eq!(printed.code, Some(0), "{command:?}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn operating_shows_what_is_printed() -> Result<()> {
     let (lab, config) = lab().await?;
     let mut daemon: Option<Daemon> = None;
     let commands = shown("docs/operating.md");
     assert!(commands.len() > 10, "the blocks were found");
-    for Shown { command, output } in commands {
-        if command[0] == "systemctl" {
+    for shown in commands {
+        if shown.command[0] == "systemctl" {
             daemon = Some(start(&config).await?);
             continue;
         }
-        assert_eq!(command[0], "ephemerd");
-        settle(lab.database.superuser(), &command).await?;
-        let args: Vec<&str> = command.iter().skip(1).map(String::as_str).collect();
-        let printed = run(&config, &args).await?;
-        let lines: Vec<&str> = printed.stdout.lines().collect();
-        let same = lines.len() == output.len()
-            && output.iter().zip(&lines).all(|(shown, line)| matches(shown, line));
-        assert!(same, "{command:?} prints:\n{}\n{}", printed.stdout, printed.stderr);
-        assert_eq!(printed.code, Some(0), "{command:?}");
+        settle(lab.database.superuser(), &shown.command).await?;
+        prints(&config, &shown).await?;
     }
     assert!(daemon.expect("it was started").terminate().await?.success());
+    Ok(())
+}
+
+/// The same for docs/holds.md, with messages that are due and no daemon that would erase them.
+#[tokio::test(flavor = "multi_thread")]
+async fn holds_shows_what_is_printed() -> Result<()> {
+    let (_lab, config) = lab().await?;
+    let config = config.set("erase.backlog", "erase");
+    for command in ["migrate", "sweep"] {
+        assert_eq!(run(&config, &[command]).await?.code, Some(0));
+    }
+    for shown in shown("docs/holds.md") {
+        prints(&config, &shown).await?;
+    }
     Ok(())
 }
 

@@ -67,6 +67,7 @@ fn every_page_is_reached_from_the_readme() {
 /// a page fails until a test runs it and it is counted here.
 const RUN: &[(&str, &str, usize, &str)] = &[
     ("README.md", "sh", 3, "walks.rs"),
+    ("docs/holds.md", "console", 5, "console.rs"),
     ("docs/install-package.md", "sh", 2, "walks.rs"),
     ("docs/install-ejabberd.md", "sh", 3, "install_ejabberd.rs"),
     ("docs/install-ejabberd.md", "sql", 2, "install_ejabberd.rs"),

@@ -60,6 +60,8 @@ mod conformance_cases;
 #[cfg(test)]
 mod conformance_hanging;
 #[cfg(test)]
+mod conformance_holds;
+#[cfg(test)]
 mod conformance_remote;
 #[cfg(test)]
 mod connecting;
@@ -79,6 +81,8 @@ mod first_day;
 mod golden;
 #[cfg(test)]
 mod hanging;
+#[cfg(test)]
+mod holds;
 #[cfg(test)]
 mod hostile_accounts;
 #[cfg(test)]

@@ -43,7 +43,7 @@ fn group(store: &str, reason: &str, figures: [i64; 8]) -> Value {
     let [overdue, held, within_1h, within_24h, within_7d, within_30d, total, placeholders] =
         figures;
     json!({
-        "store": store, "reason": reason, "overdue": overdue, "held": held,
+        "store": store, "reason": reason, "overdue": overdue, "held": held, "on_hold": 0,
         "within_1h": within_1h, "within_24h": within_24h, "within_7d": within_7d,
         "within_30d": within_30d, "total": total, "placeholders": placeholders,
     })
@@ -79,7 +79,8 @@ async fn the_ledger_and_the_archive_tell_the_same() -> Result<()> {
     let previewed = told(&config, &["preview"]).await?;
     assert_eq!(sorted(&previewed), expected);
     let text = printed(&config, &["preview"]).await?;
-    let all = "\nall                         2     0      1       3      4       7   10     0\n";
+    let all =
+        "\nall                         2     0        0      1       3      4       7   10     0\n";
     assert!(text.ends_with(all), "{text}");
     Ok(())
 }

@@ -4,9 +4,9 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use super::super::show;
-use crate::ledger::{Expiry, Pause, Phase};
+use crate::ledger::{Pause, Phase};
 use crate::model::{Facts, Judgement, LATEST, StartedBy};
-use crate::ops::{Afterwards, Explanation, FoundMessage, Live};
+use crate::ops::{Afterwards, Explanation, FoundMessage, Live, Recorded};
 
 /// A given stanza.
 pub(super) fn given(explanation: &Explanation) -> String {
@@ -34,13 +34,13 @@ pub(super) fn found(found: &FoundMessage) -> String {
             true => writeln!(
                 text,
                 "{}, row {}: gone from the archive; the ledger forgets it at the next sweep at the latest",
-                orphan.row.store, orphan.row.row_number
+                orphan.expiry.row.store, orphan.expiry.row.row_number
             ),
             false => writeln!(
                 text,
                 "{}, archived {}; only the companion module can read what is there\n  ledger: {}",
-                orphan.row.store,
-                show::time(orphan.row.stamped_at),
+                orphan.expiry.row.store,
+                show::time(orphan.expiry.row.stamped_at),
                 entry(orphan, found.pause),
             ),
         };
@@ -138,24 +138,29 @@ fn ledger(live: &Live, pause: Pause) -> String {
             None => "nothing, as it should be".to_owned(),
         };
     };
-    let agrees = verdict.is_some_and(|it| it.due_at == known.due_at && it.reason == known.reason);
-    let differs = known.phase == Phase::Pending && !agrees;
+    let expiry = &known.expiry;
+    let agrees = verdict.is_some_and(|it| it.due_at == expiry.due_at && it.reason == expiry.reason);
+    let differs = expiry.phase == Phase::Pending && !agrees;
     let differs = if differs { "; that differs, and the next sweep corrects it" } else { "" };
     entry(known, pause) + differs
 }
 
 /// An entry, and what holds it up.
-fn entry(entry: &Expiry, pause: Pause) -> String {
-    let (due_at, kept) = (show::time(entry.due_at), kept(entry, pause));
-    match entry.phase {
+fn entry(entry: &Recorded, pause: Pause) -> String {
+    let (expiry, kept) = (&entry.expiry, kept(entry, pause));
+    let due_at = show::time(expiry.due_at);
+    match expiry.phase {
         Phase::Placeholder => format!("a placeholder, whose row goes {due_at}{kept}"),
-        Phase::Pending => format!("goes {due_at}, reason: {}{kept}", entry.reason),
+        Phase::Pending => format!("goes {due_at}, reason: {}{kept}", expiry.reason),
     }
 }
 
-fn kept(entry: &Expiry, pause: Pause) -> String {
+fn kept(entry: &Recorded, pause: Pause) -> String {
     let mut text = String::new();
-    if entry.backlog {
+    if entry.on_hold {
+        text.push_str("; on hold: nothing is erased before that ends");
+    }
+    if entry.expiry.backlog {
         text.push_str("; held as backlog until `ephemerd backlog accept`");
     }
     if pause != Pause::None {
@@ -241,13 +246,15 @@ pub(super) fn json_found(found: &FoundMessage) -> Value {
     })
 }
 
-fn json_entry(entry: &Expiry) -> Value {
+fn json_entry(entry: &Recorded) -> Value {
+    let Recorded { expiry: entry, on_hold } = entry;
     json!({
         "store": entry.row.store.as_str(),
         "phase": entry.phase.as_str(),
         "due_at": show::json_time(entry.due_at),
         "reason": entry.reason.as_str(),
         "backlog": entry.backlog,
+        "on_hold": on_hold,
         "runs_from": show::json_time(entry.start.at),
         "started_by": entry.start.by.as_str(),
     })

@@ -110,6 +110,12 @@ fn attention(view: &View<'_>) -> Vec<String> {
         Pause::Until(until) => Some(format!("Erasing is paused until {}.", time(until))),
         Pause::UntilResumed => Some("Erasing is paused until somebody resumes it.".to_owned()),
     };
+    let holds = view.counted.map(|it| it.tally).filter(|it| it.on_hold > 0).map(|tally| {
+        let kept = counted(tally.on_hold, "row");
+        let (are, keep) =
+            (if tally.on_hold == 1 { "is" } else { "are" }, counted(tally.holds, "hold"));
+        format!("{kept} {are} due and on hold: {keep} in force.")
+    });
     let others = [
         (
             metrics.dry_run.get() != 0,
@@ -125,7 +131,7 @@ fn attention(view: &View<'_>) -> Vec<String> {
         ),
     ];
     let others = others.into_iter().filter(|(is_so, _)| *is_so).map(|(_, text)| text.to_owned());
-    pause.into_iter().chain(others).collect()
+    pause.into_iter().chain(holds).chain(others).collect()
 }
 
 /// A reason as a sentence of its own.

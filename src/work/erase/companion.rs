@@ -5,7 +5,10 @@
 //! these entries. If we are killed or an answer is lost, what was erased but not settled is asked for again, and the
 //! module answers that it is gone.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use sqlx::PgPool;
 use tokio::time::Instant;
@@ -13,10 +16,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{
+    asked::Asked,
     count::Batch,
     fate::{Fate, Way},
-    pace::{EVERYTHING, LONGEST_SLEEP, Next, Pace},
+    pace::{EVERYTHING, HOLD_REST, LONGEST_SLEEP, Next, Pace},
     settle::settle,
+    turn::{self, Turn},
 };
 use crate::{
     archive::companion::{Answer, Item, MOST_ITEMS, Outcome, Request, Requests, Unanswered},
@@ -53,6 +58,12 @@ pub struct CompanionEraser<R> {
     leases_left: bool,
 }
 
+/// What is leased, and the owners whose modules are about to be asked.
+struct Leased {
+    claims: Claims,
+    asked: Asked,
+}
+
 /// Rows that one request names.
 struct Group {
     host: String,
@@ -73,6 +84,7 @@ impl<R: Requests> CompanionEraser<R> {
     /// Works until stopped. A batch that has begun is finished.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut presence = self.present.watch();
+        stop.run_until_cancelled(self.pace.let_go(&self.pool)).await;
         while !stop.is_cancelled() {
             presence.borrow_and_update();
             if self.pace.take_settings() {
@@ -109,8 +121,10 @@ impl<R: Requests> CompanionEraser<R> {
         }
         let began = Instant::now();
         let leased = in_time("lease", TRANSACTION_LIMIT, self.lease(&hosts)).await?;
-        let Some(claims) = leased else {
-            return Next::when_due(&self.pool, &hosts, self.from, LONGEST_SLEEP).await;
+        let Leased { claims, asked } = match leased {
+            Ok(leased) => leased,
+            Err(Turn::HoldUnderWay) => return Ok(Next::Rest(HOLD_REST)),
+            Err(_) => return Next::when_due(&self.pool, &hosts, self.from, LONGEST_SLEEP).await,
         };
         let claimed_at = Instant::now();
         let fates = if self.pace.settings.dry_run {
@@ -120,7 +134,11 @@ impl<R: Requests> CompanionEraser<R> {
             crash_point!("leased");
             let fates = self.ask(&claims, until).await;
             crash_point!("asked");
-            in_time("settle", TRANSACTION_LIMIT, self.settle(&claims, &fates, until)).await?;
+            let unanswered =
+                owners(&claims, &fates, |it| *it == Fate::PutOff(FailureCause::Unanswered));
+            let over = asked.over(&unanswered);
+            let settling = self.settle(&claims, &fates, until, &over);
+            in_time("settle", TRANSACTION_LIMIT, settling).await?;
             fates
         };
         let batch = Batch { claims, fates, claimed_at, settled_at: Instant::now() };
@@ -139,23 +157,36 @@ impl<R: Requests> CompanionEraser<R> {
         ledger::end_leases(&mut connection, LEASE.as_secs_f64()).await
     }
 
-    /// Claims what is due and puts it out of everyone's reach for a while.
-    async fn lease(&self, hosts: &[String]) -> Result<Option<Claims>> {
+    /// Claims what is due and puts it out of everyone's reach for a while; or why there is nothing to do.
+    async fn lease(&self, hosts: &[String]) -> Result<std::result::Result<Leased, Turn>> {
         let mut transaction = self.pool.begin().await.named("lease_begin")?;
         let rows = i64::from(self.pace.settings.most_rows());
         let what = Claim { hosts, from: self.from, rows };
-        let Some(claims) = ledger::claim(&mut transaction, what).await? else { return Ok(None) };
+        let claims = match turn::claim(&mut transaction, what).await? {
+            Turn::Claims(claims) => claims,
+            other => return Ok(Err(other)),
+        };
+        let mut asked = Asked::default();
         if !self.pace.settings.dry_run {
             let ids: Vec<i64> = claims.entries.iter().map(|it| it.entry.id).collect();
             ledger::lease(&mut transaction, &ids, LEASE.as_secs_f64()).await?;
+            let owners = owners(&claims, &vec![Fate::Untried; ids.len()], |_| true);
+            asked = Asked::note(&mut transaction, owners).await?;
             transaction.commit().await.named("lease_commit")?;
         }
-        Ok(Some(claims))
+        Ok(Ok(Leased { claims, asked }))
     }
 
-    async fn settle(&self, claims: &Claims, fates: &[Fate], until: Timestamp) -> Result<()> {
+    async fn settle(
+        &self,
+        claims: &Claims,
+        fates: &[Fate],
+        until: Timestamp,
+        over: &[i64],
+    ) -> Result<()> {
         let mut transaction = self.pool.begin().await.named("settle_begin")?;
         settle(&mut transaction, claims, fates, until).await?;
+        ledger::answered(&mut transaction, over).await?;
         transaction.commit().await.named("settle_commit")
     }
 
@@ -245,6 +276,18 @@ impl<R: Requests> CompanionEraser<R> {
 
 fn expiries<'a>(group: &'a Group, claims: &'a Claims) -> impl Iterator<Item = (usize, &'a Expiry)> {
     group.at.iter().filter_map(|at| Some((*at, &claims.entries.get(*at)?.entry.expiry)))
+}
+
+/// Owners (host, local part) of claimed rows whose fate is one of these.
+fn owners<'a>(
+    claims: &'a Claims,
+    fates: &[Fate],
+    is: impl Fn(&Fate) -> bool,
+) -> BTreeSet<(&'a str, &'a str)> {
+    let rows = claims.entries.iter().zip(fates).filter(|(_, fate)| is(fate));
+    rows.map(|(it, _)| &it.entry.expiry.row)
+        .map(|row| (row.host.as_str(), row.owner.as_str()))
+        .collect()
 }
 
 /// What became of this row; no outcome means failure.

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{fate::Fate, pace::EVERYTHING};
+use super::fate::Fate;
 use crate::{
     ledger::{Bound, Claims, Expiry, Phase},
     metrics::Metrics,
@@ -18,7 +18,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// The number of claimed entries.
+    /// The number of entries whose rows were to be erased.
     pub(super) fn len(&self) -> usize {
         self.claims.entries.len()
     }
@@ -29,9 +29,8 @@ impl Batch {
 
     /// Where the next claim starts. A dry run skips what it saw, because all of it is still there.
     pub(super) fn next_from(&self, is_dry_run: bool) -> Bound {
-        self.claims.entries.last().map_or(EVERYTHING, |last| {
-            if is_dry_run { (last.next_at, last.entry.id + 1) } else { (last.next_at, 0) }
-        })
+        let (at, id) = self.claims.last;
+        if is_dry_run { (at, id + 1) } else { (at, 0) }
     }
 
     /// Counts what was committed.

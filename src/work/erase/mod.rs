@@ -1,8 +1,10 @@
 //! Erasing: what is due is erased, and the ledger forgets it.
 //!
 //! `tables` does both in one transaction. `companion` leases what is due, asks the module, and settles by its answers.
-//! What becomes of claimed entries (`fate`), ledger (`settle`) and metrics (`count`) is the same for both.
+//! How they claim (`turn`), and what becomes of claimed entries (`fate`), ledger (`settle`) and metrics (`count`), is the
+//! same for both.
 
+mod asked;
 pub mod companion;
 mod count;
 mod fate;
@@ -11,6 +13,7 @@ pub mod remembered;
 pub mod scrub;
 mod settle;
 pub mod tables;
+mod turn;
 
 pub use self::pace::Pace;
 

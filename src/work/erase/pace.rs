@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use sqlx::PgPool;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use super::EraseSettings;
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     work::{
         TRANSACTION_LIMIT,
         base::{Changing, Retry, count, rest, wake::Wake},
+        holds,
     },
 };
 
@@ -26,6 +28,9 @@ pub(super) const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// What becomes due within this time goes in one batch.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
+
+/// Pause while somebody places or ends a hold.
+pub(super) const HOLD_REST: Duration = Duration::from_millis(20);
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +52,7 @@ impl Next {
         }
     }
 
-    /// When the next entry from `from` on is due, but at most `longest`.
+    /// When the next entry from `from` on is due or a hold ends, but at most `longest`. What ended holds kept is let go.
     pub(super) async fn when_due(
         pool: &PgPool,
         hosts: &[String],
@@ -56,10 +61,16 @@ impl Next {
     ) -> Result<Self> {
         let next = in_time("next_due", TRANSACTION_LIMIT, async {
             let mut connection = pool.acquire().await.named("next_due_connect")?;
-            ledger::next_due(&mut connection, hosts, from).await
+            let next = ledger::next_due(&mut connection, hosts, from).await?;
+            if next.hold_end.is_some_and(|seconds| seconds <= 0.0) {
+                holds::let_go(&mut connection).await?;
+                return Ok(None);
+            }
+            Ok(Some(next))
         });
-        let seconds = next.await?.unwrap_or(f64::MAX).clamp(0.0, longest.as_secs_f64());
-        Ok(Self::Sleep(Duration::from_secs_f64(seconds)))
+        let Some(next) = next.await? else { return Ok(Self::Batch) };
+        let seconds = next.entry.into_iter().chain(next.hold_end).fold(f64::MAX, f64::min);
+        Ok(Self::Sleep(Duration::from_secs_f64(seconds.clamp(0.0, longest.as_secs_f64()))))
     }
 }
 
@@ -77,6 +88,17 @@ impl Pace {
         metrics.dry_run.set(i64::from(settings.dry_run));
         let retry = Retry::new("erasing", Duration::from_millis(500), 10);
         Self { settings, metrics, wake, retry }
+    }
+
+    /// At the start: what an ended hold kept may have been overlooked, for example where the clock was set back.
+    pub(super) async fn let_go(&self, pool: &PgPool) {
+        let letting = in_time("let_go", TRANSACTION_LIMIT, async {
+            let mut connection = pool.acquire().await.named("let_go_connect")?;
+            holds::let_go(&mut connection).await
+        });
+        if let Err(error) = letting.await {
+            debug!(%error, "what ended holds kept was not looked for");
+        }
     }
 
     /// Takes the latest settings. Returns whether they are new.

@@ -5,7 +5,7 @@
 //! announces them again after we restart. This worker runs with archives in SQL and without.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
@@ -19,6 +19,7 @@ use tracing::debug;
 
 use super::{
     EraseSettings,
+    asked::Asked,
     scrub::{Rooms, Scrub},
 };
 use crate::{
@@ -54,7 +55,8 @@ pub struct Remembered<R> {
     settings: Changing<CompanionSettings>,
     erasing: Changing<EraseSettings>,
     due: BTreeSet<(Instant, Name)>,
-    known: HashSet<Name>,
+    /// With the stamp of each.
+    known: HashMap<Name, Timestamp>,
     /// When to ask for everything.
     ask_at: Instant,
 }
@@ -68,7 +70,7 @@ impl<R: Requests> Remembered<R> {
         erasing: watch::Receiver<EraseSettings>,
     ) -> Self {
         let (settings, erasing) = (Changing::new(settings), Changing::new(erasing));
-        let (due, known) = (BTreeSet::new(), HashSet::new());
+        let (due, known) = (BTreeSet::new(), HashMap::new());
         Self { pool, requests, settings, erasing, due, known, ask_at: Instant::now() }
     }
 
@@ -108,13 +110,13 @@ impl<R: Requests> Remembered<R> {
     async fn hear(&mut self, shown: &Shown) {
         let key = &shown.row.key;
         let name = (key.host.clone(), key.owner.clone(), key.archive_id.clone());
-        if self.known.len() >= MOST_KEPT || self.known.contains(&name) {
+        if self.known.len() >= MOST_KEPT || self.known.contains_key(&name) {
             return;
         }
         match in_time("remembered", TRANSACTION_LIMIT, self.due_in(shown)).await {
             Ok(Some(due_in)) => {
                 self.due.insert((Instant::now() + due_in, name.clone()));
-                self.known.insert(name);
+                self.known.insert(name, key.stamped_at);
             }
             Ok(None) => {}
             Err(error) => {
@@ -150,18 +152,29 @@ impl<R: Requests> Remembered<R> {
             }
             return;
         }
-        let scrubs = self.take_due();
-        if scrubs.is_empty() {
+        let due = self.take_due();
+        if due.is_empty() {
             return;
         }
-        let may = in_time("remembered", TRANSACTION_LIMIT, self.may_erase()).await;
-        for scrub in scrubs {
-            let Scrub { host, owner, ids } = scrub.clone();
-            let request = Request::Scrub { owner, ids };
-            let went = matches!(may, Ok(true)) && self.requests.ask(&host, request).await.is_ok();
-            if !went {
-                self.put_off(scrub);
+        let (free, asked) =
+            in_time("remembered", TRANSACTION_LIMIT, self.free(&due)).await.unwrap_or_default();
+        let (due, kept) = due.into_iter().partition(|(name, _)| free.contains(name));
+        self.put_off(kept);
+        let mut unanswered = BTreeSet::new();
+        for scrub in Scrub::of(rooms(&due)) {
+            let Scrub { host, owner, ids } = scrub;
+            if self.requests.ask(&host, Request::Scrub { owner: owner.clone(), ids }).await.is_err()
+            {
+                unanswered.insert((host, owner));
             }
+        }
+        let is_unanswered = |name: &Name| unanswered.contains(&(name.0.clone(), name.1.clone()));
+        self.put_off(due.into_iter().filter(|(name, _)| is_unanswered(name)).collect());
+        let unanswered = unanswered.iter().map(|it| (it.0.as_str(), it.1.as_str())).collect();
+        let over = asked.over(&unanswered);
+        let noting = in_time("remembered", TRANSACTION_LIMIT, self.note_answers(&over));
+        if let Err(error) = noting.await {
+            debug!(%error, "answers could not be noted: whoever places a hold waits a little longer");
         }
     }
 
@@ -175,32 +188,55 @@ impl<R: Requests> Remembered<R> {
         Ok(())
     }
 
-    /// Neither while erasing is paused, nor in a dry run.
-    async fn may_erase(&self) -> Result<bool> {
-        let mut connection = self.pool.acquire().await.named("remembered_connect")?;
-        let pause = ledger::paused(&mut connection).await?;
-        Ok(pause == Pause::None && !self.erasing.dry_run)
+    /// What may be scrubbed of this: nothing while erasing is paused, in a dry run or while somebody places a hold, and
+    /// nothing on hold. Whoever places a hold from now on waits for the answers.
+    async fn free(&self, due: &[(Name, Timestamp)]) -> Result<(HashSet<Name>, Asked)> {
+        let mut transaction = self.pool.begin().await.named("remembered_begin")?;
+        let may_claim = ledger::share_claims(&mut transaction).await?;
+        let is_paused = ledger::paused(&mut transaction).await? != Pause::None;
+        if !may_claim || is_paused || self.erasing.dry_run {
+            return Ok(<_>::default());
+        }
+        let rows: Vec<(&str, &str, Timestamp)> =
+            due.iter().map(|((host, owner, _), at)| (host.as_str(), owner.as_str(), *at)).collect();
+        let held = ledger::rooms_on_hold(&mut transaction, &rows).await?;
+        let free = due.iter().enumerate().filter(|(at, _)| !held.contains(at));
+        let free: HashSet<Name> = free.map(|(_, (name, _))| name.clone()).collect();
+        let owners = free.iter().map(|(host, owner, _)| (host.as_str(), owner.as_str())).collect();
+        let asked = Asked::note(&mut transaction, owners).await?;
+        transaction.commit().await.named("remembered_commit")?;
+        Ok((free, asked))
     }
 
-    /// What is due, by room.
-    fn take_due(&mut self) -> Vec<Scrub> {
+    async fn note_answers(&self, over: &[i64]) -> Result<()> {
+        let mut connection = self.pool.acquire().await.named("remembered_connect")?;
+        ledger::answered(&mut connection, over).await
+    }
+
+    /// What is due, with its stamp.
+    fn take_due(&mut self) -> Vec<(Name, Timestamp)> {
         let now = Instant::now();
-        let mut rooms = Rooms::new();
+        let mut due = Vec::new();
         while self.due.first().is_some_and(|first| first.0 <= now) {
             let Some((_, name)) = self.due.pop_first() else { break };
-            self.known.remove(&name);
-            let (host, owner, id) = name;
-            rooms.entry((host, owner)).or_default().insert(id);
+            due.extend(self.known.remove_entry(&name));
         }
-        Scrub::of(rooms)
+        due
     }
 
-    fn put_off(&mut self, scrub: Scrub) {
+    fn put_off(&mut self, names: Vec<(Name, Timestamp)>) {
         let at = Instant::now() + RETRY;
-        for id in scrub.ids {
-            let name = (scrub.host.clone(), scrub.owner.clone(), id);
-            self.known.insert(name.clone());
+        for (name, stamp) in names {
+            self.known.insert(name.clone(), stamp);
             self.due.insert((at, name));
         }
     }
+}
+
+fn rooms(due: &[(Name, Timestamp)]) -> Rooms {
+    let mut rooms = Rooms::new();
+    for ((host, owner, id), _) in due {
+        rooms.entry((host.clone(), owner.clone())).or_default().insert(id.clone());
+    }
+    rooms
 }

@@ -1,9 +1,12 @@
 //! What the ledger should say of one row.
 
+use sqlx::PgConnection;
+
 use super::{Context, read::Waits};
 use crate::{
     archive::Row,
-    ledger::{Entry, Expiry, Phase},
+    database::Result,
+    ledger::{self, Entry, Expiry, Phase},
     model::{Facts, Placement, Reason, Store},
     policy, stanza,
 };
@@ -12,15 +15,49 @@ use crate::{
 pub(in crate::work) struct Read<'a> {
     pub(super) row: &'a Row,
     pub(super) facts: Option<Facts>,
+    /// By which the ledger knows the other side of the chat.
+    pub(super) peer: Option<Vec<u8>>,
+}
+
+/// Finds out by which the ledger knows the other sides of these rows' chats.
+pub(super) async fn find_peers(
+    connection: &mut PgConnection,
+    reads: &mut [Read<'_>],
+) -> Result<()> {
+    let sides: Vec<(usize, String)> = (reads.iter().enumerate())
+        .filter(|(_, read)| read.facts.is_some())
+        .filter_map(|(at, read)| Some((at, read.other_side()?)))
+        .collect();
+    let chats: Vec<(&str, &str, &str)> = sides
+        .iter()
+        .filter_map(|(at, side)| {
+            let key = &reads.get(*at)?.row.key;
+            Some((key.host.as_str(), key.owner.as_str(), side.as_str()))
+        })
+        .collect();
+    let peers = ledger::peers(connection, &chats).await?;
+    for ((at, _), peer) in sides.iter().zip(peers) {
+        if let Some(read) = reads.get_mut(*at) {
+            read.peer = Some(peer);
+        }
+    }
+    Ok(())
 }
 
 impl<'a> Read<'a> {
     pub(super) fn of(row: &'a Row) -> Self {
-        Self { row, facts: row.xml.as_deref().and_then(|xml| stanza::read(xml).ok()) }
+        Self { row, facts: row.xml.as_deref().and_then(|xml| stanza::read(xml).ok()), peer: None }
     }
 
     pub(in crate::work) fn all(rows: &'a [Row]) -> Vec<Self> {
         rows.iter().map(Self::of).collect()
+    }
+
+    /// The other side of the chat, as the row says it.
+    fn other_side(&self) -> Option<String> {
+        let key = &self.row.key;
+        let xml = self.row.xml.as_deref().filter(|_| key.store != Store::Room)?;
+        stanza::other_side(xml, &format!("{}@{}", key.owner, key.host))
     }
 
     /// What the ledger should say of this row. A running timer keeps its start.
@@ -68,6 +105,7 @@ impl<'a> Read<'a> {
                 Some(entry) => entry.expiry.backlog,
                 None => phase == Phase::Pending && context.holds(key),
             },
+            peer: self.peer.clone().or_else(|| entry.and_then(|it| it.expiry.peer.clone())),
         })
     }
 }

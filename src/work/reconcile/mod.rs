@@ -98,18 +98,18 @@ pub(super) struct Reconciled {
 /// Brings the entries of these rows in line with what the rows say.
 pub(super) async fn reconcile(
     connection: &mut PgConnection,
-    reads: Vec<Read<'_>>,
+    mut reads: Vec<Read<'_>>,
     context: Context<'_>,
     reconciled: &mut Reconciled,
 ) -> Result<()> {
-    let copies = reconcile_page(connection, &reads, context, reconciled).await?;
+    let copies = reconcile_page(connection, &mut reads, context, reconciled).await?;
     let Some(archive) = context.archive else { return Ok(()) };
     // A new copy in an offline queue holds its archive row back, because nobody has received the message.
     let copies: Vec<(&str, &str, &str)> =
         copies.iter().map(|it| (&*it.0, &*it.1, &*it.2)).collect();
     for ids in copies.chunks(ARCHIVE_ROWS_AT_ONCE) {
         let held = archive.archive_rows(connection, ids).await?;
-        reconcile_page(connection, &Read::all(&held), context, reconciled).await?;
+        reconcile_page(connection, &mut Read::all(&held), context, reconciled).await?;
     }
     if !copies.is_empty() && context.rules.timers.start.looks_for_readers() {
         ledger::align_copies(connection, &copies).await?;
@@ -120,10 +120,12 @@ pub(super) async fn reconcile(
 /// One page. Returns (host, owner, archive id) of the rows that newly recorded queue rows are copies of.
 async fn reconcile_page(
     connection: &mut PgConnection,
-    reads: &[Read<'_>],
+    reads: &mut [Read<'_>],
     context: Context<'_>,
     reconciled: &mut Reconciled,
 ) -> Result<Vec<(String, String, String)>> {
+    expiry::find_peers(connection, reads).await?;
+    let reads: &[Read<'_>] = reads;
     let names: Vec<RowId<'_>> = reads.iter().map(|read| read.row.key.id()).collect();
     let entries: HashMap<usize, Entry> =
         ledger::entries_of(connection, &names).await?.into_iter().collect();

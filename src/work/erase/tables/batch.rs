@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use crate::{
     archive::{Archive, Erasure},
     database::{Error, Named},
-    ledger::{self, Bound, Claim, Claimed, Claims},
+    ledger::{Bound, Claim, Claimed, Claims},
     metrics::FailureCause,
     model::{Mode, RowKey, Store},
     policy, stanza,
@@ -17,6 +17,7 @@ use crate::{
             count::Batch,
             fate::{Fate, Way},
             settle::settle,
+            turn::{Turn, claim},
         },
     },
 };
@@ -34,18 +35,30 @@ impl From<Error> for Failure {
     }
 }
 
-/// Claims up to `rows` entries from `from` on and erases them. `None` if nothing is due.
+/// What became of a transaction.
+pub(super) enum Ran {
+    /// It was committed, or it was a dry run.
+    Batch(Batch),
+    /// Nothing is due.
+    Nothing,
+    /// Somebody places or ends a hold: nothing was claimed.
+    HoldUnderWay,
+}
+
+/// Claims up to `rows` entries from `from` on and erases them.
 pub(super) async fn run(
     pool: &PgPool,
     archive: &Archive,
     settings: &EraseSettings,
     from: Bound,
     rows: u32,
-) -> Result<Option<Batch>, Failure> {
+) -> Result<Ran, Failure> {
     let mut transaction = pool.begin().await.named("erase_begin")?;
     let what = Claim { hosts: &settings.hosts, from, rows: i64::from(rows) };
-    let Some(claims) = ledger::claim(&mut transaction, what).await? else {
-        return Ok(None);
+    let claims = match claim(&mut transaction, what).await? {
+        Turn::Claims(claims) => claims,
+        Turn::Nothing => return Ok(Ran::Nothing),
+        Turn::HoldUnderWay => return Ok(Ran::HoldUnderWay),
     };
     let claimed_at = Instant::now();
     let id = |it: &Claimed| (it.entry.id, it.entry.expiry.row.store);
@@ -61,7 +74,7 @@ pub(super) async fn run(
         crash_point!("committed");
         fates
     };
-    Ok(Some(Batch { claims, fates, claimed_at, settled_at: Instant::now() }))
+    Ok(Ran::Batch(Batch { claims, fates, claimed_at, settled_at: Instant::now() }))
 }
 
 async fn erase(

@@ -4,16 +4,13 @@
 use sqlx::PgPool;
 use tokio::{task::JoinSet, time::Instant};
 
-use super::batch::{self, Failure};
+use super::batch::{self, Failure, Ran};
 use crate::{
     archive::Archive,
     database::in_time,
     ledger::Bound,
     task,
-    work::{
-        TRANSACTION_LIMIT,
-        erase::{EraseSettings, count::Batch},
-    },
+    work::{TRANSACTION_LIMIT, erase::EraseSettings},
 };
 
 /// Transactions under way, which end in any order.
@@ -28,7 +25,7 @@ pub(super) struct Ended {
     /// Where its claim started.
     pub(super) from: Bound,
     pub(super) began: Instant,
-    pub(super) outcome: Result<Option<Batch>, Failure>,
+    pub(super) outcome: Result<Ran, Failure>,
 }
 
 impl Lanes {

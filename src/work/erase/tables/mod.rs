@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use self::{
-    batch::Failure,
+    batch::{Failure, Ran},
     lanes::{Ended, Lanes},
     trouble::{Cause, Troubles},
 };
 use super::{
     EraseSettings,
     count::Batch,
-    pace::{EVERYTHING, LONGEST_SLEEP, Next, Pace},
+    pace::{EVERYTHING, HOLD_REST, LONGEST_SLEEP, Next, Pace},
     scrub::Scrub,
 };
 use crate::{
@@ -95,6 +95,7 @@ impl TableEraser {
 
     /// Works until stopped. A transaction that has begun is finished.
     pub async fn run(mut self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.pace.let_go(&self.pool)).await;
         while !stop.is_cancelled() {
             if self.pace.take_settings() {
                 // What a dry run skipped is claimed again.
@@ -106,7 +107,7 @@ impl TableEraser {
             self.pace.wait_after(round, &stop).await;
         }
         while let Some(ended) = self.lanes.ended().await {
-            if let Ok(Some(batch)) = ended.outcome {
+            if let Ok(Ran::Batch(batch)) = ended.outcome {
                 self.count(&batch);
             }
         }
@@ -122,7 +123,7 @@ impl TableEraser {
         let Some(ended) = self.lanes.ended().await else { return Ok(Next::Batch) };
         let Ended { from, began, outcome } = ended;
         match outcome {
-            Ok(Some(batch)) => {
+            Ok(Ran::Batch(batch)) => {
                 self.pace.metrics.erase_batch_seconds.observe(began.elapsed().as_secs_f64());
                 self.count(&batch);
                 self.troubles.after(&batch);
@@ -130,11 +131,15 @@ impl TableEraser {
                 if began >= self.lowered_at {
                     self.from = self.from.max(batch.next_from(self.pace.settings.dry_run));
                     self.rows = self.rows.saturating_mul(2).min(self.pace.settings.most_rows());
-                    self.most_lanes = most_lanes(&self.pace.settings, batch.len());
+                    self.most_lanes = most_lanes(&self.pace.settings, batch.claims.len());
                 }
                 Ok(Next::at_rate(&self.pace.settings, batch.len(), began))
             }
-            Ok(None) => {
+            Ok(Ran::HoldUnderWay) => {
+                self.most_lanes = 1;
+                Ok(Next::Rest(HOLD_REST))
+            }
+            Ok(Ran::Nothing) => {
                 self.most_lanes = 1;
                 // The other transaction may hold what is left.
                 if self.lanes.len() > 0 { Ok(Next::Batch) } else { self.until_next_due().await }
