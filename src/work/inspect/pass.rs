@@ -252,7 +252,8 @@ impl Tail {
     /// The cursor is where the pass left it.
     pub(super) fn end_pass(&mut self, pass: Pass, cursor: Cursor) {
         let is_at_end = match self.table.order() {
-            Order::Sequence | Order::Stamps => cursor.position == pass.horizon.newest,
+            // The newest row may have been deleted since.
+            Order::Sequence | Order::Stamps => cursor.position >= pass.horizon.newest,
             Order::Unordered => pass.is_whole,
         };
         let is_quiet = is_at_end && pass.is_settled && self.passed.is_none();
