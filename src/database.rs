@@ -23,16 +23,16 @@ const READ_ONLY: &str = "25006";
 const LOCK_TIMEOUT: &str = "100ms";
 
 /// What to do about a pooler.
-pub const POOLED: &str = "a connection pooler stands between: let database.url lead to PostgreSQL itself; \
-                          ephemerd opens seven connections at the most";
+pub const POOLED: &str = "there is a connection pooler in between: point database.url at PostgreSQL itself; \
+                          ephemerd opens at most seven connections";
 
 /// What kind of session a connection turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Session {
     /// A writable database, and a session to ourselves.
     Ours,
-    /// A stand-by or a read-only database.
-    StandBy,
+    /// A standby or a read-only database.
+    Standby,
     /// Our settings did not arrive: there is a pooler in between, and sessions may be shared.
     Pooled,
 }
@@ -51,7 +51,7 @@ pub async fn session(connection: &mut PgConnection) -> Result<Session> {
     let lock_timeout: String = row.try_get(1).named(NAME)?;
     Ok(match (lock_timeout == LOCK_TIMEOUT, read_only) {
         (false, _) => Session::Pooled,
-        (true, true) => Session::StandBy,
+        (true, true) => Session::Standby,
         (true, false) => Session::Ours,
     })
 }
@@ -61,7 +61,7 @@ pub async fn now(connection: &mut PgConnection) -> Result<Timestamp> {
     sqlx::query_scalar("-- now\nSELECT clock_timestamp()").fetch_one(connection).await.named("now")
 }
 
-/// Waits for the database's answer so long at the most: a connection may be cut without a word.
+/// Waits this long at most for the database's answer: a connection may be cut silently.
 pub async fn in_time<T, E: From<Error>>(
     statement: &'static str,
     limit: Duration,
@@ -101,8 +101,8 @@ impl Error {
         Self { statement, cause: Cause::Unexpected(what.into()) }
     }
 
-    /// The database is read-only: a stand-by.
-    pub fn stand_by(statement: &'static str) -> Self {
+    /// The database is read-only: a standby.
+    pub fn standby(statement: &'static str) -> Self {
         let cause = Cause::Refused { sqlstate: READ_ONLY.to_owned(), constraint: None };
         Self { statement, cause }
     }
@@ -184,7 +184,7 @@ impl Error {
         match &self.cause {
             Cause::Unreachable(_) | Cause::Tls { .. } => true,
             // 08 connection, 53 resources (too many connections, disk full), 57P operator (shutting
-            // down, starting up), 25006 a stand-by, 28 authorisation.
+            // down, starting up), 25006 a standby, 28 authorisation.
             Cause::Refused { sqlstate, .. } => {
                 ["08", "53", "57P", READ_ONLY, "28"].iter().any(|class| sqlstate.starts_with(class))
             }
@@ -209,7 +209,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// What went wrong with a connection, in words. No name was found where the system calls it uncategorized.
+/// What went wrong with a connection, in words. Where the system calls the error uncategorized, the name was not found.
 pub fn reason(error: &io::Error) -> String {
     match error.to_string().starts_with("failed to lookup address information") {
         true => "cannot resolve the name".to_owned(),
@@ -220,7 +220,7 @@ pub fn reason(error: &io::Error) -> String {
 /// The errors that operators meet most often, in words.
 fn in_words(sqlstate: &str) -> &'static str {
     match sqlstate {
-        READ_ONLY => " (the database is a stand-by or read-only)",
+        READ_ONLY => " (the database is a standby or read-only)",
         "28000" | "28P01" => " (the database does not accept our role or password)",
         "3D000" => " (there is no such database)",
         "42501" => " (our role lacks a privilege)",

@@ -1,6 +1,6 @@
-//! ephemerd erases messages from an XMPP server's archives when their time is over.
+//! ephemerd erases messages from an XMPP server's archives when their timers run out.
 //!
-//! The data's way through the house:
+//! The path of the data:
 //!
 //! ```text
 //! archived stanza ─▶ inspect ─▶ record the expiry ─▶ due ─▶ erase ─▶ forget ─▶ count
@@ -10,12 +10,12 @@
 //!
 //! | layer | modules | |
 //! |---|---|---|
-//! | 0 | [`model`] | the nouns |
-//! | 1 | [`stanza`], [`policy`], [`database`] | XML → facts; facts and rules → verdict: pure; the way into PostgreSQL |
+//! | 0 | [`model`] | the types that all layers share |
+//! | 1 | [`stanza`], [`policy`], [`database`] | XML → facts; facts and rules → verdict; both pure; access to PostgreSQL |
 //! | 2 | [`archive`], [`ledger`] | the server's tables; our tables |
 //! | 3 | [`work`], [`ops`] | inspect, erase, sweep; reports |
-//! | 4 | [`component`], [`http`] | what speaks to others; no SQL here |
-//! | 5 | [`app`], [`cli`], [`config`], [`lifecycle`], [`telemetry`] | what builds it all |
+//! | 4 | [`component`], [`http`] | external interfaces; no SQL |
+//! | 5 | [`app`], [`cli`], [`config`], [`lifecycle`], [`telemetry`] | everything that wires it together |
 //!
 //! [`metrics`] and [`task`] are leaves that any layer may use.
 

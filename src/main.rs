@@ -19,8 +19,7 @@ fn main() -> ExitCode {
         Err(help_or_fault) => {
             // A misplaced argument may be a URL with a password in it.
             if help_or_fault.use_stderr() && help_or_fault.to_string().contains("://") {
-                let what =
-                    "error: an argument was not understood, and is not shown: it contains a URL";
+                let what = "error: an argument was not understood; it is not shown because it contains a URL";
                 let _ = writeln!(io::stderr(), "{what}\nhelp: see `ephemerd --help`");
             } else {
                 let _ = help_or_fault.print();

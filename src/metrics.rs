@@ -42,7 +42,7 @@ metrics! {
     expiries_recorded: ByReason = "ephemerd_expiries_recorded_total";
     /// Timers that started because something showed that the message was read.
     started: ByEvidence = "ephemerd_started_total";
-    /// Rows erased without any sign that their owner had read them: timers.unread_for was over.
+    /// Rows erased without any sign that their owner had read them, because timers.unread_for had run out.
     unread_capped: IntCounter = "ephemerd_unread_capped_total";
     /// Ephemeral timers that are not a number of seconds.
     invalid_timers: IntCounter = "ephemerd_invalid_timers_total";
@@ -68,7 +68,7 @@ metrics! {
     backlog_expiries: IntGauge = "ephemerd_backlog_expiries";
     /// Rows that should have been erased by now but still exist.
     overdue_expiries: IntGauge = "ephemerd_overdue_expiries";
-    /// Age of the oldest overdue expiry; it keeps growing while the database is away.
+    /// Age of the oldest overdue expiry; it keeps growing while the database is unavailable.
     oldest_overdue_seconds: Gauge = "ephemerd_oldest_overdue_seconds";
     /// Time from due to committed erasure.
     erase_delay_seconds: Delay = "ephemerd_erase_delay_seconds";

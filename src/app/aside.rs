@@ -1,4 +1,4 @@
-//! What goes on beside the workers: a backlog is released, and HTTP learns their state.
+//! What runs beside the workers: releasing the backlog, and reporting their state to HTTP.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     work::{backlog, inspect::Inspection},
 };
 
-/// Wait between attempts while the database is away.
+/// Wait between attempts while the database is unavailable.
 const TRY_EVERY: Duration = Duration::from_secs(10);
 
 async fn release(pool: &PgPool) -> crate::database::Result<i64> {

@@ -23,9 +23,9 @@ pub async fn pause(config: &Config, length: Option<Duration>) -> Result<Pause, E
 /// Ends a pause for all daemons. Returns the pause that was in force.
 pub async fn resume(config: &Config) -> Result<Pause, Error> {
     let mut connection = connect(config).await?;
-    let stood = ledger::resume(&mut connection).await;
+    let before = ledger::resume(&mut connection).await;
     close(connection).await;
-    Ok(stood?)
+    Ok(before?)
 }
 
 /// The current status.
@@ -44,7 +44,7 @@ pub async fn backlog(config: &Config) -> Result<Vec<Held>, Error> {
     Ok(held?)
 }
 
-/// Lets the backlog go, now and later. Returns how many entries went from being held.
+/// Releases the backlog, now and in later sweeps. Returns how many entries are no longer held.
 pub async fn accept_backlog(config: &Config, report: impl FnMut(i64)) -> Result<i64, Error> {
     let mut connection = connect(config).await?;
     let released = backlog::accept(&mut connection, report).await;

@@ -204,7 +204,7 @@ pub(super) struct Modules {
     pub(super) leading: watch::Receiver<bool>,
 }
 
-/// What the workers report of themselves: the state of inspection, of the sweep, and whatever blocks erasing.
+/// What the workers report about themselves: the state of inspection and of the sweep, and what blocks erasing.
 pub(super) struct Reports {
     pub(super) state: watch::Sender<Inspection>,
     pub(super) sweeping: Sweeping,
@@ -219,7 +219,7 @@ impl Workers {
         let bell = Arc::new(Wake::default());
         let (state, states) = watch::channel(Inspection { caught_up: None, reachable: true });
         let (under_way, sweeps) = watch::channel(false);
-        // Nothing is released before nothing is held any more.
+        // The backlog is released only once sweeps have stopped holding entries.
         let (holding, holds) = watch::channel(self.updates.sweep.borrow().hold_backlog);
         let (blocked, blocks) = watch::channel(None);
         let reports = Reports { state, sweeping: Sweeping { under_way, holding }, blocked };
@@ -280,7 +280,7 @@ impl Workers {
             Changing::new(self.updates.inspect.clone()),
             Changing::new(self.updates.sweep.clone()),
         );
-        // The sweep goes by other rules once the tail does: what that recorded before, it then corrects.
+        // The sweep takes new rules after the tail has, and then corrects what the tail recorded under the old ones.
         let (judging, judged) = watch::channel(inspect.rules.clone());
         let unheard = Unheard::new(&self.config.archive.hosts, Arc::clone(bell));
         let listener = Listener::new(

@@ -37,8 +37,8 @@ pub enum Error {
     Database(#[from] database::Error),
     /// A pooler is in front of the database.
     #[error(
-        "a connection pooler stands between ephemerd and PostgreSQL, and our session's settings and locks do not survive it\n\
-         help: let database.url lead to PostgreSQL itself: ephemerd opens seven connections at the most"
+        "there is a connection pooler between ephemerd and PostgreSQL, which loses our sessions' settings and locks\n\
+         help: point database.url at PostgreSQL itself: ephemerd opens at most seven connections"
     )]
     Pooled,
     /// Our schema is missing, and we may not create it.
@@ -47,7 +47,7 @@ pub enum Error {
          help: run deploy/grants.sql in this database as a superuser, then `ephemerd migrate`"
     )]
     NotGranted,
-    /// Our schema is not as this program needs it.
+    /// Our schema is not the version that this program needs.
     #[error("{0}")]
     Schema(&'static str),
     /// The server's tables are not as we need them.
@@ -138,7 +138,7 @@ async fn session(config: &Config) -> Result<PgConnection, Error> {
     Ok(connection)
 }
 
-/// The same, once our schema is as this program needs it.
+/// The same, once our schema is the version that this program needs.
 async fn connect(config: &Config) -> Result<PgConnection, Error> {
     let mut connection = session(config).await?;
     match ledger::schema(&mut connection).await.map_err(not_granted)? {
@@ -152,7 +152,7 @@ async fn connect(config: &Config) -> Result<PgConnection, Error> {
 async fn is_ours(connection: &mut PgConnection) -> Result<(), Error> {
     match database::session(connection).await? {
         Session::Ours => Ok(()),
-        Session::StandBy => Err(database::Error::stand_by("session").into()),
+        Session::Standby => Err(database::Error::standby("session").into()),
         Session::Pooled => Err(Error::Pooled),
     }
 }
@@ -197,7 +197,7 @@ async fn bring_up_to_date(connection: &mut PgConnection, may_migrate: bool) -> R
     }
 }
 
-/// Distinguishes a pooler that rejects our session's settings (08P01) from a database that is away.
+/// Distinguishes a pooler that rejects our session's settings (08P01) from a database that is unavailable.
 fn pooled(error: database::Error) -> Error {
     match error.sqlstate() {
         Some("08P01") => Error::Pooled,
@@ -205,7 +205,7 @@ fn pooled(error: database::Error) -> Error {
     }
 }
 
-/// Distinguishes missing grants (42501, 3F000 no such schema) from a database that is away.
+/// Distinguishes missing grants (42501, 3F000 no such schema) from a database that is unavailable.
 fn not_granted(error: database::Error) -> Error {
     match error.sqlstate() {
         Some("42501" | "3F000") => Error::NotGranted,

@@ -94,7 +94,7 @@ impl Workers {
     }
 }
 
-/// One handshake and, if it succeeds, who answers on each host. If a daemon leads, the modules are left to
+/// One handshake and, if it succeeds, which module answers on each host. If a daemon leads, the modules are left to
 /// it: ejabberd accepts several connections under one name, and splits the stanzas between them.
 pub(super) async fn check(config: &Config, is_led: bool) -> Vec<Finding> {
     let settings = component(config);
@@ -122,7 +122,7 @@ pub(super) async fn check(config: &Config, is_led: bool) -> Vec<Finding> {
 fn not_asked(is_led: bool) -> Finding {
     if is_led {
         Finding::good(
-            "companion modules: left to the running daemon; its ephemerd_companions counts those that answer",
+            "companion modules: left to the running daemon, whose metric ephemerd_companions counts those that answer",
         )
     } else {
         Finding::warning(
@@ -137,7 +137,7 @@ async fn ask_all(link: &Link, hosts: &[String], needed: bool) -> Vec<Finding> {
     let connecting = connection.wait_for(Option::is_some);
     if !matches!(tokio::time::timeout(PATIENCE, connecting).await, Ok(Ok(_))) {
         return vec![Finding::warning(
-            "companion modules: not asked: the connection was not re-established",
+            "companion modules: not asked, because the connection was not re-established",
             "check again",
         )];
     }
@@ -177,12 +177,6 @@ fn finding(host: &str, asked: Result<Companion, Unanswered>, needed: bool) -> Op
         Finding::problem(speaks(), "install daemon and module of the same version")
     } else if version < VERSION {
         Finding::warning(speaks(), OLD_MODULE)
-    } else if drops_unacknowledged {
-        Finding::warning(
-            format!("{who}: resend_on_timeout of mod_stream_mgmt is false there"),
-            "set it to if_offline: what a session never acknowledged then goes into the offline queue, \
-             and not only into the archive (docs/install-ejabberd.md)",
-        )
     } else if needed && !lacking.is_empty() {
         Finding::problem(
             format!("{who}: it lacks what is needed: {}", lacking.join(", ")),
@@ -193,6 +187,12 @@ fn finding(host: &str, asked: Result<Companion, Unanswered>, needed: bool) -> Op
             format!("{who}: a write failed, and it erases nothing more"),
             "restart the XMPP server, and make sure that nothing else writes to its SQLite file",
         )
+    } else if drops_unacknowledged {
+        Finding::warning(
+            format!("{who}: resend_on_timeout of mod_stream_mgmt is false there"),
+            "set it to if_offline: what a session never acknowledged then goes into the offline queue, \
+             and not only into the archive (docs/install-ejabberd.md)",
+        )
     } else if other_module {
         Finding::warning(
             format!("{who}; this program is version {}", env!("CARGO_PKG_VERSION")),
@@ -201,4 +201,29 @@ fn finding(host: &str, asked: Result<Companion, Unanswered>, needed: bool) -> Op
     } else {
         Finding::good(who)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::companion::Abilities;
+
+    /// What stops the daemon is told before what could be better.
+    #[test]
+    fn a_remark_hides_no_problem() {
+        let companion = Companion {
+            version: VERSION,
+            module: env!("CARGO_PKG_VERSION").to_owned(),
+            server: "ejabberd 23.01".to_owned(),
+            boot: "b".to_owned(),
+            number: 0,
+            now: None,
+            can: Abilities::default(),
+            drops_unacknowledged: true,
+            halted: false,
+        };
+        let found = finding("example.org", Ok(companion), true).unwrap();
+        assert_eq!(found.level, Level::Problem, "{found:?}");
+        assert!(found.what.contains("erase, blank, list"), "{found:?}");
+    }
 }

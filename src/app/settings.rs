@@ -55,7 +55,7 @@ impl UpdateSenders {
     }
 }
 
-/// What the configuration says to the component.
+/// The component's settings.
 pub(super) fn component(config: &Config) -> ComponentSettings {
     ComponentSettings {
         jid: config.component.jid.clone(),

@@ -41,7 +41,7 @@ pub struct Swept {
     pub found: SweepCounts,
 }
 
-/// Sweeps until the end, or until stopped. `report` hears how far it has come.
+/// Sweeps until the end, or until stopped. `report` is called with its progress.
 pub async fn sweep(
     config: &Config,
     stop: CancellationToken,

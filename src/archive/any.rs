@@ -184,7 +184,7 @@ impl Archive {
     pub const fn deletes_from(&self, store: Store) -> bool {
         match self {
             Self::Prosody => true,
-            // ejabberd attaches a whole backlog to one row of its queue, and empties it at login.
+            // ejabberd may attach all that waits to one row of its queue, and empties the queue at login.
             Self::Ejabberd(_) => !matches!(store, Store::Queue),
         }
     }
@@ -253,7 +253,7 @@ impl Archive {
         let (kept, kept_keys) = touched.kept(keys);
         if !kept.is_empty() {
             // Another session may have changed them between our snapshot and our lock: a second attempt
-            // tells.
+            // shows that.
             let again = self.delete_once(connection, &kept_keys).await?;
             touched.replace(&kept, again);
         }
@@ -336,10 +336,10 @@ impl Archive {
         let (left, left_keys): (Vec<usize>, Vec<&RowKey>) =
             keys.iter().enumerate().filter(|(at, _)| is_left(at)).unzip();
         if !left.is_empty() {
-            let standing: HashSet<usize> =
+            let present: HashSet<usize> =
                 self.still_there(connection, &left_keys).await?.into_iter().collect();
             for (at, position) in left.into_iter().enumerate() {
-                if !standing.contains(&at) {
+                if !present.contains(&at) {
                     touched.insert(position, Erasure::AlreadyGone);
                 }
             }

@@ -8,7 +8,7 @@ use crate::{
     model::{Finding, ReadEvidence, Stamp},
 };
 
-/// A larger stanza shows nothing, in bytes.
+/// Maximum size of a stanza that can show something, in bytes.
 pub(super) const MOST_BYTES: i32 = 64 * 1024;
 
 /// A row that may show that its owner has read something.
@@ -58,7 +58,7 @@ macro_rules! bind_sought {
 }
 pub(super) use bind_sought;
 
-/// How many rows of one chat are looked at for one message: its text may stand in others.
+/// Maximum number of one chat's rows examined for one message: its id may occur in the text of others.
 pub(super) const MOST_NAMESAKES: i64 = 5;
 
 impl Archive {
@@ -109,7 +109,8 @@ impl Archive {
         })
     }
 
-    /// Rows in which these ids stand, the newest first: the position of what was sought, the row's number, its stanza.
+    /// Rows whose text contains these ids, the newest first: the position of what was sought, the row's number, its
+    /// stanza.
     pub async fn rows_naming(
         &self,
         connection: &mut PgConnection,

@@ -40,7 +40,7 @@ enum Command {
     /// Show how many messages are held, by store and reason
     #[command(after_help = SHOW_EXAMPLES)]
     Show {
-        /// For programs
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },

@@ -28,14 +28,14 @@ const FAILED: u8 = 1;
 const REFUSED: u8 = 3;
 
 const AFTER_HELP: &str = "\
-The documentation is in docs/ beside the source, and in /usr/share/doc/ephemerd where a package
+The documentation is in docs/ in the source, and in /usr/share/doc/ephemerd if a package
 installed it: README.md first, runbook.md when something is wrong.
 
 Exit codes:
   0  done
   1  failed
   2  wrong usage
-  3  configuration or schema at fault: retrying is useless
+  3  configuration or schema at fault: retrying is pointless
 
 Examples:
   ephemerd config          # what is in force, and where it came from

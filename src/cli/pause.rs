@@ -78,12 +78,12 @@ pub(super) async fn pause(args: PauseArgs, config: &Config) -> Result<ExitCode, 
 }
 
 pub(super) async fn resume(args: ResumeArgs, config: &Config) -> Result<ExitCode, Failure> {
-    let stood = app::resume(config).await?;
-    let was_paused = stood != Pause::None;
+    let before = app::resume(config).await?;
+    let was_paused = before != Pause::None;
     print(&if args.json {
         show::json(&serde_json::json!({"paused": false, "was_paused": was_paused}))
     } else if was_paused {
-        format!("Erasing has resumed, in all daemons. It was {}.\n", show::pause(stood))
+        format!("Erasing has resumed, in all daemons. It was {}.\n", show::pause(before))
     } else {
         "Erasing was not paused; nothing to resume.\n".to_owned()
     })?;

@@ -16,8 +16,8 @@ Examples:
 
 /// Show what goes when, by store and reason
 ///
-/// Counted from the ledger, which has a message once it was inspected or swept. Overdue messages, and those
-/// held as backlog, are in no span; each span counts from now and includes the shorter ones. A pause has no
+/// Counts the ledger's entries; a message has one once it was inspected or swept. Each span counts from now
+/// and includes the shorter ones; overdue messages, and those held as backlog, are in no span. A pause has no
 /// effect here.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -100,7 +100,7 @@ fn of_readers(readings: Readings) -> String {
     let (waiting, started, capped) =
         (show::count(waiting), show::count(started), show::count(capped));
     format!(
-        "\nTimers that start at reading: {waiting} waiting, {started} started, {capped} without a sign of it.\n"
+        "\nTimers that start when the message is read: {waiting} waiting, {started} started, {capped} started unread.\n"
     )
 }
 

@@ -25,7 +25,7 @@ pub(super) struct Progress {
 impl Progress {
     /// For a known total. `what` is the verb: `swept`, `read`.
     pub(super) fn new(what: &'static str) -> Self {
-        Self::with("{bar:30} {percent:>3} % {wide_msg}", what, Some(PARTS))
+        Self::with("{bar:30} {percent:>3}% {wide_msg}", what, Some(PARTS))
     }
 
     /// For an unknown total.
@@ -57,7 +57,7 @@ impl Progress {
                 bar.set_position((share.clamp(0.0, 1.0) * PARTS as f64) as u64);
                 bar.set_message(text);
             }
-            None => self.line(&format!("{:.0} %, {text}", share * 100.0)),
+            None => self.line(&format!("{:.0}%, {text}", share * 100.0)),
         }
     }
 

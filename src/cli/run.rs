@@ -14,7 +14,7 @@ Examples:
 
 /// Inspect archived messages and erase what is due, until stopped
 ///
-/// Stops at SIGTERM or SIGINT; a second one stops at once. A database or XMPP server that is down only
+/// Stops at SIGTERM or SIGINT; a second signal stops it at once. A database or XMPP server that is down only
 /// delays it. On SIGHUP it reads the configuration again and applies what can change in place.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

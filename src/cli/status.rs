@@ -16,7 +16,7 @@ Examples:
 
 /// Show what is going on, from the database alone
 ///
-/// Works whether a daemon runs or not. `ephemerd preview` shows what goes when.
+/// Works whether or not a daemon is running. `ephemerd preview` shows what goes when.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -56,7 +56,7 @@ fn for_people(status: &Status, dry_run: bool) -> String {
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{name:<13} {value}");
     };
-    line("schema", &format!("version {}, as this program needs it", status.schema));
+    line("schema", &format!("version {}, the one that this program needs", status.schema));
     // A daemon with this configuration erases nothing in either case.
     let erasing = match status.pause {
         Pause::None if dry_run => "nothing: erase.dry_run is on in this configuration".to_owned(),
@@ -100,7 +100,7 @@ fn swept(sweep: &Sweep, status: &Status) -> String {
         _ if sweep.requested => format!("requested; {last}"),
         None => last,
         Some(at) => format!(
-            "at {:.0} %, row {} of {}, begun {}; {last}",
+            "at {:.0}%, row {} of {}, begun {}; {last}",
             sweep.share() * 100.0,
             sweep.position.min(sweep.upto),
             sweep.upto,

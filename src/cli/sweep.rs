@@ -55,14 +55,14 @@ fn stop_at_signals(stop: &CancellationToken) -> Result<(), Failure> {
 fn for_people(swept: Swept) -> String {
     let found = swept.found;
     let resumed = match swept.resumed_at {
-        Some(share) => format!(", resumed at {:.0} %", share * 100.0),
+        Some(share) => format!(", resumed at {:.0}%", share * 100.0),
         None => String::new(),
     };
     let end = if swept.completed {
         format!("Sweep finished{resumed}.")
     } else {
         format!(
-            "Sweep stopped at {:.0} %{resumed}; a daemon or the next `ephemerd sweep` continues it.",
+            "Sweep stopped at {:.0}%{resumed}; a daemon or the next `ephemerd sweep` continues it.",
             swept.share * 100.0
         )
     };

@@ -76,7 +76,7 @@ impl Failure {
             Self::HostUnknown => {
                 "name component.jid as an external component in the XMPP server's configuration, and set component.server to its port for components"
             }
-            // ejabberd says the same of a name that it does not know.
+            // ejabberd says the same about a name that it does not know.
             Self::WrongSecret => {
                 "compare component.jid and component.secret with the component's name and secret in the XMPP server's configuration"
             }

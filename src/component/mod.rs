@@ -177,13 +177,13 @@ impl Retries {
             Failure::Conflict => wait.min(CONFLICT_WAIT),
             _ => wait,
         };
-        self.tell(&failure, wait);
+        self.log(&failure, wait);
         self.last = Some(failure);
         wait
     }
 
     /// Logs once, and quietly while nothing changes. Another daemon's connection is not an error.
-    fn tell(&self, failure: &Failure, wait: Duration) {
+    fn log(&self, failure: &Failure, wait: Duration) {
         let wait_seconds = wait.as_secs_f32();
         let remedy = failure.remedy();
         if self.last.as_ref() == Some(failure) || *failure == Failure::Conflict {

@@ -17,7 +17,7 @@ struct Ignored {
     others: u64,
 }
 
-/// Answers what comes until the stream ends, and sees to it that a dead server is noticed.
+/// Answers what arrives until the stream ends, and makes sure that a dead server is noticed.
 pub(super) async fn hold(
     stream: &mut Stream,
     settings: &ComponentSettings,

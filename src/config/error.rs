@@ -47,7 +47,7 @@ pub enum ConfigError {
     },
     /// The configuration file is not TOML.
     #[error(
-        "{}{}: {problem}\nhelp: this place is not valid TOML; text and durations stand in double \
+        "{}{}: {problem}\nhelp: this place is not valid TOML; text and durations go in double \
          quotes: poll = \"1s\"", file.display(), at(*line)
     )]
     Syntax {

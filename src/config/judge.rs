@@ -280,7 +280,7 @@ impl<'a> Judge<'a> {
             Some(_) => return Err(self.invalid(KEY, "is not a list of names", example)),
         };
         if hosts.is_empty() {
-            return Err(self.invalid(KEY, "is empty, so that nothing would be erased", example));
+            return Err(self.invalid(KEY, "is empty, so nothing would be erased", example));
         }
         if hosts.len() > MAX_HOSTS {
             return Err(self.invalid(
@@ -298,7 +298,7 @@ impl<'a> Judge<'a> {
                 self.show(KEY, hosts.clone());
                 Ok(hosts)
             }
-            false => Err(self.invalid(KEY, "has a name twice", "name each host once")),
+            false => Err(self.invalid(KEY, "lists a host twice", "name each host once")),
         }
     }
 
@@ -335,7 +335,11 @@ impl<'a> Judge<'a> {
             ));
         }
         if text.contains(['\0', '\n', '\r']) {
-            return Err(self.invalid(from, "has more than one line", "keep to one line of text"));
+            return Err(self.invalid(
+                from,
+                "has more than one line",
+                "write a single line of text",
+            ));
         }
         self.show(key, HIDDEN);
         Ok(Some(secret))

@@ -98,15 +98,15 @@ sections! {
         max: "duration or `none`" = "7d",
         /// A message that only agrees on a timer is kept at least this long.
         negotiation_for: "duration" = "1d",
-        /// [What starts the timer](semantics.md#what-starts-a-timer) of a message for whoever received it.
+        /// [What starts the timer](semantics.md#what-starts-a-timer) of a message, in its recipient's archive.
         start: "`archived`, `delivered`, `read` or `auto`" = "auto",
-        /// How long a message that nobody received, or read, waits before its timer starts anyway.
+        /// How long an unreceived or unread message waits before its timer starts anyway.
         unread_for: "duration or `never`" = "never",
         /// What counts as read.
         read_evidence: "list of `mds`, `markers`, `replies`" = "mds, replies",
     }
     hints: RawHints {
-        /// How long after archiving a copy goes whose sender asked not to store it.
+        /// If a message's sender asked not to store it, an archived copy goes this long after archiving.
         keep_for: "duration" = "1h",
         /// Which hint wins when a message has both.
         conflict: "`store` or `no-permanent-store`" = "no-permanent-store",

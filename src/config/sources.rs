@@ -166,7 +166,7 @@ impl Sources {
             Err(ConfigError::invalid(
                 known_key(key),
                 self.origin(key, layers),
-                "is outside of any section",
+                "is outside any section",
                 "put it below its section, such as [component], or name it \
                  EPHEMERD__SECTION__KEY in the environment",
             ))

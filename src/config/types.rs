@@ -140,7 +140,7 @@ choice!(
 choice!(
     /// Whether an erased row stays as a placeholder for a while.
     EraseMode {
-        /// Placeholder where clients page by ids that must stay valid (Prosody), else delete.
+        /// Placeholder if clients page by ids that must stay valid (Prosody), else delete.
         Auto = "auto",
         /// The text goes; the row stays for a while.
         Placeholder = "placeholder",

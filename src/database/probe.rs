@@ -26,8 +26,8 @@ pub struct Probed {
     pub connection: Option<PgConnection>,
 }
 
-/// Connects and looks: the way, the role, a pool between, a stand-by, the clocks. `now` is this
-/// machine's clock.
+/// Connects, and checks the connection, the role, the clocks, and whether this is a standby or behind a pooler.
+/// `now` is this machine's clock.
 pub async fn probe(settings: &DatabaseSettings, now: impl Fn() -> Timestamp) -> Probed {
     let mut connection = match settings.connect().await {
         Ok(connection) => connection,
@@ -39,7 +39,7 @@ pub async fn probe(settings: &DatabaseSettings, now: impl Fn() -> Timestamp) -> 
     };
     let sessions = match sessions(settings, &mut connection).await {
         Ok(findings) => findings,
-        // A stand-by can neither listen nor notify; that is reported below.
+        // A standby can neither listen nor notify; that is reported below.
         Err(error) if error.sqlstate() == Some("25006") => Vec::new(),
         Err(error) if matches!(error.sqlstate(), Some("26000" | "42P05" | "08P01")) => {
             vec![pooled("a session broke in the middle")]
@@ -63,13 +63,12 @@ fn pooled(what: &str) -> Finding {
     Finding::problem(format!("Our sessions are shared by a pooler: {what}."), POOLED)
 }
 
-/// What breaks where a pool hands sessions around. Plain statements only: prepared ones would break
-/// first.
+/// What breaks if a pooler shares sessions. Plain statements only: prepared ones would break first.
 async fn sessions(settings: &DatabaseSettings, ours: &mut PgConnection) -> Result<Vec<Finding>> {
     const NAME: &str = "check_sessions";
     let mut findings = Vec::new();
     if session(ours).await? == Session::Pooled {
-        let what = "The settings of our sessions do not arrive, lock_timeout for one.";
+        let what = "The settings of our sessions do not arrive, for example lock_timeout.";
         findings.push(Finding::problem(what, POOLED));
     }
     let mut other = settings.connect().await?;
@@ -147,8 +146,8 @@ async fn looked_at(
     }];
     if standby {
         findings.push(Finding::problem(
-            "The database is a stand-by or read-only: nothing can be recorded or erased there.",
-            Error::stand_by(NAME).remedy(),
+            "The database is a standby or read-only: nothing can be recorded or erased there.",
+            Error::standby(NAME).remedy(),
         ));
     } else {
         findings.push(Finding::good("The database accepts writes."));

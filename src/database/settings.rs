@@ -65,10 +65,10 @@ impl DatabaseSettings {
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(self.acquire_timeout)
             .max_lifetime(Duration::from_secs(600))
-            // A former primary may have come back as a stand-by.
+            // A former primary may have come back as a standby.
             .after_connect(move |connection, _| {
                 Box::pin(async move {
-                    match several && session(connection).await == Ok(Session::StandBy) {
+                    match several && session(connection).await == Ok(Session::Standby) {
                         true => Err(sqlx::Error::PoolTimedOut),
                         false => Ok(()),
                     }
@@ -134,16 +134,16 @@ impl Hosts {
         self.0.all.get(self.0.at.load(Ordering::Relaxed)).cloned().unwrap_or_default()
     }
 
-    /// Returns a stand-by's error if there is one, otherwise the first host's.
+    /// Returns a standby's error if there is one, otherwise the first host's.
     async fn connect(&self, limit: Duration) -> Result<PgConnection> {
         let mut failed: Option<Error> = None;
         for (at, options) in self.0.all.iter().enumerate() {
             let is_only = !self.are_several();
             let connecting = async {
                 let mut connection = PgConnection::connect_with(options).await.named("connect")?;
-                match is_only || session(&mut connection).await? != Session::StandBy {
+                match is_only || session(&mut connection).await? != Session::Standby {
                     true => Ok(connection),
-                    false => Err(Error::stand_by("connect")),
+                    false => Err(Error::standby("connect")),
                 }
             };
             match in_time("connect", limit, connecting).await {

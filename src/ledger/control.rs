@@ -79,11 +79,11 @@ pub async fn pause(connection: &mut PgConnection, length: Option<Duration>) -> R
 
 /// Ends a pause and notifies all daemons. Returns the pause that was in force.
 pub async fn resume(connection: &mut PgConnection) -> Result<Pause> {
-    let stood = paused(connection).await?;
+    let before = paused(connection).await?;
     sqlx::query!("-- resume\nUPDATE ephemerd.control SET paused_until = NULL")
         .execute(&mut *connection)
         .await
         .named("resume")?;
     notify(connection, None).await?;
-    Ok(stood)
+    Ok(before)
 }

@@ -34,9 +34,9 @@ pub struct Outlook {
 pub struct Readings {
     /// They wait for their owner to read the message.
     pub waiting: i64,
-    /// They run since the message was read.
+    /// They have been running since the message was read.
     pub started: i64,
-    /// They run since they had waited long enough.
+    /// They have been running since they had waited long enough.
     pub capped: i64,
 }
 

@@ -23,15 +23,15 @@ pub async fn probe(connection: &mut PgConnection) -> Result<Vec<Finding>> {
         (true, false) => {
             Finding::problem("Our role may not use schema ephemerd or create tables there.", GRANTS)
         }
-        (true, true) => standing(schema(connection).await?),
+        (true, true) => version(schema(connection).await?),
     };
     Ok(vec![finding])
 }
 
-fn standing(schema: SchemaState) -> Finding {
+fn version(schema: SchemaState) -> Finding {
     match schema {
         SchemaState::Current => Finding::good(format!(
-            "Schema ephemerd is at version {}, as this program needs.",
+            "Schema ephemerd is at version {}, the one that this program needs.",
             schema_version()
         )),
         SchemaState::Missing => Finding::warning(

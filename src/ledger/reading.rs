@@ -33,7 +33,7 @@ pub struct Seen<'a> {
     pub owner: &'a str,
     /// The other side of the chat.
     pub chat: &'a str,
-    /// The id that the sender gave the message, where it is named by that.
+    /// The id that the sender gave the message, if that is how it is named.
     pub message: Option<&'a str>,
     /// When it was shown.
     pub at: Timestamp,
@@ -71,7 +71,7 @@ pub struct Started {
     pub due_at: Timestamp,
 }
 
-/// Notes by what these entries are found again once their messages are read.
+/// Records how to find these entries again once their messages have been read.
 pub async fn note_unread(connection: &mut PgConnection, unread: &[Unread<'_>]) -> Result<()> {
     if unread.is_empty() {
         return Ok(());
@@ -103,8 +103,8 @@ pub async fn note_unread(connection: &mut PgConnection, unread: &[Unread<'_>]) -
     Ok(())
 }
 
-/// The entries that wait in the chats of what was seen, at most `rows`. Where `since` is given, notes as well that these
-/// readers showed something, if they did so from then on.
+/// The entries that wait in the chats of what was seen, at most `rows`. If `since` is given, also records which
+/// of these readers showed something from then on.
 pub async fn unread_in(
     connection: &mut PgConnection,
     seen: &[Seen<'_>],
@@ -225,7 +225,7 @@ pub async fn align_copies(connection: &mut PgConnection, ids: &[(&str, &str, &st
     Ok(())
 }
 
-/// Which of these owners, by position, showed within 30 days that they read.
+/// Which of these owners, by position, showed within 30 days that they had read something.
 pub async fn readers(connection: &mut PgConnection, owners: &[(&str, &str)]) -> Result<Vec<usize>> {
     let found = sqlx::query_scalar!(
         r#"-- readers
@@ -242,7 +242,7 @@ pub async fn readers(connection: &mut PgConnection, owners: &[(&str, &str)]) -> 
     Ok(found.into_iter().filter_map(position).collect())
 }
 
-/// Forgets who showed nothing for 30 days.
+/// Forgets readers who have shown nothing for 30 days.
 pub(super) async fn forget_readers(connection: &mut PgConnection) -> Result<()> {
     sqlx::query!(
         "-- forget_readers

@@ -32,7 +32,7 @@ impl Expiry {
         is_same.then_some(self.start)
     }
 
-    /// The start that the ledger remembers once the words are gone: that they were read, and when, goes with them.
+    /// The start that the ledger keeps once the words are gone: whether and when they were read is forgotten with them.
     pub fn start_but_for_reading(&self) -> Start {
         if self.start.by.is_by_reading() {
             return Start { at: self.row.stamped_at, by: StartedBy::Archived };

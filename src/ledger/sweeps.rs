@@ -20,9 +20,9 @@ pub struct Sweep {
     pub upto: i64,
     /// The fingerprint of the rules that the current sweep judges by.
     pub rules: Vec<u8>,
-    /// What the one under way did so far; when there is none, the last.
+    /// What the current sweep has done so far; if there is none, what the last one did.
     pub found: SweepCounts,
-    /// When the last one came to its end.
+    /// When the last one finished.
     pub completed_at: Option<Timestamp>,
     /// The fingerprint of the rules that it judged by.
     pub completed_rules: Vec<u8>,

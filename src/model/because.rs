@@ -119,7 +119,7 @@ impl fmt::Display for Because {
         match *self {
             Self::NotAMessage => f.write_str("it is not a message"),
             Self::Placeholder => f.write_str("it is a placeholder: its text is gone"),
-            Self::OptOut => f.write_str("an opt-out stays, or others would switch timers on again"),
+            Self::OptOut => f.write_str("an opt-out stays, because without it others would switch timers on again"),
             Self::SwitchesOff => f.write_str(
                 "a timer of zero without content switches timers off, and stays so that other devices learn of it",
             ),
@@ -130,8 +130,8 @@ impl fmt::Display for Because {
             }
             Self::ZeroTimers(1) => f.write_str("a timer of zero means off"),
             Self::ZeroTimers(of) => write!(f, "{of} timers of zero mean off"),
-            Self::ZeroIgnored(1) => f.write_str("a timer of zero is ignored beside another"),
-            Self::ZeroIgnored(of) => write!(f, "{of} timers of zero are ignored beside another"),
+            Self::ZeroIgnored(1) => f.write_str("a timer of zero is ignored because there is another"),
+            Self::ZeroIgnored(of) => write!(f, "{of} timers of zero are ignored because there is another"),
             Self::InvalidTimers(1) => {
                 f.write_str("a timer that is not a number of seconds is ignored")
             }
@@ -232,7 +232,7 @@ mod tests {
             (Because::Timer { seconds: 3_600, of: 1 }, "a timer of 3600 s (1h)"),
             (Because::Timer { seconds: 3_599, of: 1 }, "a timer of 3599 s"),
             (Because::ZeroTimers(2), "2 timers of zero mean off"),
-            (Because::ZeroIgnored(2), "2 timers of zero are ignored beside another"),
+            (Because::ZeroIgnored(2), "2 timers of zero are ignored because there is another"),
             (Because::InvalidTimers(2), "2 timers that are not a number of seconds are ignored"),
         ];
         for (because, text) in clauses {

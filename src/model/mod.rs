@@ -21,7 +21,7 @@ pub(crate) use store::display_and_parse;
 pub use store::{Inspected, Mode, Store, UnknownName};
 pub use verdict::{Placement, Reason, Stamp, Verdict};
 
-/// A point in time; the server's tables and ours both speak UTC.
+/// A point in time; the server's tables and ours both use UTC.
 pub type Timestamp = chrono::DateTime<chrono::Utc>;
 
 /// The latest time that ephemerd uses, `9999-12-31T23:59:59Z`, because RFC 3339 ends there; later times count

@@ -20,14 +20,14 @@ pub struct TimerRules {
     pub negotiation_for: Duration,
     /// What starts the timer of a message that its owner received.
     pub start: StartRule,
-    /// How long a message that nobody has received or read waits before its timer starts all the same; `None` is
+    /// How long a message that nobody has received or read waits before its timer starts anyway; `None` is
     /// "never".
     pub unread_for: Option<Duration>,
     /// What counts as read.
     pub read_evidence: ReadEvidence,
 }
 
-/// What starts the timer of a message that its owner received. What the owner sent starts at archiving.
+/// What starts the timer of a message that its owner received. Timers of what the owner sent start at archiving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StartRule {
     /// The server archived it, delivered or not.

@@ -16,7 +16,7 @@ pub enum StartedBy {
     Archived,
     /// The owner received it: no copy is left in the offline queue.
     Delivered,
-    /// Nothing yet: it waits for its owner to read it, and starts without that at the time given.
+    /// Nothing yet: it waits for its owner to read the message, and starts at the given time if that does not happen.
     Unread,
     /// The owner published that it was displayed (XEP-0490).
     Mds,
@@ -58,7 +58,7 @@ impl StartedBy {
         matches!(self, Self::Mds | Self::Marker | Self::Reply)
     }
 
-    /// Reading decides, or will.
+    /// Reading started the timer, or is to start it.
     pub const fn is_by_reading(self) -> bool {
         matches!(self, Self::Unread) || self.is_read()
     }

@@ -23,8 +23,8 @@ pub struct Explanation {
     pub store: Store,
     /// When it was archived, or is assumed to have been.
     pub archived_at: Timestamp,
-    /// When its timer starts, and why: at the end of a stamp's whole second, when somebody had received it, when its
-    /// owner read it, or when it starts without that.
+    /// When its timer starts, and why: at the end of a stamp's whole second, when somebody had received the message,
+    /// when its owner had read it, or when it starts without that.
     pub start: Start,
     /// What the stanza says; `None` if it is larger than ephemerd reads.
     pub facts: Option<std::result::Result<Facts, Unreadable>>,
@@ -86,7 +86,7 @@ pub struct Live {
     pub entry: Option<Expiry>,
 }
 
-/// What the database knows of a message: its rows, and whether erasing is paused.
+/// What the database knows about a message: its rows, and whether erasing is paused.
 #[derive(Debug, Clone)]
 pub struct FoundMessage {
     /// One for each store that holds it.
@@ -99,7 +99,7 @@ pub struct FoundMessage {
     pub pause: Pause,
 }
 
-/// The ledger's entries for this owner (host and local part) and id, where the archive itself is out of
+/// The ledger's entries for this owner (host and local part) and id, for when the archive itself is out of
 /// reach.
 pub async fn find_entries(
     connection: &mut PgConnection,

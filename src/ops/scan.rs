@@ -52,8 +52,8 @@ struct Scanner<'a> {
     undelivered: HashSet<((String, String, String), Vec<u8>)>,
 }
 
-/// Reads the whole archive and judges by these rules, without our schema. `report` hears how far it has
-/// come.
+/// Reads the whole archive and judges by these rules, without our schema. `report` is called with its
+/// progress.
 pub async fn scan(
     connection: &mut PgConnection,
     archive: &Archive,

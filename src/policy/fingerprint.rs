@@ -32,7 +32,7 @@ pub fn fingerprint(rules: &Rules) -> [u8; 32] {
     digest.finalize().into()
 }
 
-/// Rules that came later: nothing where they say what was the only rule before.
+/// Rules that were added later: no lines as long as they say what used to be the only rule.
 fn starts(start: StartRule, evidence: ReadEvidence) -> Vec<(&'static str, String)> {
     let name = match start {
         StartRule::Delivered => return Vec::new(),

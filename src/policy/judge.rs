@@ -39,8 +39,8 @@ pub fn judge(facts: &Facts, placement: &Placement, rules: &Rules) -> Judgement {
     }
 }
 
-/// The timer of a message that waits for its owner to read it, if `rules` would have it wait: words with a timer and no
-/// hint that counts. A hint asks that nothing be kept at all.
+/// The timer of a message, if the message waits to be read under these `rules`: it has words, a timer, and no hint
+/// that counts, because such a hint asks that nothing be kept at all.
 pub fn timer_from_reading(facts: &Facts, rules: &Rules) -> Option<Duration> {
     let mut because = Vec::new();
     let waits = untouchable(facts).is_none()
@@ -58,7 +58,7 @@ fn waits(because: &[Because], facts: &Facts, store: Store) -> bool {
     waits && (store != Store::Queue || facts.last_stanza_id.is_some())
 }
 
-/// Stanzas that are kept whatever else is in them.
+/// Why a stanza is kept no matter what else is in it.
 const fn untouchable(facts: &Facts) -> Option<Because> {
     let timers = &facts.timers;
     let switches_off = timers.valid == 0 && timers.zero > 0 && !facts.has_content;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::later;
 use crate::model::{LATEST, Stamp, Start, StartedBy, Timestamp};
 
-/// The start of a row's timer. One that runs keeps its start, which is `known`; what is `held` because nobody has received
-/// it does not run. Where the message waits for its owner to read it, `unread` is when it starts without that.
+/// The start of a row's timer. A running timer keeps its `known` start; one that is `held` because nobody has received
+/// the message does not run. If the message waits to be read, `unread` is when the timer starts without that.
 pub fn start(
     known: Option<Start>,
     held: bool,
@@ -18,7 +18,7 @@ pub fn start(
     runs.or(unread).unwrap_or_else(|| archived(stamp, now))
 }
 
-/// The owner has not read the message by now; it starts at the latest so long after archiving.
+/// The owner has not read the message yet: its timer starts this long after archiving at the latest.
 pub fn unread(stamp: Stamp, now: Timestamp, unread_for: Option<Duration>) -> Start {
     let at = unread_for.map_or(LATEST, |wait| later(archived(stamp, now).at, wait));
     Start { at, by: StartedBy::Unread }

@@ -33,7 +33,7 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// Whatever is shown, in any order and however often: never earlier than from archiving, never later than the cap.
+    /// For any evidence, in any order and number: never earlier than from archiving, never later than the cap.
     #[test]
     fn reading_starts_a_timer_as_its_definition_says(
         stamp in 0..10_000_i64,

@@ -16,10 +16,10 @@ const PUBSUB_EVENT: &str = "http://jabber.org/protocol/pubsub#event";
 const MDS: &str = "urn:xmpp:mds:displayed:0";
 const STANZA_ID: &str = "urn:xmpp:sid:0";
 
-/// Of a stanza's references to others only so many count.
+/// Maximum number of a stanza's references to others that count.
 const MOST_REFERENCES: usize = 8;
 
-/// A message but for its words.
+/// A message without its words: who sent it to whom, under which id, and which messages it shows to have been read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Envelope {
     /// The sender's address, as the server stamped it.
@@ -48,10 +48,10 @@ pub enum Shows {
 }
 
 impl Envelope {
-    /// The other side of the chat in this user's archive, and whether the user received the message; `None` where it
+    /// The other side of the chat in this user's archive, and whether the user received the message; `None` if it
     /// does not say.
     ///
-    /// That is a bare address, but for what one occupant of a room wrote to another.
+    /// That is a bare address, except for what one occupant of a room wrote to another.
     pub fn chat(&self, owner: &str) -> Option<(String, bool)> {
         let from = self.from.as_deref()?;
         let received = bare(from) != owner;
@@ -60,8 +60,8 @@ impl Envelope {
         Some((chat, received))
     }
 
-    /// The other side of the chat, where this user received the message itself. What a room's subscriber reads (MUC/Sub)
-    /// is shown to the room, and not in this user's archive.
+    /// The other side of the chat, if this user received the message itself. What a subscriber of a room (MUC/Sub) has
+    /// read is shown to the room, not in this user's archive.
     pub fn received_by(&self, owner: &str) -> Option<String> {
         let (chat, received) = self.chat(owner)?;
         (received && !self.is_wrapper).then_some(chat)

@@ -34,7 +34,7 @@ pub const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// [`Facts::not_a_message`].
 ///
 /// # Errors
-/// [`Unreadable`] where the text is no namespace-well-formed XML 1.0, or uses what RFC 6120 §11.1
+/// [`Unreadable`] if the text is not namespace-well-formed XML 1.0, or uses what RFC 6120 §11.1
 /// forbids: comments, processing instructions (an XML declaration too), a DOCTYPE, entities beyond
 /// the five predefined ones.
 pub fn read(xml: &str) -> Result<Facts, Unreadable> {

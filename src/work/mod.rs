@@ -1,8 +1,8 @@
 //! What the daemon does: inspect, erase, sweep. It opens the transactions, and joins ledger and archive by arrays of
 //! keys.
 //!
-//! Each verb has two ways: `tables`, `tail` where the archive's tables are in PostgreSQL; `companion`, `feed`, `owners`
-//! where only the server's companion module reaches the archives (`archive.kind = "component"`).
+//! Each verb is implemented twice: as `tables`, `tail` for archives in PostgreSQL; as `companion`, `feed`, `owners`
+//! for archives that only the server's companion module can reach (`archive.kind = "component"`).
 //! Inspecting and sweeping share `reconcile`. The verbs do not use each other; what they share is in `base`.
 
 pub mod backlog;

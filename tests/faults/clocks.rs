@@ -124,7 +124,7 @@ pub(crate) async fn the_daemons_clock_is_off(seed: u64) -> Result<()> {
     note(
         "the daemon's clock is off",
         "its clock an hour ahead at the start, then back by two, then right, then forward by one, under load (libfaketime)",
-        &format!("{checked}; the age of what is overdue is told right each time"),
+        &format!("{checked}; the age of what is overdue is reported correctly each time"),
     )
 }
 

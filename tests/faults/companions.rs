@@ -125,7 +125,7 @@ async fn tormented<S: Server + 'static>(
     let now = Found::by(&lab, "rosa").await?;
     ensure!(now.keeps(&before), "unmarked messages were harmed at the end");
     Ok(format!(
-        "{} marked and {} unmarked messages in the end, all as they must be {} after",
+        "{} marked and {} unmarked messages at the end, all as they must be {} after",
         now.placeholders,
         now.unmarked.len(),
         seconds(took)
@@ -154,7 +154,7 @@ async fn chat_goes_on<S: Server + 'static>(lab: &Lab<S>, before: &Found) -> Resu
 const FAULTS: [&str; 8] =
     ["leased", "asked", "kills", "restart", "kill", "cut", "frozen", "database"];
 
-const DONE: &str = "two clients chat, archives only the module reaches; the daemon dies after a lease and after an answer, and 20 times at random; the server is restarted, and killed for 3 s; the component's connection is cut, and freezes for 5 s; PostgreSQL is away for 5 s";
+const DONE: &str = "two clients chat; only the module reaches the archives; the daemon dies after a lease and after an answer, and 20 times at random; the server is restarted, and killed for 3 s; the component's connection is cut, and freezes for 5 s; PostgreSQL is away for 5 s";
 
 pub(crate) async fn prosodys_module_tormented(seed: u64) -> Result<()> {
     let postgres = Arc::new(Postgres::start(PostgresConfig::default()).await?);
@@ -176,7 +176,7 @@ pub(crate) async fn ejabberds_module_tormented(seed: u64) -> Result<()> {
     let storage = ejabberd::Storage::Mnesia;
     let config = EjabberdConfig { storage, companion: true, ..EjabberdConfig::default() };
     let lab: Lab<Ejabberd> = Lab::ejabberd_on(Arc::clone(&postgres), &config).await?;
-    let done = format!("{DONE} (what Mnesia itself loses when it is killed is left out)");
+    let done = format!("{DONE} (what Mnesia itself loses when it is killed does not count)");
     note(
         "ejabberd's module tormented",
         &done,

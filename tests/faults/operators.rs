@@ -111,7 +111,9 @@ pub(crate) async fn hosts_come_and_go(seed: u64) -> Result<()> {
     note(
         "hosts come and go",
         "under load a host leaves archive.hosts for 10 s and comes back, twice, by restarts",
-        &format!("{kept} overdue messages of the host stood meanwhile and went after; {checked}"),
+        &format!(
+            "{kept} overdue messages of the host stayed meanwhile and went afterwards; {checked}"
+        ),
     )
 }
 
@@ -155,6 +157,6 @@ pub(crate) async fn timers_change_for_what_is_recorded(seed: u64) -> Result<()> 
     note(
         "timers change for what is recorded",
         "timers.min raised above a recorded timer of 10 s, then timers.max lowered below one of a day, by SIGHUP under load",
-        &format!("the first stood on, then both went within seconds; {checked}"),
+        &format!("the first stayed, then both went within seconds; {checked}"),
     )
 }

@@ -177,7 +177,7 @@ pub(crate) async fn a_migration_is_interrupted(seed: u64) -> Result<()> {
     note(
         "a migration is interrupted",
         "the first start killed, or its sessions ended, 0 to 165 ms after it began, 12 times; then two `migrate` at once",
-        &format!("{killed} kills, {ended} sessions ended; both end well, {checked}"),
+        &format!("{killed} kills, {ended} sessions ended; both succeed; {checked}"),
     )
 }
 

@@ -190,14 +190,14 @@ async fn our_schema() -> Result<()> {
     Ok(())
 }
 
-/// A real stand-by, and a database that is set read-only.
+/// A real standby, and a database that is set read-only.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_cannot_be_written_to() -> Result<()> {
     let postgres = std::sync::Arc::new(Postgres::start(PostgresConfig::default()).await?);
     let lab = Lab::database_only_on(std::sync::Arc::clone(&postgres)).await?;
     let config = DaemonConfig::for_database(&lab.database)?;
     printed(&config, &["migrate"]).await?;
-    let expected = "problem  The database is a stand-by or read-only: nothing can be recorded or erased there.\n         \
+    let expected = "problem  The database is a standby or read-only: nothing can be recorded or erased there.\n         \
                     point database.url at the primary, which accepts writes\n";
     let pool = lab.database.superuser();
     let name = lab.database.name();
@@ -246,7 +246,7 @@ async fn hosts_that_differ() -> Result<()> {
     let (lab, config) = lab().await?;
     let text = failing(&config).await?;
     assert!(
-        text.contains("good     archive.hosts lists the hosts that the archive has.\n"),
+        text.contains("good     archive.hosts lists the same hosts as the archive.\n"),
         "{text}"
     );
     let pool = lab.database.superuser();
@@ -254,10 +254,10 @@ async fn hosts_that_differ() -> Result<()> {
     insert(pool, &[ArchiveRow { host: "other.localhost".to_owned(), ..row }]).await?;
     let config = config.set("archive.hosts", vec!["localhost", "conference.localhost", "typo"]);
     let text = failing(&config).await?;
-    let expected = "warning  archive.hosts does not list other.localhost, of which the archive has rows: 1.\n         \
+    let expected = "warning  archive.hosts does not list other.localhost, but the archive has rows of that host: 1.\n         \
                     add it to archive.hosts if its messages may be erased; otherwise leave it\n         \
                     see docs/install-prosody.md\n\
-                    warning  archive.hosts lists typo, of which the archive has no row.\n";
+                    warning  archive.hosts lists typo, but the archive has no rows of that host.\n";
     assert!(text.contains(expected), "{text}");
     Ok(())
 }
@@ -269,7 +269,7 @@ async fn pools_that_break_sessions() -> Result<()> {
     let (lab, config) = lab().await?;
     let through =
         |pool: &PgBouncer| config.clone().set("database.url", pool.url_without_password());
-    let remedy = "\n         a connection pooler stands between: let database.url lead to PostgreSQL itself; ";
+    let remedy = "\n         there is a connection pooler in between: point database.url at PostgreSQL itself; ";
 
     let pool = PgBouncer::start(&lab.database, "pool_mode = session").await?;
     let text = failing(&through(&pool)).await?;
@@ -280,7 +280,7 @@ async fn pools_that_break_sessions() -> Result<()> {
     let in_sessions = format!("pool_mode = session\n{ignored}");
     let pool = PgBouncer::start(&lab.database, &in_sessions).await?;
     let text = failing(&through(&pool)).await?;
-    let lost = "problem  The settings of our sessions do not arrive, lock_timeout for one.";
+    let lost = "problem  The settings of our sessions do not arrive, for example lock_timeout.";
     assert!(text.contains(&format!("{lost}{remedy}")), "{text}");
     assert!(!text.contains("Sessions do not belong to us alone"), "{text}");
 

@@ -91,8 +91,8 @@ async fn with_archives_in_sql() -> Result<()> {
 }
 
 async fn all_of_it(world: &mut World) -> Result<()> {
-    marked_stanzas_are_told_of(world).await?;
-    a_queue_is_told_of(world).await?;
+    marked_stanzas_are_announced(world).await?;
+    a_queue_is_announced(world).await?;
     outcomes_are_right(world).await?;
     lists_have_pages(world).await?;
     what_is_long_is_reduced(world).await?;
@@ -100,7 +100,7 @@ async fn all_of_it(world: &mut World) -> Result<()> {
 }
 
 /// Each kind of mark is announced once per archive, with what MAM shows of the row; nothing else is.
-async fn marked_stanzas_are_told_of(world: &mut World) -> Result<()> {
+async fn marked_stanzas_are_announced(world: &mut World) -> Result<()> {
     const MARKED: [&str; 7] = [
         EPHEMERAL,
         "<e:ephemeral xmlns:e='urn:xmpp:ephemeral:0' timer='60'/>",
@@ -173,7 +173,7 @@ async fn marked_stanzas_are_told_of(world: &mut World) -> Result<()> {
 }
 
 /// A marked copy in an offline queue is announced, even if no archive has it, and so is its delivery.
-async fn a_queue_is_told_of(world: &mut World) -> Result<()> {
+async fn a_queue_is_announced(world: &mut World) -> Result<()> {
     let mut peter = world.lab.online("peter").await?;
     world.lab.client("otto").await?.close().await?;
     world.lab.client("lena").await?.close().await?;

@@ -84,7 +84,7 @@ fn requests(told: &Notice) -> Vec<(&'static str, String)> {
 /// continue: when it is back it notices that something is missing, and a list has it. A restart of the server
 /// shows as a new boot.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_told_of_stays_inside() -> Result<()> {
+async fn what_is_announced_stays_inside() -> Result<()> {
     let World { lab, component } = World::new(&mnesia()).await?;
     let mut peter = lab.online("peter").await?;
     let mut rosa = lab.online("rosa").await?;

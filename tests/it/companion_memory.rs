@@ -47,7 +47,7 @@ pub(crate) fn bodies(history: &[Element]) -> Vec<&str> {
     history.iter().filter_map(Element::body).collect()
 }
 
-/// Waits until who joins is shown these words and no others.
+/// Waits until somebody who joins is shown these words and no others.
 pub(crate) async fn until_shown<S: Server>(lab: &Lab<S>, room: &str, words: &[&str]) -> Result<()> {
     eventually(&format!("{room} shows {words:?}"), PATIENCE, async || {
         let (history, _) = shown(lab, "ada", room).await?;
@@ -139,7 +139,7 @@ async fn a_room_without_an_archive_forgets() -> Result<()> {
     saw(
         "a room that keeps no archive",
         "a marked message in its memory falls due; another while the daemon is stopped",
-        "who joins is shown neither, and all the others, on Prosody and ejabberd",
+        "people who join are shown neither, but all the others, on Prosody and ejabberd",
     );
     Ok(())
 }

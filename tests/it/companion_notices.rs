@@ -44,7 +44,7 @@ fn assert_numbered(notices: &[Notice], host: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_marked_stanza_is_told_of_and_no_other() -> Result<()> {
+async fn each_marked_stanza_is_announced_and_no_other() -> Result<()> {
     everywhere(async |lab| {
         let mut component = Component::connect(lab.endpoints()).await?;
         let mut peter = lab.online("peter").await?;
@@ -92,12 +92,12 @@ async fn each_marked_stanza_is_told_of_and_no_other() -> Result<()> {
         let there = companion(&mut component, "localhost").await?;
         assert_eq!(there.attribute("number"), Some("10"));
         assert_eq!(there.attribute("boot"), Some(told_of[0].boot.as_str()));
-        room_is_told_of(&lab, &mut component, [&mut peter, &mut rosa]).await
+        room_is_announced(&lab, &mut component, [&mut peter, &mut rosa]).await
     })
     .await
 }
 
-async fn room_is_told_of(
+async fn room_is_announced(
     lab: &Lab<Prosody>,
     component: &mut Component,
     [peter, rosa]: [&mut Client; 2],
@@ -149,7 +149,7 @@ pub(crate) fn barely_told(notice: &Notice) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_stanza_is_told_of_without_its_words_and_a_wrapped_one_is_seen() -> Result<()> {
+async fn a_long_stanza_is_announced_without_its_words_and_a_wrapped_one_is_seen() -> Result<()> {
     let config = ProsodyConfig::default().storage_in(Storage::Files).with_companion();
     let lab = Lab::prosody_with(&config).await?;
     let mut component = Component::connect(lab.endpoints()).await?;

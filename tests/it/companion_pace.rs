@@ -132,7 +132,7 @@ impl fmt::Display for Measured {
             f,
             "Prosody busy {:.1?} of {SPAN:.0?}, {:.1?} with unmarked messages, {step:.1?} with one alone; \
              pings held up {:.1?} and {:.1?}; all gone {gone:.0?} after the last; \
-             {share:.0} % busy during the first sweep",
+             {share:.0}% busy during the first sweep",
             marked.busy, unmarked.busy, marked.held_up, unmarked.held_up,
         )
     }

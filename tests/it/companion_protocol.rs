@@ -110,6 +110,10 @@ async fn no_other_type_of_message_is_believed() {
     let bob = archived("owner='bob@example.org'");
     let drained = format!("<drained xmlns='{NS}' boot='b' number='2' owner='bob@example.org'/>");
     let error = "<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>";
+    let remembered = bob.replace("archived", "remembered").replace(" store='archive'", "");
+    let undelivered = undelivered("<item id='a'/>");
+    let delivered = undelivered.replace("undelivered", "delivered");
+    let notices = [bob.clone(), drained.clone(), remembered, undelivered, delivered];
     let kinds = [
         "",
         "type='normal'",
@@ -121,7 +125,8 @@ async fn no_other_type_of_message_is_believed() {
         "type=''",
     ];
     for kind in kinds {
-        for notice in [&bob, &drained, &format!("{bob}{error}"), &format!("{error}{drained}")] {
+        let beside = [format!("{bob}{error}"), format!("{error}{drained}")];
+        for notice in notices.iter().chain(&beside) {
             let before = running.metrics.notices_refused.get();
             peer.ask(format!("<message from='{HOST}' to='{JID}' {kind}>{notice}</message>")).await;
             assert!(running.notices.try_recv().is_err(), "{kind}: {notice}");
@@ -129,14 +134,14 @@ async fn no_other_type_of_message_is_believed() {
         }
     }
     assert_eq!(running.metrics.notices_lost.get(), 0);
-    for notice in [bob, drained] {
+    for notice in notices {
         peer.ask(format!("<message from='{HOST}' to='{JID}' type='headline'>{notice}</message>"))
             .await;
         next(&mut running).await;
     }
     saw(
         "a bounce that contains a notice",
-        "notices of both kinds in a message of each type, with and without an error beside them",
+        "notices of each kind in a message of each type, with and without an error beside them",
         "all but `headline` are refused and counted; nothing is recorded",
     );
 }
@@ -351,7 +356,7 @@ async fn a_list_is_read_with_its_stanzas() {
 }
 
 #[tokio::test]
-async fn who_asks_is_told_when_the_connection_ends() {
+async fn a_requester_learns_when_the_connection_ends() {
     let (running, _server, mut peer) = Running::connected().await;
     let asking = tokio::spawn(asked(&running, erase()));
     peer.until("</iq>").await;

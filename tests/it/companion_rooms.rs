@@ -13,9 +13,11 @@ use crate::support::start;
 const NO_STORE: &str = "<no-store xmlns='urn:xmpp:hints'/>";
 const NO_PERMANENT_STORE: &str = "<no-permanent-store xmlns='urn:xmpp:hints'/>";
 
-/// An ejabberd with its companion module and all it keeps in SQL: persistent rooms, each with an archive.
+/// An ejabberd with its companion module and all it keeps in SQL: persistent rooms, each with an archive, which
+/// are unloaded when nobody is there.
 async fn tables() -> Result<Lab<Ejabberd>> {
-    Lab::ejabberd(&EjabberdConfig { companion: true, ..EjabberdConfig::default() }).await
+    let config = EjabberdConfig { companion: true, ..EjabberdConfig::default() };
+    Lab::ejabberd(&EjabberdConfig { rooms_hibernate: true, ..config }).await
 }
 
 async fn joined(lab: &Lab<Ejabberd>, name: &str) -> Result<(Client, String)> {
@@ -60,7 +62,7 @@ async fn its_row_has_no_old_subject(lab: &Lab<Ejabberd>) -> Result<()> {
     }
     saw(
         "ejabberd's table of rooms",
-        "a persistent room's subject with a timer falls due, with and without somebody in the room",
+        "a persistent room's subject with a timer falls due, with somebody in the room, and with the room unloaded",
         "neither `muc_room` nor `archive` has its words any more",
     );
     Ok(())
@@ -101,7 +103,7 @@ async fn hints_do_not_outlast_a_timer(lab: &Lab<Ejabberd>) -> Result<()> {
     saw(
         "a hint not to store, in a room that archives",
         "`no-store` and `no-permanent-store`, each with a timer; ejabberd",
-        "no table has them, and who joins is shown none whose timer has run out",
+        "no table has them, and people who join are shown none whose timer has run out",
     );
     Ok(())
 }

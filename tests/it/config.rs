@@ -139,7 +139,7 @@ fn a_key_outside_of_any_section_is_refused() {
     ] {
         let environment: Vec<_> = environment.map(|name| (name, "word")).into_iter().collect();
         let error = read(text, &environment).unwrap_err();
-        let start = format!("{key} is outside of any section ({place})\nhelp: ");
+        let start = format!("{key} is outside any section ({place})\nhelp: ");
         assert!(error.starts_with(&start), "{error}");
     }
 }

@@ -154,12 +154,12 @@ async fn what_hangs_waits_in_every_kind() -> Result<()> {
     saw(
         "a recipient's connection breaks and waits to be resumed (XEP-0198)",
         "marked messages to it, its resumption, and its end without one; Prosody, archives in SQL, in files and in SQLite",
-        &format!("they stand; after resumption gone in {}", resumed(tables)),
+        &format!("they stay; after resumption gone in {}", resumed(tables)),
     );
     saw(
         "the same on ejabberd, with its default `resend_on_timeout: false`",
         "archives in SQL and in Mnesia",
-        &format!("they stand; after resumption gone in {}", resumed(sql)),
+        &format!("they stay; after resumption gone in {}", resumed(sql)),
     );
     Ok(())
 }

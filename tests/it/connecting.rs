@@ -249,7 +249,7 @@ async fn several_hosts_are_tried_in_order() -> Result<()> {
 
     archive_marked(lab.database.superuser(), "after", 10).await?;
     let copied = sqlx::PgPool::connect(&standby.superuser_url(name)).await?;
-    eventually("the stand-by has the rows", PATIENCE, async || {
+    eventually("the standby has the rows", PATIENCE, async || {
         let all = "SELECT count(*) FROM prosodyarchive WHERE key LIKE 'after-%'";
         let count: i64 = sqlx::query_scalar(all).fetch_one(&copied).await?;
         Ok((count == 10).then_some(()))
@@ -267,7 +267,7 @@ async fn several_hosts_are_tried_in_order() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_leads_nowhere_is_told_as_that() -> Result<()> {
+async fn a_name_that_leads_nowhere_is_reported_as_that() -> Result<()> {
     let config = DaemonConfig::empty()
         .set("component.jid", "ephemerd.localhost")
         .set("component.server", "nowhere.invalid:5347")
@@ -287,7 +287,7 @@ async fn a_name_that_leads_nowhere_is_told_as_that() -> Result<()> {
 
 /// Environment variables that have no effect.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_sets_nothing_is_told() -> Result<()> {
+async fn what_sets_nothing_is_reported() -> Result<()> {
     let lab = Lab::database_only().await?;
     let config = DaemonConfig::for_database(&lab.database)?
         .env("EPHEMERD_ARCHIVE_POLL", "5s")
@@ -313,7 +313,7 @@ async fn what_sets_nothing_is_told() -> Result<()> {
 
 /// When trouble at the start is over, the log says so.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_comes_is_told() -> Result<()> {
+async fn a_database_that_comes_is_reported() -> Result<()> {
     let postgres = Arc::new(Postgres::start(PostgresConfig::default()).await?);
     let lab = Lab::database_only_on(Arc::clone(&postgres)).await?;
     postgres.stop().await?;
@@ -333,7 +333,7 @@ async fn a_database_that_comes_is_told() -> Result<()> {
 
 /// A fatal error is reported once, as a log line if programs read the log.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fatal_error_is_told_once() -> Result<()> {
+async fn a_fatal_error_is_reported_once() -> Result<()> {
     let lab = Lab::database_only().await?;
     let config = DaemonConfig::for_database(&lab.database)?;
     start(&config).await?.terminate().await?;
@@ -354,7 +354,7 @@ async fn a_fatal_error_is_told_once() -> Result<()> {
 
 /// A socket in the abstract namespace, which some service managers use.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_abstract_socket_is_told() -> Result<()> {
+async fn an_abstract_socket_is_notified() -> Result<()> {
     use std::os::linux::net::SocketAddrExt as _;
 
     let lab = Lab::database_only().await?;

@@ -9,12 +9,12 @@ use std::time::Duration;
 use ephemerd_lab::ejabberd::{self, EjabberdConfig};
 use ephemerd_lab::prosody::{ProsodyConfig, Storage};
 use ephemerd_lab::xmpp::{Client, Component, MamQuery, Resumption};
-use ephemerd_lab::{DaemonConfig, Ejabberd, Lab, PATIENCE, Prosody, Result, Server};
+use ephemerd_lab::{DaemonConfig, Ejabberd, Lab, PATIENCE, Prosody, Result, Server, eventually};
 
 use crate::reliability::saw;
 use crate::remote::{gone_within, says, timer, until_gone};
 use crate::sent_watch::let_pass;
-use crate::support::{printed, run, start, wait_for_number};
+use crate::support::{number, printed, run, start, wait_for_number};
 
 const TIMER: u32 = 3;
 /// Servers wait so long for a session to be resumed: longer than a timer and what erasing takes.
@@ -134,9 +134,85 @@ async fn a_lost_notice_of_a_hanging_session_is_made_up_for() -> Result<()> {
     saw(
         "the daemon is away while a recipient's connection breaks",
         "the message to it is due at once when the daemon is back; Prosody and ejabberd, archives in SQL and elsewhere",
-        "it stands until it is read from the archive; the sender's copy goes",
+        "it stays until it is read from the archive; the sender's copy goes",
     );
     Ok(())
+}
+
+/// How many rows with these words the servers' archives in SQL have; asking them counts as receiving nothing.
+async fn rows<S: Server>(lab: &Lab<S>, word: &str) -> Result<i64> {
+    let pool = lab.database.superuser();
+    let has_prosodys = "SELECT count(*) FROM pg_class WHERE relname = 'prosodyarchive'";
+    let rows = match number(pool, has_prosodys).await? {
+        0 => "SELECT count(*) FROM archive WHERE xml LIKE '%' || $1 || '%'",
+        _ => "SELECT count(*) FROM prosodyarchive WHERE value LIKE '%' || $1 || '%'",
+    };
+    Ok(sqlx::query_scalar(rows).bind(word).fetch_one(pool).await?)
+}
+
+/// The timer starts when the session is resumed, even if nobody asks the archive.
+async fn resuming_is_receiving<S: Server>(lab: Lab<S>, only_module: bool) -> Result<()> {
+    let daemon = start(&config_of(&lab, only_module)).await?;
+    daemon.wait_for_figure("ephemerd_component_connected", &[], PATIENCE, |it| it == 1.0).await?;
+    let mut peter = lab.online("peter").await?;
+    let (rita, session) = phone(&lab, "rita").await?;
+    let (mut toni, mut his) = phone(&lab, "toni").await?;
+    rita.break_off();
+    say(&mut peter, "rita", "for-rita").await?;
+    // He has it, but the connection breaks before he says so.
+    say(&mut peter, "toni", "for-toni").await?;
+    toni.wait_for_body("for-toni").await?;
+    toni.keep_count(&mut his);
+    toni.break_off();
+    until_gone(&lab, "peter", "for-").await?;
+    assert_eq!(rows(&lab, "for-").await?, 2, "nobody has had them");
+    let mut rita = Client::resume(lab.endpoints(), "rita", &session).await?;
+    rita.wait_for_body("for-rita").await?;
+    let _toni = Client::resume(lab.endpoints(), "toni", &his).await?;
+    eventually("they go by their timers", IN_TIME, async || {
+        Ok((rows(&lab, "for-").await? == 0).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resumed_session_has_received_it() -> Result<()> {
+    tokio::try_join!(
+        async { resuming_is_receiving(prosody(Storage::Postgres).await?, false).await },
+        async { resuming_is_receiving(prosody(Storage::Postgres).await?, true).await },
+        async { resuming_is_receiving(ejabberd(ejabberd::Storage::Sql).await?, false).await },
+        async { resuming_is_receiving(ejabberd(ejabberd::Storage::Sql).await?, true).await },
+    )
+    .map(drop)
+}
+
+/// A session that acknowledges but cannot be resumed ends with the message on its way.
+async fn nothing_is_resumed<S: Server>(lab: Lab<S>, only_module: bool) -> Result<()> {
+    let daemon = start(&config_of(&lab, only_module)).await?;
+    daemon.wait_for_figure("ephemerd_component_connected", &[], PATIENCE, |it| it == 1.0).await?;
+    let mut peter = lab.online("peter").await?;
+    let mut rita = lab.client("rita").await?;
+    rita.enable_acknowledgements().await?;
+    rita.query(&MamQuery::default()).await?;
+    rita.send_presence().await?;
+    rita.sync().await?;
+    say(&mut peter, "rita", "for-rita").await?;
+    rita.wait_for_body("for-rita").await?;
+    rita.break_off();
+    until_gone(&lab, "peter", "for-rita").await?;
+    assert!(says(&lab, "rita", "for-rita").await?, "nobody has had it");
+    gone_within(IN_TIME, &lab, "rita", "for-rita").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_never_acknowledged_waits_without_resumption() -> Result<()> {
+    tokio::try_join!(
+        async { nothing_is_resumed(prosody(Storage::Files).await?, true).await },
+        async { nothing_is_resumed(prosody(Storage::Postgres).await?, false).await },
+        async { nothing_is_resumed(ejabberd(ejabberd::Storage::Mnesia).await?, true).await },
+        async { nothing_is_resumed(ejabberd(ejabberd::Storage::Sql).await?, false).await },
+    )
+    .map(drop)
 }
 
 /// What `check` says about an ejabberd with these options of `mod_stream_mgmt`.
@@ -186,5 +262,30 @@ async fn forged_word_of_hanging_sessions_is_refused() -> Result<()> {
     other.sync("localhost").await?;
     let refused = "ephemerd_notices_refused_total";
     daemon.wait_for_figure(refused, &[], PATIENCE, |it| it == 2.0).await?;
+    gone_within(IN_TIME, &lab, "rosa", "forged").await
+}
+
+/// Components of one listener of ejabberd may use each other's names, so one can have the server return its words to
+/// the daemon: the bounce comes from the host itself, and is not believed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bounce_of_forged_words_is_refused() -> Result<()> {
+    let lab = ejabberd(ejabberd::Storage::Mnesia).await?;
+    let daemon = start(&config_of(&lab, true)).await?;
+    daemon.wait_for_figure("ephemerd_component_connected", &[], PATIENCE, |it| it == 1.0).await?;
+    let at = lab.endpoints().clone();
+    let mut peter = lab.online("peter").await?;
+    let mut rosa = lab.online("rosa").await?;
+    say(&mut peter, "rosa", "forged").await?;
+    let came = rosa.wait_for_body("forged").await?;
+    let id = came.child("urn:xmpp:sid:0", "stanza-id").and_then(|it| it.attribute("id")).unwrap();
+    let mut other = Component::connect_as(&at, &at.other_component).await?;
+    let from = &at.component_jid;
+    other
+        .send(&format!(
+            "<message from='{from}' to='localhost'><undelivered xmlns='urn:ephemerd:companion:0' boot='b' number='1' \
+             owner='rosa@localhost'><item id='{id}'/></undelivered></message>"
+        ))
+        .await?;
+    daemon.wait_for_figure("ephemerd_notices_refused_total", &[], PATIENCE, |it| it == 1.0).await?;
     gone_within(IN_TIME, &lab, "rosa", "forged").await
 }

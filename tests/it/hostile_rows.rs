@@ -82,7 +82,7 @@ async fn hostile_rows_are_left_alone_and_the_rest_goes() -> Result<()> {
     assert!(daemon.terminate().await?.success());
     saw(
         "hostile rows",
-        "14 kinds that cannot be read (no XML, cut off, DOCTYPE, undeclared, control characters, 5 MiB) among 68 that can (200 levels, 1 MB and 3 MB bodies)",
+        "14 kinds that cannot be read (not XML, cut off, DOCTYPE, undeclared, control characters, 5 MiB) among 68 that can (200 levels, 1 MB and 3 MB bodies)",
         &format!(
             "all that can be read gone {} after archiving, timer of 1 s; the others byte for byte as they were, each counted once; peak memory {} MiB",
             seconds(took),

@@ -170,7 +170,7 @@ async fn a_stopped_leader_loses_the_lock_and_gives_up_when_it_goes_on() -> Resul
         "the leader is stopped",
         "two daemons, SIGSTOP to the leader, later SIGCONT",
         &format!(
-            "the other holds the lock after {}, and erases: rows gone {} after archiving; the XMPP server keeps the stopped one's connection, and pings wait, until it goes on or is killed; {} after SIGCONT the component has changed hands",
+            "the other holds the lock after {}, and erases: rows gone {} after archiving; the XMPP server keeps the stopped one's connection, and pings wait, until it continues or is killed; {} after SIGCONT the component has changed hands",
             seconds(took),
             seconds(erased),
             seconds(went_on.elapsed())

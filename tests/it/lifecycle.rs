@@ -10,7 +10,7 @@ use crate::reliability::saw;
 use crate::support::{archive_marked, program, seconds, standing, start};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn systemd_is_told() -> Result<()> {
+async fn systemd_is_notified() -> Result<()> {
     let lab = Lab::database_only().await?;
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("notify");

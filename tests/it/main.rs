@@ -111,6 +111,7 @@ mod page;
 mod pages;
 #[cfg(test)]
 mod partitions;
+mod partitions_daemon;
 #[cfg(test)]
 mod patience;
 #[cfg(test)]

@@ -68,7 +68,7 @@ async fn it_shows_the_tables_numbers_and_no_names() -> Result<()> {
     let pending = number(pool, pending).await?;
     assert_eq!(pending, 38);
     for words in [
-        "Not working. 1 message should be gone, the oldest since 2h",
+        "Not working. 1 message should be gone by now; the oldest has been overdue for 2h",
         "The component is not connected to the XMPP server.",
         "Pending 38 messages still to go",
         "Overdue 1 the oldest was due 2h",

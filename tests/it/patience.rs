@@ -199,7 +199,7 @@ async fn nothing_spins_over_what_it_may_not_erase() -> Result<()> {
         "overdue rows that may not go",
         "300 overdue rows each: paused, in a dry run, of hosts that are not listed any more",
         &format!(
-            "all stand; {paused}, {dry} and {unlisted} of a core; the dry run counts each once; gone {} after the pause",
+            "all are left alone; {paused}, {dry} and {unlisted} of a core; the dry run counts each once; gone {} after the pause",
             seconds(took)
         ),
     );

@@ -1,4 +1,4 @@
-//! Databases that the daemon cannot use: a stand-by, or one behind a pooler.
+//! Databases that the daemon cannot use: a standby, or one behind a pooler.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::{archive_marked, gone, program, seconds, start};
 /// In transaction mode a pooler shares sessions: LISTEN, session locks and settings are lost. Whether it
 /// refuses our settings or drops them, the operator is told, and nothing is half done.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_pooler_is_told() -> Result<()> {
+async fn a_transaction_pooler_is_reported() -> Result<()> {
     let lab = Lab::database_only().await?;
     let mut told = Vec::new();
     for settings in ["", "ignore_startup_parameters = options, extra_float_digits"] {
@@ -39,9 +39,9 @@ async fn a_transaction_pooler_is_told() -> Result<()> {
     Ok(())
 }
 
-/// A stand-by can be read but not written: the daemon says so, waits, and works once it is promoted.
+/// A standby can be read but not written: the daemon says so, waits, and works once it is promoted.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stand_by_is_waited_for() -> Result<()> {
+async fn a_standby_is_waited_for() -> Result<()> {
     let primary = std::sync::Arc::new(Postgres::start(PostgresConfig::default()).await?);
     let lab = Lab::database_only_on(std::sync::Arc::clone(&primary)).await?;
     let config = DaemonConfig::for_database(&lab.database)?;
@@ -49,8 +49,8 @@ async fn a_stand_by_is_waited_for() -> Result<()> {
     let standby = primary.standby().await?;
     let url = format!("postgres://ephemerd@{}/{}", standby.address(), lab.database.name());
     let daemon = Daemon::spawn(program(), &config.set("database.url", url))?;
-    eventually("the daemon says that it is a stand-by", PATIENCE, async || {
-        Ok(daemon.log()?.contains("stand-by").then_some(()))
+    eventually("the daemon says that it is a standby", PATIENCE, async || {
+        Ok(daemon.log()?.contains("standby").then_some(()))
     })
     .await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -61,7 +61,7 @@ async fn a_stand_by_is_waited_for() -> Result<()> {
 
     archive_marked(lab.database.superuser(), "before", 10).await?;
     let copied = sqlx::PgPool::connect(&standby.superuser_url(lab.database.name())).await?;
-    eventually("the stand-by has the rows", PATIENCE, async || {
+    eventually("the standby has the rows", PATIENCE, async || {
         Ok((crate::support::standing(&copied, "before").await? == 10).then_some(()))
     })
     .await?;
@@ -71,10 +71,10 @@ async fn a_stand_by_is_waited_for() -> Result<()> {
     daemon.wait_ready(PATIENCE).await?;
     assert!(daemon.terminate().await?.success());
     saw(
-        "a stand-by",
-        "the daemon starts on a hot stand-by, which is later promoted",
+        "a standby",
+        "the daemon starts on a hot standby, which is later promoted",
         &format!(
-            "told in the log, alive, not ready, does not lead; overdue rows gone {} after the promotion",
+            "reported in the log, alive, not ready, does not lead; overdue rows gone {} after the promotion",
             seconds(took)
         ),
     );

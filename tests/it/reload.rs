@@ -222,13 +222,13 @@ async fn it_may_come_at_any_time() -> Result<()> {
     saw(
         "SIGHUP at a bad time",
         "before the database is there, while it is away, twice at once, and after SIGTERM",
-        "what it says holds as soon as the database is back; the stop ends well",
+        "the new settings apply as soon as the database is back; the daemon stops cleanly",
     );
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn systemd_is_told() -> Result<()> {
+async fn systemd_is_notified() -> Result<()> {
     let lab = Lab::database_only().await?;
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("notify");

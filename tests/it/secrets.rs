@@ -3,6 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use ephemerd::config::{Config, KEYS, Sources};
@@ -68,8 +69,21 @@ fn said(text: String, environment: Option<(String, String)>) -> String {
     }
 }
 
+/// The seed of this run, printed: LAB_SEED repeats it.
+#[expect(clippy::print_stderr, reason = "the seed that repeats a run")]
+fn seed() -> u64 {
+    static SEED: LazyLock<u64> = LazyLock::new(|| {
+        let given = std::env::var("LAB_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or_else(|| rand::rng().random());
+        eprintln!("secrets: LAB_SEED={seed}");
+        seed
+    });
+    *SEED
+}
+
 fn runner(cases: u32) -> TestRunner {
-    TestRunner::new(Runs { cases, failure_persistence: None, ..Runs::default() })
+    let rng_seed = RngSeed::Fixed(seed());
+    TestRunner::new(Runs { cases, failure_persistence: None, rng_seed, ..Runs::default() })
 }
 
 fn quoted(text: &str) -> String {
@@ -183,17 +197,19 @@ fn with_url(url: &str) -> DaemonConfig {
         .set("database.url", url)
 }
 
-/// This many samples, the same in each run.
+/// This many samples, after those that were once shown.
 fn samples(count: usize) -> Vec<String> {
-    let seed = RngSeed::Fixed(7);
-    let mut runner = TestRunner::new(Runs { rng_seed: seed, ..Runs::default() });
     let found = [
         "postgres://ephemerd:/7MZq7x+rE@127.0.0.1/prosody",
         "postgres://ephemerd:12/34Zq7x@127.0.0.1/prosody",
         "postgres://ephemerd:5432#aZq7x@127.0.0.1/prosody",
     ];
-    let more = (0..count).map(|_| url().new_tree(&mut runner).unwrap().current());
-    found.into_iter().map(str::to_owned).chain(more).collect()
+    found.into_iter().map(str::to_owned).chain(drawn(&url(), count)).collect()
+}
+
+fn drawn(strategy: &impl Strategy<Value = String>, count: usize) -> Vec<String> {
+    let mut runner = runner(1);
+    (0..count).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect()
 }
 
 /// The same through the program: each command, by file and by environment.
@@ -233,9 +249,10 @@ async fn no_command_shows_a_piece_of_it() -> Result<()> {
 async fn no_reload_shows_a_piece_of_it_or_ends_the_daemon() -> Result<()> {
     let mut daemon = Daemon::spawn(program(), &with_url("postgres://e@127.0.0.1:1/p"))?;
     eventually("its pages", PATIENCE, async || Ok(daemon.get("/healthz").await.ok())).await?;
-    let legal =
+    let unusual =
         ["postgres://e@/p?host=::1", "postgres://e%40%3A%5B:p@/p?host=a%20b", "postgres://@/"];
-    let urls = samples(60).into_iter().chain(legal.map(str::to_owned));
+    let unusual = unusual.map(str::to_owned).into_iter().chain(drawn(&legal(), 40));
+    let urls = samples(60).into_iter().chain(unusual);
     for (at, url) in urls.enumerate() {
         daemon.reload(&with_url(&url))?;
         let read = ("ephemerd_config_reloads_total", []);
@@ -265,7 +282,7 @@ async fn no_reload_shows_a_piece_of_it_or_ends_the_daemon() -> Result<()> {
     }
     saw(
         "SIGHUP with any URL",
-        "a running daemon is told to reload URLs with unencoded passwords, and legal ones of unusual forms",
+        "a running daemon is asked to reload URLs with unencoded passwords, and legal ones of unusual forms",
         "no reload ends it; each is applied, or refused with what to do",
     );
     Ok(())
@@ -289,7 +306,7 @@ async fn a_secret_in_its_files_place_is_not_shown() -> Result<()> {
 
 /// World-readable files with secrets: reported by `check` and once by `run`.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_may_read_secrets_is_told() -> Result<()> {
+async fn who_may_read_secrets_is_reported() -> Result<()> {
     let folder = tempdir()?;
     let secret = folder.path().join("secret");
     fs::write(&secret, "nobody asks")?;

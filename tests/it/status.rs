@@ -58,9 +58,6 @@ async fn it_tells_what_the_tables_say() -> Result<()> {
         .execute(pool)
         .await?;
     let text = printed(&config, &["status"]).await?;
-    assert!(
-        text.contains("sweep         prosodyarchive: at 25 %, row 25 of 100, begun "),
-        "{text}"
-    );
+    assert!(text.contains("sweep         prosodyarchive: at 25%, row 25 of 100, begun "), "{text}");
     Ok(())
 }

@@ -38,16 +38,16 @@ pub async fn still_there(
     let of = |positions: &[usize]| -> Vec<&RowKey> {
         positions.iter().filter_map(|at| keys.get(*at).copied()).collect()
     };
-    let mut standing = Vec::new();
+    let mut present = Vec::new();
     if !archived.is_empty() {
         let found = archive::still_there(connection, schema, &of(&archived)).await?;
-        standing.extend(found.into_iter().filter_map(|at| archived.get(at)));
+        present.extend(found.into_iter().filter_map(|at| archived.get(at)));
     }
     if !queued.is_empty() {
         let found = spool::still_there(connection, schema, &of(&queued)).await?;
-        standing.extend(found.into_iter().filter_map(|at| queued.get(at)));
+        present.extend(found.into_iter().filter_map(|at| queued.get(at)));
     }
-    Ok(standing)
+    Ok(present)
 }
 
 /// ejabberd's name for a store of its `archive`.

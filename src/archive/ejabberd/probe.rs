@@ -31,7 +31,7 @@ const SAMPLE_ROWS: i64 = 1_000;
 /// What the probe found.
 #[derive(Debug)]
 pub struct ProbedSchema {
-    /// The schema, where it is one that we know.
+    /// The schema, if it is one that we know.
     pub schema: Option<Schema>,
     /// What to report to the operator.
     pub findings: Vec<Finding>,

@@ -48,7 +48,7 @@ pub async fn traces(
     Ok(found.into_iter().map(StoredTrace::read).collect())
 }
 
-/// Rows in which these ids stand, the newest first.
+/// Rows whose text contains these ids, the newest first.
 pub async fn rows_naming(
     connection: &mut PgConnection,
     schema: &Schema,

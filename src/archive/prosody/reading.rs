@@ -51,7 +51,7 @@ pub async fn traces(
     Ok(found.into_iter().map(StoredTrace::read).collect())
 }
 
-/// Whether any item is there.
+/// Whether there is any item.
 pub async fn has_items(connection: &mut PgConnection) -> Result<bool> {
     // A loose scan over the index: a few probes a user, until the first item.
     sqlx::query_scalar(
@@ -75,7 +75,7 @@ pub async fn has_items(connection: &mut PgConnection) -> Result<bool> {
     .named("prosody_has_items")
 }
 
-/// Rows in which these ids stand, the newest first.
+/// Rows whose text contains these ids, the newest first.
 pub async fn rows_naming(
     connection: &mut PgConnection,
     sought: &[Sought<'_>],

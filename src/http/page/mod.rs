@@ -1,4 +1,4 @@
-//! The status page: what an operator wants to see without Grafana. No script, no query, nobody's name.
+//! The status page: what an operator wants to see without Grafana. No script, no query, no names of people.
 
 mod chart;
 mod tables;

@@ -108,7 +108,7 @@ fn swept(sweep: &Sweep, view: &View<'_>) -> String {
     };
     match sweep.started_at {
         _ if sweep.requested => format!("requested; {last}"),
-        Some(_) => format!("at {:.0} %; {last}", sweep.share() * 100.0),
+        Some(_) => format!("at {:.0}%; {last}", sweep.share() * 100.0),
         None => last,
     }
 }

@@ -69,8 +69,8 @@ pub(super) fn of(view: &View<'_>) -> Verdict {
 fn going_well(view: &View<'_>) -> String {
     match view.counted.map_or(0, |it| it.tally.overdue) {
         0 => "New messages are inspected, and everything due is gone.".to_owned(),
-        1 => "1 message is due and going now.".to_owned(),
-        due => format!("{} messages are due and going now.", count(due)),
+        1 => "1 message is due and is being erased.".to_owned(),
+        due => format!("{} messages are due and are being erased.", count(due)),
     }
 }
 
@@ -89,11 +89,14 @@ fn late(view: &View<'_>) -> Option<String> {
     let is_late = late.num_seconds() > LATE_SECONDS && view.metrics.dry_run.get() == 0;
     is_late.then(|| {
         let overdue = counted(tally.overdue, "message");
-        format!("{overdue} should be gone, the oldest since {}.", length(late))
+        format!(
+            "{overdue} should be gone by now; the oldest has been overdue for {}.",
+            length(late)
+        )
     })
 }
 
-/// While the database is away, the counts get older.
+/// While the database is unavailable, the counts get older.
 fn age(view: &View<'_>) -> Option<String> {
     let as_of = view.counted.filter(|_| !view.readiness.database)?.as_of;
     let age = length(view.now - as_of);

@@ -13,9 +13,9 @@ const TIMER: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/>";
 /// Long enough that a quadratic search takes minutes, short enough for an unoptimised build.
 const LONG: usize = MAX_BYTES / 8;
 
-/// As many repetitions as fit beside `room` other bytes.
-fn full_of(part: &str, room: usize) -> String {
-    part.repeat((LONG - room) / part.len())
+/// As many repetitions as fit beside this many other bytes.
+fn full_of(part: &str, others: usize) -> String {
+    part.repeat((LONG - others) / part.len())
 }
 
 /// On a stack too small for one call per level.
@@ -49,10 +49,10 @@ fn a_stanza_may_be_as_long_as_the_limit_and_no_longer() {
 /// Half a megabyte of each thing that slows down careless parsers.
 #[test]
 fn no_long_stanza_takes_long() {
-    let numbered = |form: fn(usize) -> String, room: usize| {
+    let numbered = |form: fn(usize) -> String, others: usize| {
         let mut out = String::new();
         for part in (0..).map(form) {
-            if out.len() + part.len() + room > LONG {
+            if out.len() + part.len() + others > LONG {
                 break;
             }
             out.push_str(&part);

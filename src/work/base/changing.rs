@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use tokio::sync::watch;
 
-/// The settings of a worker. It takes new ones between two transactions, so that each transaction goes by one version.
+/// The settings of a worker. It takes new ones between two transactions, so that each transaction uses one version.
 #[derive(Debug, Clone)]
 pub struct Changing<T> {
     now: T,

@@ -158,7 +158,7 @@ impl Leader {
         let mut connection = self.database.connect().await?;
         match database::session(&mut connection).await? {
             Session::Ours => {}
-            Session::StandBy => return Err(Error::stand_by("lead_connect")),
+            Session::Standby => return Err(Error::standby("lead_connect")),
             Session::Pooled => return Err(Error::unexpected("lead_connect", "a pooler answers")),
         }
         sqlx::query(

@@ -13,7 +13,7 @@ pub(super) use retry::Retry;
 
 use std::time::Duration;
 
-/// How long to rest after this many rows that took this long, at so many rows per second; 0 means no limit.
+/// How long to rest after this many rows that took this long, at this many rows per second; 0 means no limit.
 pub(super) fn rest(rows: i64, per_second: u32, took: Duration) -> Duration {
     let seconds = rows.max(0) as f64 / f64::from(per_second);
     Duration::try_from_secs_f64(seconds).unwrap_or_default().saturating_sub(took)

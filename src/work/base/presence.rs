@@ -1,5 +1,5 @@
 //! Where only the server's companion modules reach the archives (`archive.kind = "component"`): which modules answer,
-//! and what feed, walk and eraser need to know of each other.
+//! and what feed, walk and eraser need to know about each other.
 //!
 //! Only the leader has the component's connection, so it alone does any of this.
 

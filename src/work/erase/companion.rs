@@ -160,8 +160,8 @@ impl<R: Requests> CompanionEraser<R> {
     }
 
     /// Sends one request per owner and store, one after the other. If a module does not answer or the server needs a
-    /// rest, the remaining entries stay untried; they are claimed again, together with what their owners' rows have
-    /// come to owe meanwhile.
+    /// rest, the remaining entries stay untried; they are claimed again, together with what has fallen due for
+    /// their owners meanwhile.
     async fn ask(&mut self, claims: &Claims, until: Timestamp) -> Vec<Fate> {
         let started = Instant::now();
         let mut fates = vec![Fate::Untried; claims.entries.len()];

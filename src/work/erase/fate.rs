@@ -18,7 +18,7 @@ pub(super) enum Way {
 }
 
 impl Way {
-    /// How this row is erased where archived rows are erased by `mode`.
+    /// How this row is erased if archived rows are erased by `mode`.
     pub(super) fn of(expiry: &Expiry, mode: Mode) -> Self {
         match (expiry.phase, expiry.row.store) {
             (Phase::Placeholder, _) => Self::Delete,

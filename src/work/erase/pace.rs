@@ -63,7 +63,7 @@ impl Next {
     }
 }
 
-/// What both erasers go by: settings, metrics, the bell and retries.
+/// What sets the pace of both erasers: settings, metrics, the bell and retries.
 pub struct Pace {
     pub(super) settings: Changing<EraseSettings>,
     pub(super) metrics: Arc<Metrics>,

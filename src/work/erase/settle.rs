@@ -38,7 +38,7 @@ pub(super) async fn settle(
         }
     }
     ledger::forget(connection, &forget).await?;
-    // Two rows may have become identical: then one entry stands for both.
+    // Two rows may have become identical: then one entry is enough for both.
     ledger::record(connection, &renamed).await?;
     ledger::keep_placeholders(connection, &keep, until).await?;
     ledger::put_off(connection, &put_off).await?;

@@ -166,8 +166,8 @@ impl Tail {
         }
     }
 
-    /// The table's file is another one: it was restored, whatever its numbers say, or rewritten. Reading it again does
-    /// no harm.
+    /// The table has a different file: it was restored, even if its numbers look right, or rewritten. Reading it again
+    /// does no harm.
     pub(super) fn is_remade(&mut self, horizon: Horizon, cursor: Cursor) -> bool {
         let remade = cursor.filenode.is_some_and(|filenode| filenode != horizon.filenode);
         // What an earlier poll saw may be from a time that was undone.
@@ -209,7 +209,7 @@ impl Tail {
                 if let Some(mark) = self.mark.filter(|mark| mark.taken.elapsed() >= PATIENCE) {
                     if settled.is_none() {
                         warn!(
-                            "a transaction has been open for long: inspection continues without it"
+                            "a transaction has been open for a long time: inspection continues without waiting for it"
                         );
                         self.passed = Some(mark.xmax);
                     }
@@ -288,7 +288,7 @@ mod tests {
     }
 
     /// After a slow reading the queue is left alone, but never beyond the time at which a message goes that may have
-    /// come to it since: nobody has had what waits there.
+    /// come to it since: nobody has received what waits there.
     #[tokio::test(start_paused = true)]
     async fn a_queue_rests_only_until_it_is_needed() {
         let mut tail = Tail::new(Table::EjabberdSpool(Schema::MultiHost));

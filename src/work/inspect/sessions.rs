@@ -40,11 +40,11 @@ use crate::{
 const MOST_WAITING: usize = 1_000;
 /// Interval between attempts after the database failed.
 const RETRY: Duration = Duration::from_secs(1);
-/// How long until a module is asked again that does not answer, or cannot tell.
+/// How long until a module that does not answer, or does not know, is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
-/// Nothing waits longer for a module to report what it knows.
+/// Maximum wait for a module to report what it knows.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Batches of notices that are recorded before a module's answer is looked at, at the most.
+/// Maximum number of batches of notices recorded before a module's answer is handled.
 const MOST_BEFORE: usize = 20;
 
 /// Nobody has received these rows of an owner's archive: they wait, and so will those that are not recorded yet.
@@ -165,7 +165,7 @@ impl<R: Requests> Listener<R> {
                     }
                     (self.heard, self.complete) = (HashMap::new(), Vec::new());
                     self.asking = JoinSet::new();
-                    // What was said meanwhile is not known.
+                    // What the modules announced meanwhile is not known.
                     self.waits_until = Instant::now() + LONGEST_WAIT;
                     self.ask();
                 }
@@ -228,7 +228,7 @@ impl<R: Requests> Listener<R> {
         }
     }
 
-    /// After a restart of ours it may know something: this is remembered. Whether that worked.
+    /// Records that this module may know something, for our next start. Returns whether that worked.
     async fn note_module(&mut self, host: &str, companion: &Companion) -> bool {
         let numbers = (companion.boot.as_str(), companion.number);
         let noted = in_time("sessions", TRANSACTION_LIMIT, async {
@@ -259,7 +259,7 @@ impl<R: Requests> Listener<R> {
         }
     }
 
-    /// Tells the eraser where it has to wait.
+    /// Sets the hosts on which the eraser has to wait.
     fn hold_back(&self) {
         let waits = |host: &&String| {
             let may_know = self.may_know.as_ref().is_none_or(|hosts| hosts.contains(*host));
@@ -270,7 +270,7 @@ impl<R: Requests> Listener<R> {
         self.outputs.unheard.set(hosts.cloned().collect());
     }
 
-    /// What a module told before it answered has come, and is recorded before the answer counts.
+    /// Notices that a module sent before its answer have arrived; they are recorded before the answer counts.
     async fn take_all(&mut self, notices: &mut mpsc::Receiver<Notice>) {
         for _ in 0..MOST_BEFORE {
             while self.waiting.len() < MOST_WAITING

@@ -280,7 +280,7 @@ async fn begin_pass(
     let remade = tail.is_remade(horizon, cursor);
     if restored {
         let newest = horizon.newest;
-        warn!(newest, "the archive was restored from a backup: inspecting it anew");
+        warn!(newest, "the archive was restored from a backup: inspecting it again");
         let back = tail.restart(horizon, cursor);
         ledger::move_cursor(connection, name, back).await?;
     } else if remade {

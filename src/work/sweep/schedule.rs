@@ -1,4 +1,4 @@
-//! The life of a sweep, whichever way it goes: when it begins, what it judges by, what it did.
+//! A sweep from start to finish, of tables or of owners: when it begins, what it judges by, what it did.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::{
     work::{base::count, reconcile::Reconciled},
 };
 
-/// What a sweep reports of itself.
+/// What a sweep reports about itself.
 pub struct Sweeping {
     /// Whether one is under way.
     pub under_way: watch::Sender<bool>,
@@ -44,7 +44,7 @@ pub(super) fn begins(sweep: &Sweep, every: Duration, now: Timestamp) -> bool {
     sweep.requested || (sweep.started_at.is_none() && sweep.completed_at.is_none_or(is_over))
 }
 
-/// Whether one is under way or begins now, by a look without a lock: taking the lock writes to the database's log.
+/// Whether one is under way or begins now, as seen without a lock: taking the lock writes to the database's log.
 pub(super) async fn has_work(
     connection: &mut PgConnection,
     table: &str,
@@ -54,7 +54,7 @@ pub(super) async fn has_work(
     Ok(sweep.started_at.is_some() || begins(&sweep, every, database::now(connection).await?))
 }
 
-/// Begins a sweep of the rows after `after` and up to `upto`. Returns it as it stands then.
+/// Begins a sweep of the rows after `after` and up to `upto`. Returns its state then.
 pub(super) async fn begin(
     connection: &mut PgConnection,
     table: &str,
@@ -67,7 +67,7 @@ pub(super) async fn begin(
     Ok(Sweep { after, position: 0, upto, ..sweep })
 }
 
-/// What one transaction did that went through this many rows.
+/// What a transaction that went through this many rows did.
 pub(super) fn counts(rows: i64, reconciled: &Reconciled) -> SweepCounts {
     let unreadable = reconciled.inspected.iter().filter(|it| it.2 == Inspected::Unreadable);
     SweepCounts {

@@ -144,7 +144,7 @@ impl Sweeper {
         // The tail requests one at the first start, when there are none: a second request would begin it again.
         let sweeps = self.sweeps().await?;
         if sweeps.iter().any(|it| schedule::is_outdated(it, &self.fingerprint())) {
-            info!("a sweep is due: hosts, timers or hints are new");
+            info!("a sweep is due: hosts, timers or hints have changed");
             self.request().await?;
         }
         Ok(())

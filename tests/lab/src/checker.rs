@@ -105,7 +105,7 @@ impl Checker {
         }
     }
 
-    /// When the last word must be gone; `None` where all stay.
+    /// When the last word must be gone; `None` if all stay.
     pub fn last_by(&self) -> Option<Instant> {
         let by = |it: &Expectation| match it.fate {
             Fate::Goes { by, .. } => Some(by),
@@ -122,11 +122,11 @@ impl Checker {
         for archive in self.archives() {
             seen.insert(archive, read(lab, archive).await?);
         }
-        let standing = find_words(&lab.database, &self.all_words()).await?;
+        let present = find_words(&lab.database, &self.all_words()).await?;
         let mut faults = self.faults_of_tables(&lab.database, before).await?;
         let ended = Instant::now();
         faults.extend(self.faults_of_archives(&seen, started, ended));
-        faults.extend(self.faults_of_words(&standing, S::TABLES, started));
+        faults.extend(self.faults_of_words(&present, S::TABLES, started));
         Ok(Verdict { faults })
     }
 
@@ -138,9 +138,9 @@ impl Checker {
         before: &[Snapshot],
     ) -> Result<Verdict> {
         let started = Instant::now();
-        let standing = find_words(database, &self.all_words()).await?;
+        let present = find_words(database, &self.all_words()).await?;
         let mut faults = self.faults_of_tables(database, before).await?;
-        faults.extend(self.faults_of_words(&standing, tables, started));
+        faults.extend(self.faults_of_words(&present, tables, started));
         Ok(Verdict { faults })
     }
 
@@ -186,21 +186,21 @@ impl Checker {
     /// other table.
     fn faults_of_words(
         &self,
-        standing: &[(String, String)],
+        present: &[(String, String)],
         tables: &[Table],
         started: Instant,
     ) -> Vec<String> {
         let is_servers =
             |table: &str| tables.iter().any(|it| table == format!("public.{}", it.name));
         let mut faults = Vec::new();
-        for (table, word) in standing {
+        for (table, word) in present {
             let gone = |it: &Expectation| matches!(it.fate, Fate::Goes { by, .. } if by < started);
             if !is_servers(table) || self.words.get(word).is_some_and(gone) {
                 faults.push(format!("SQL: {table} holds {word}"));
             }
         }
         for (word, _) in self.words.iter().filter(|(_, it)| matches!(it.fate, Fate::Stays)) {
-            if !standing.iter().any(|(table, found)| found == word && is_servers(table)) {
+            if !present.iter().any(|(table, found)| found == word && is_servers(table)) {
                 faults.push(format!("SQL: no table of the server holds {word}"));
             }
         }

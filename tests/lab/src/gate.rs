@@ -45,7 +45,7 @@ impl Gate {
         self.address
     }
 
-    /// From now on nothing passes, and nobody is told: connections stay open and silent, new ones too.
+    /// From now on nothing passes and nothing is closed: connections stay open and silent, new ones too.
     pub fn freeze(&self) {
         self.state.send_modify(|state| state.open = false);
     }

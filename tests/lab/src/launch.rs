@@ -116,7 +116,7 @@ impl Launch {
     }
 
     fn command(self) -> Result<Command> {
-        // After whatever leads into another release: the kernel forgets the death signal when the user changes.
+        // After the command that enters another release: the kernel forgets the death signal when the user changes.
         let mut line = self.release.entrance()?;
         line.push("setpriv".into());
         line.push(format!("--pdeathsig={}", self.death.as_str().trim_start_matches("SIG")).into());

@@ -92,7 +92,7 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// A hot stand-by of this server, which is read-only until [`Postgres::promote`].
+    /// A hot standby of this server, which is read-only until [`Postgres::promote`].
     pub async fn standby(&self) -> Result<Self> {
         let standby = Self {
             release: self.release.clone(),
@@ -128,7 +128,7 @@ impl Postgres {
         Ok(standby)
     }
 
-    /// Makes a stand-by accept writes.
+    /// Makes a standby accept writes.
     pub async fn promote(&self) -> Result<()> {
         self.execute("SELECT pg_promote()").await
     }

@@ -53,12 +53,12 @@ impl Release {
         Self { suite: Some(suite.to_owned()), root: roots.join(suite) }
     }
 
-    /// The suite's name, where it is not this machine.
+    /// The suite's name, unless this is the machine itself.
     pub fn suite(&self) -> Option<&str> {
         self.suite.as_deref()
     }
 
-    /// A package's version as its authors number it, without Debian's revision; nothing where it is not installed.
+    /// A package's version as its authors number it, without Debian's revision; nothing if it is not installed.
     pub fn version(&self, package: &str) -> Result<Option<String>> {
         let status = fs::read_to_string(self.path("/var/lib/dpkg/status"));
         let status = status.context("reading which packages are installed")?;
@@ -106,7 +106,7 @@ impl Release {
             .ok_or_else(|| LabError::new("PostgreSQL is not installed: apt-get install postgresql"))
     }
 
-    /// The user that a server's package made for it: `None` where we are not root and run it as ourselves.
+    /// The user that a server's package made for it: `None` if we are not root and run it as ourselves.
     pub(crate) fn service_user(&self, name: &str, package: &str) -> Result<Option<User>> {
         if !geteuid().is_root() {
             return Ok(None);

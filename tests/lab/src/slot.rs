@@ -37,7 +37,7 @@ impl Slot {
         Ok(())
     }
 
-    /// Empties the slot; the process goes on.
+    /// Empties the slot; the process keeps running.
     pub(crate) async fn take(&self) -> Option<Process> {
         self.0.lock().await.take()
     }

@@ -1,4 +1,4 @@
-//! The transactions under way: one, and a second while there is a backlog, so that one erases while the other waits
+//! The transactions in progress: one, and a second while much is due, so that one erases while the other waits
 //! for its commit to reach the disk.
 
 use sqlx::PgPool;

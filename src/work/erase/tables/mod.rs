@@ -38,7 +38,7 @@ use crate::{
 /// waits at most this long.
 const FROM_ZERO_EVERY: Duration = Duration::from_secs(10);
 
-/// Maximum number of concurrent transactions while there is a backlog.
+/// Maximum number of concurrent transactions while more is due than one of them takes.
 const MOST_LANES: usize = 2;
 
 /// Whom the eraser notifies.
@@ -219,8 +219,8 @@ impl TableEraser {
     }
 }
 
-/// How many transactions may be under way after one that claimed this many rows: a full one most likely leaves a
-/// backlog.
+/// How many transactions may be under way after one that claimed this many rows: a full one most likely leaves
+/// more that is due.
 fn most_lanes(settings: &EraseSettings, claimed: usize) -> usize {
     let full = u32::try_from(claimed).is_ok_and(|rows| rows >= settings.most_rows());
     let limited = settings.rows_per_second > 0 || settings.dry_run;

@@ -57,7 +57,7 @@ impl<R: Requests> Feed<R> {
                     let Companion { module, server, version, .. } = &companion;
                     info!(host, module, server, "a companion module answers");
                     if *version < VERSION {
-                        warn!(host, help = OLD_MODULE, "the companion module is an old one");
+                        warn!(host, help = OLD_MODULE, "the companion module is an older version");
                     }
                 }
                 self.note_halt(host, companion.halted);
@@ -138,7 +138,7 @@ impl<R: Requests> Feed<R> {
     }
 }
 
-/// Who is there. What it knows about sessions arrives before its last answer, and so before anything is erased; that
+/// The module there. What it knows about sessions arrives before its last answer, and so before anything is erased; that
 /// answer's number includes these notices.
 async fn greeting<R: Requests>(
     requests: &R,
@@ -163,7 +163,7 @@ fn fit(companion: Companion) -> std::result::Result<Companion, Unanswered> {
     if fits { Ok(companion) } else { Err(Unanswered::Unimplemented) }
 }
 
-/// Loads how far the ledger is with this module. If it knows nothing, this is the first start.
+/// Loads how far this module's notices have been recorded. If none have, this is the first start.
 pub(super) async fn load(
     connection: &mut sqlx::PgConnection,
     host: &str,

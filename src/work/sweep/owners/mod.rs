@@ -40,7 +40,7 @@ const STORAGE_TRIES: u32 = 3;
 const MOST_SKIPPED: u32 = 5;
 /// Archives of owners whose queue was handed out, listed between two owners of a longer list.
 const RELISTS: usize = 4;
-/// Maximum number of attempts at such a list, which takes about an hour. The next sweep lists the archive, too.
+/// Maximum number of attempts at such a list: together they take about an hour. The next sweep lists it too.
 const RELIST_ATTEMPTS: i16 = 10;
 /// Owners that one statement finds in the ledger.
 const OWNERS: i64 = 500;
@@ -66,7 +66,7 @@ type Walked<T> = Result<T, Stop>;
 /// What is listed of an owner, and why.
 #[derive(Debug, Clone, Copy)]
 struct Purpose<'a> {
-    /// Only rows stamped from here on. `None` means all rows: then whatever is not among them is gone.
+    /// Only rows stamped from here on. `None` means all rows: an entry whose row is not among them is stale.
     since: Option<Timestamp>,
     /// Set for the sweep: it is at this position and owner.
     sweep: Option<(i64, &'a str)>,
@@ -224,7 +224,7 @@ impl<R: Requests> Walker<R> {
         }
         ledger::complete_catch_up(&mut connection, &host).await?;
         self.metrics.catch_ups.inc();
-        info!(host, "what was archived while notices may have been lost is listed");
+        info!(host, "listed what was archived while notices may have been lost");
         Ok(())
     }
 

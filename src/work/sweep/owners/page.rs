@@ -23,7 +23,7 @@ use crate::{
 
 /// Maximum number of one owner's rows remembered, 8 bytes each. Beyond that, what is gone is found when it is due.
 const MOST_SEEN: usize = 500_000;
-/// How often a queue is listed that is handed out meanwhile, before it is left: each hand-out was announced.
+/// Maximum attempts to list a queue that is handed out meanwhile. Then it is left: each hand-out was announced.
 const MOST_STALE: u32 = 3;
 /// Entries that one statement reads.
 const ENTRIES: i64 = 1_000;
@@ -103,7 +103,7 @@ impl<R: Requests> Walker<R> {
     ) -> database::Result<Option<Reconciled>> {
         let mut transaction = self.pool.begin().await.named("walk_begin")?;
         if listed.store != Store::Room {
-            // Whoever notes a hand-out either did so before us, or waits for us and sees what we record.
+            // A worker that records a hand-out either did so before us, or waits for us and sees what we record.
             ledger::lock_feeds(&mut transaction, &[listed.host.to_owned()]).await?;
         }
         if listed.store == Store::Queue && self.present.is_list_stale() {

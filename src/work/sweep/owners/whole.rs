@@ -26,7 +26,7 @@ impl<R: Requests> Walker<R> {
         let mut connection = self.connection().await?;
         let Some(sweep) = ledger::sweep(&mut connection, SWEEP).await? else { return Ok(false) };
         if schedule::is_outdated(&sweep, &self.fingerprint()) {
-            info!("a sweep is due: hosts, timers or hints are new");
+            info!("a sweep is due: hosts, timers or hints have changed");
             ledger::request_sweep(&mut connection, SWEEP).await?;
         }
         Ok(true)

@@ -1,7 +1,8 @@
 //! What the companion module costs Prosody: messages per second, and processor time per message, with it and without it.
 //!
-//! Two Prosodys that differ in nothing else get the same messages in turns, so that whatever the machine does besides hits
-//! both. Medians count, also of the ratios of rounds that stand side by side; the spread is that of the middle half.
+//! Two Prosodys that differ in nothing else get the same messages in turns, so that any other load on
+//! the machine affects both. Medians are reported, of the ratios of adjacent rounds too; the spread is that of the
+//! middle half.
 //!
 //! ```sh
 //! cargo run --release -p ephemerd-lab --bin companion_cost -- [ROUNDS] [MESSAGES]
@@ -62,9 +63,9 @@ impl Side {
         self.receiver.take(|_| true);
         if let Some(component) = &mut self.component {
             component.sync("localhost").await?;
-            let told = component.take(|it| it.name == "message").len();
+            let notices = component.take(|it| it.name == "message").len();
             let marked = if marked_every == 0 { 0 } else { messages.div_ceil(marked_every) };
-            assert_eq!(told, marked * 2, "both archives are told of");
+            assert_eq!(notices, marked * 2, "both archives are announced");
         }
         let messages = messages as f64;
         Ok((messages / seconds, cpu * 1e6 / messages))

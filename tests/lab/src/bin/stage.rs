@@ -3,7 +3,7 @@
 //!
 //! | line | does |
 //! |---|---|
-//! | `register NAME` | creates an account with the password of all |
+//! | `register NAME` | creates an account with the password that all accounts share |
 //! | `set KEY JSON` | changes the daemon's configuration, from the next `start` on |
 //! | `stop`, `start` | ends and starts the daemon |
 //! | `restart` | stops the server and starts it again |

@@ -15,7 +15,7 @@ const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/ejabber
 const ERLANG_LIBRARIES: &str = "/usr/lib/erlang/lib";
 const BUILD_WITHIN: Duration = Duration::from_secs(120);
 
-/// Compiles the companion module as docs/install-ejabberd.md says, once for each release in this process; gives the folder.
+/// Compiles the companion module as docs/install-ejabberd.md says, once for each release in this process; returns the folder.
 pub(super) async fn build(release: &Release) -> Result<PathBuf> {
     static BUILT: Mutex<BTreeMap<Release, TempDir>> = Mutex::const_new(BTreeMap::new());
     let mut built = BUILT.lock().await;
@@ -28,7 +28,7 @@ pub(super) async fn build(release: &Release) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Each release has an Erlang of its own; nothing that a compiler warns of is let through.
+/// Each release has an Erlang of its own; any warning of a compiler is an error.
 async fn compile(release: &Release) -> Result<TempDir> {
     let output = scratch::folder("companion")?;
     let ejabberd = release.folders(LIBRARIES, "ejabberd-")?;

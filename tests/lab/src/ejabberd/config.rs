@@ -54,6 +54,8 @@ pub struct EjabberdConfig {
     pub offline_limit: Option<u32>,
     /// Without `mod_offline`.
     pub no_offline: bool,
+    /// Persistent rooms are unloaded a second after the last occupant has left.
+    pub rooms_hibernate: bool,
     /// Where it accepts an administrator's commands over HTTP, `POST /api/COMMAND`, from anybody.
     pub commands: Option<SocketAddr>,
     /// More lines of YAML, at the top level.
@@ -205,7 +207,8 @@ shaper_rules:
       persistent: true
       public: true
       allow_subscription: true
-{companion}",
+{hibernation}{companion}",
+            hibernation = if self.rooms_hibernate { "    hibernation_timeout: 1\n" } else { "" },
             stream_mgmt = self.stream_mgmt,
             offline = match self.no_offline {
                 true => String::new(),

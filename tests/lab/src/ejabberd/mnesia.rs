@@ -11,8 +11,8 @@ use crate::{LabError, Result};
 const WITHIN: Duration = Duration::from_secs(120);
 
 impl Ejabberd {
-    /// Repeats the first row of a user's archive in Mnesia so many times, each under an id of its own, older than all
-    /// others. It must have been stopped. Message by message this takes minutes.
+    /// Repeats the first row of a user's archive in Mnesia this many times, each under an id of its own, older than all
+    /// others. ejabberd must have been stopped. Message by message this takes minutes.
     pub async fn repeat_row(&self, user: &str, times: usize) -> Result<()> {
         let file = self.folder.path().join("data/archive_msg.DAT");
         let repeat = format!(

@@ -90,7 +90,8 @@ impl Ejabberd {
         self.folder.path().join("ejabberd.yml")
     }
 
-    /// Goes on as another release's ejabberd, on the same ports, with the same data and configuration, and with the module built anew.
+    /// Continues as another release's ejabberd, on the same ports, with the same data and configuration, and with the
+    /// module rebuilt.
     pub async fn upgrade(&mut self, release: &Release) -> Result<()> {
         self.stop().await?;
         self.release = release.clone();

@@ -75,7 +75,7 @@ impl Prosody {
         self.folder.path().join("data")
     }
 
-    /// Goes on as another release's Prosody, on the same ports, with the same data and configuration.
+    /// Continues as another release's Prosody, on the same ports, with the same data and configuration.
     pub async fn upgrade(&mut self, release: &Release) -> Result<()> {
         self.stop().await?;
         self.release = release.clone();

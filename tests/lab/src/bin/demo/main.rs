@@ -101,7 +101,7 @@ async fn play<S: Server>(
     let verdict = scene.verdict(&lab).await?;
     view.figures(&daemon.figures().await?);
     if verdict.is_good() {
-        view.good("What had to go is gone, and everything else stands byte for byte:");
+        view.good("What had to go is gone, and everything else is unchanged, byte for byte:");
         view.good("checked by fresh clients and by SELECTs on the server's own tables.");
     } else {
         view.bad(&format!("Something is wrong:\n{verdict}"));
@@ -123,7 +123,7 @@ async fn finish<S: Server>(args: &Args, view: &View, stage: Stage<S>) -> ExitCod
     if right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Polls until everything with a timer is gone or should long be.
+/// Polls until everything with a timer is gone, or should have been gone for long.
 async fn watch(scene: &mut Scene, view: &mut View) -> Result<()> {
     let last = scene.last_by();
     loop {

@@ -27,7 +27,7 @@ const LINES: [(Speaker, bool, &str, Option<u32>); 9] = [
     (Speaker::Peter, false, "the secret is", Some(4)),
 ];
 
-/// Everything is read at once, but for the last line, which Rosa reads so many seconds later.
+/// Everything is read at once, except for the last line, which Rosa reads this many seconds later.
 const READ_LATE: u32 = 6;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(crate) struct Line {
     pub(crate) body: String,
     pub(crate) timer_seconds: Option<u32>,
     pub(crate) said: Instant,
-    /// It is read so many seconds later.
+    /// It is read this many seconds later.
     pub(crate) read_after: u32,
     /// Its state in the archives of Peter and Rosa.
     pub(crate) seen: [Seen; 2],
@@ -187,7 +187,7 @@ impl Line {
         Ok(came.attribute("id").unwrap_or_default().to_owned())
     }
 
-    /// The client of whoever it was said to shows that it was read.
+    /// The recipient's client shows that it was read.
     async fn read(&self, clients: &mut [Client; 2], id: &str) -> Result<()> {
         let [peter, rosa] = clients;
         let (by, to) = match self.by {
