@@ -15,6 +15,8 @@ use crate::support::{
 
 const RECORDED: &str = "SELECT count(*) FROM ephemerd.expiries";
 const ASIDE: &str = "SELECT count(*) FROM ephemerd.expiries WHERE retry_at = 'infinity'";
+const DIFFER: &str = "SELECT count(*) FROM ephemerd.entries AS e
+    WHERE on_hold IS DISTINCT FROM EXISTS (SELECT FROM ephemerd.holds_on(e.host, e.owner, e.peer, e.stamped_at))";
 /// Real time: an eraser that overlooked a hold would have erased long ago.
 const LONG_ENOUGH: Duration = Duration::from_secs(2);
 
@@ -79,7 +81,7 @@ async fn each_scope_keeps_what_it_covers_and_nothing_else() -> Result<()> {
         (&["--user", "peter@localhost", "--from", &yesterday, "--to", &today], &["old"]),
     ];
     for (on, kept) in cases {
-        let number = hold(&config, on).await?;
+        let placed = hold(&config, on).await?;
         insert(pool, &rows(now - 10)).await?;
         let goes: Vec<&str> = keys.iter().filter(|it| !kept.contains(it)).copied().collect();
         for key in goes {
@@ -87,7 +89,8 @@ async fn each_scope_keeps_what_it_covers_and_nothing_else() -> Result<()> {
         }
         wait_for_number(pool, ASIDE, kept.len() as i64).await?;
         assert_eq!(left(pool, &keys).await?, kept, "{on:?}");
-        release(&config, &number).await?;
+        assert_eq!(number(pool, DIFFER).await?, 0, "{on:?}: the view and the function agree");
+        release(&config, &placed).await?;
         for key in kept {
             gone(pool, &format!("<body>{key}.</body>"), PATIENCE).await?;
         }
