@@ -38,6 +38,9 @@ if [ "${1-}" = --in ]; then
 fi
 
 mkdir -p "$roots"
+# Two at once would remove each other's.
+exec 9>"$roots/lock"
+flock 9
 for suite in "$@"; do
     if [ "$(cat "$roots/$suite/complete" 2>/dev/null)" != "${packages[*]}" ]; then
         echo "Making a Debian ($suite) with its servers in $roots: some minutes, once." >&2

@@ -104,10 +104,15 @@ async fn partitions_go(kept: Kept, mode: &str) -> Result<()> {
     assert_eq!(count(stands).await?, 10, "{case}: what was detached is nobody's business");
     let left = count(format!("SELECT count(*) FROM {name}")).await?;
     assert_eq!(left, if is_queue { 10 } else { 0 }, "{case}");
-    let figures = daemon.figures().await?;
+    // What became of them is counted after the commit.
+    let figures = eventually("all is counted", PATIENCE, async || {
+        let figures = daemon.figures().await?;
+        let gone = figures.get("ephemerd_already_gone_total", &[]);
+        Ok((gone == Some(20.0)).then_some(figures))
+    })
+    .await?;
     assert_eq!(figures.get("ephemerd_erased_total", &[]), Some(10.0), "{case}");
     assert_eq!(figures.get("ephemerd_erase_failures_total", &[]), Some(0.0), "{case}");
-    assert_eq!(figures.get("ephemerd_already_gone_total", &[]), Some(20.0), "{case}");
     let log = daemon.log()?;
     assert!(!log.contains("restored from a backup") && !log.contains("ERROR"), "{case}: {log}");
     Ok(())
