@@ -80,26 +80,39 @@ pub async fn cursor(connection: &mut PgConnection, archive: &str) -> Result<Opti
     .named("cursor")
 }
 
-/// Reads the cursor without a lock, and whether any entry is of an offline queue. `None` before the first start.
-pub async fn look(connection: &mut PgConnection, archive: &str) -> Result<Option<(Cursor, bool)>> {
+/// The cursor, read without a lock, and what the ledger waits for.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// The table's cursor.
+    pub cursor: Cursor,
+    /// Whether an entry is of an offline queue.
+    pub has_queued: bool,
+    /// Whether an entry waits for its owner to read the message.
+    pub has_unread: bool,
+}
+
+/// Looks at the ledger before anything is locked. `None` before the first start.
+pub async fn look(connection: &mut PgConnection, archive: &str) -> Result<Option<Look>> {
     let found = sqlx::query!(
         r#"-- look
         SELECT first_position, position, frontier, filenode,
-               EXISTS (SELECT FROM ephemerd.expiries WHERE store = 'queue') AS "has_queued!"
+               EXISTS (SELECT FROM ephemerd.expiries WHERE store = 'queue') AS "has_queued!",
+               EXISTS (SELECT FROM ephemerd.expiries WHERE chat IS NOT NULL) AS "has_unread!"
           FROM ephemerd.cursors WHERE archive = $1"#,
         archive,
     )
     .fetch_optional(connection)
     .await
     .named("look")?;
-    Ok(found.map(|row| {
-        let cursor = Cursor {
+    Ok(found.map(|row| Look {
+        cursor: Cursor {
             first_position: row.first_position,
             position: row.position,
             frontier: row.frontier,
             filenode: row.filenode,
-        };
-        (cursor, row.has_queued)
+        },
+        has_queued: row.has_queued,
+        has_unread: row.has_unread,
     }))
 }
 

@@ -28,7 +28,7 @@ pub use backlog::{Held, accept_backlog, held, release_held};
 pub use claim::{Bound, Claim, Claimed, Claims, Phase, Upcoming, claim, next_due};
 pub use control::{Control, Pause, control, pause, paused, resume};
 pub use cursor::{
-    Cursor, CursorState, cursor, cursors, lock_cursor, lock_cursors, look, move_cursor,
+    Cursor, CursorState, Look, cursor, cursors, lock_cursor, lock_cursors, look, move_cursor,
     start_cursor,
 };
 pub use feeds::{

@@ -234,20 +234,23 @@ impl Inspector {
         Ok(Step::CaughtUp)
     }
 
-    /// Whether nothing has come and nothing waits in a queue: two looks, without a lock, a transaction or a record
-    /// in the database's log.
+    /// Whether nothing has come and nothing waits for what is not in the table's new rows: two looks, without a lock, a
+    /// transaction or a record in the database's log.
     async fn is_quiet(&mut self, at: usize) -> Result<bool> {
         let Some(tail) = self.tails.get(at).filter(|it| it.may_be_quiet()) else {
             return Ok(false);
         };
         let mut connection = self.pool.acquire().await.named("inspect_look")?;
         let horizon = tail.table.horizon(&mut connection).await?;
-        let Some((cursor, has_queued)) = ledger::look(&mut connection, tail.table.name()).await?
-        else {
+        let look = ledger::look(&mut connection, tail.table.name()).await?;
+        let Some(look) = look.filter(|it| tail.is_quiet(horizon, it.cursor)) else {
             return Ok(false);
         };
-        let waits = has_queued && tail.table.stores().contains(&Store::Queue);
-        if waits || !tail.is_quiet(horizon, cursor) {
+        let stores = tail.table.stores();
+        let has_positions = self.archive.may_have_positions() && self.positions.is_due();
+        if look.has_queued && stores.contains(&Store::Queue)
+            || look.has_unread && stores.contains(&Store::Archive) && has_positions
+        {
             return Ok(false);
         }
         self.inspected_at(horizon.now);

@@ -32,6 +32,13 @@ pub(in crate::work) struct Round {
     rests_until: Option<Instant>,
 }
 
+impl Round {
+    /// Whether it goes on now.
+    pub(in crate::work) fn is_due(&self) -> bool {
+        self.rests_until.is_none_or(|until| Instant::now() >= until)
+    }
+}
+
 /// Starts the timers of what the published positions of some accounts show. Returns how the round goes on.
 pub(in crate::work) async fn notice_positions(
     connection: &mut PgConnection,
@@ -44,10 +51,10 @@ pub(in crate::work) async fn notice_positions(
     let Some(archive) = context.archive.filter(|it| looks && it.may_have_positions()) else {
         return Ok(Round::default());
     };
-    let began = Instant::now();
-    if round.rests_until.is_some_and(|until| began < until) {
+    if !round.is_due() {
         return Ok(round.clone());
     }
+    let began = Instant::now();
     if !archive.has_positions(connection).await? {
         return Ok(Round { after: None, rests_until: Some(began + ASK_AGAIN) });
     }
