@@ -3,7 +3,7 @@
 
 use ephemerd_lab::prosody::Storage;
 use ephemerd_lab::xmpp::{Client, Element, MamQuery, Stanza, escape};
-use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Prosody, Result, Server, eventually};
+use ephemerd_lab::{DaemonConfig, Lab, LabError, PATIENCE, Prosody, Result, Server, eventually};
 
 use crate::holds::{hold, release};
 use crate::reliability::saw;
@@ -37,7 +37,10 @@ pub(crate) async fn shown<S: Server>(
     // A message may have both a subject and a body; the room's subject comes last and has no body.
     let is_subject =
         |it: &Stanza| it.child("jabber:client", "subject").is_some() && it.body().is_none();
-    let subject = client.wait_for("the subject", PATIENCE, is_subject).await?;
+    let subject = match client.wait_for("the subject", PATIENCE, is_subject).await {
+        Ok(subject) => subject,
+        Err(error) => return Err(LabError::new(format!("{error}: {:?}", client.take(|_| true)))),
+    };
     let history = client.take(|it| it.name == "message");
     client.close().await?;
     let text = subject.child("jabber:client", "subject").map(|it| it.text.clone());
