@@ -10,7 +10,7 @@ BEGIN = "<!-- drawn by ./dev test --clients: begin -->\n"
 END = "<!-- drawn by ./dev test --clients: end -->\n"
 NAMES = {"profanity": "Profanity", "poezio": "poezio", "gajim": "Gajim", "dino": "Dino", "slixmpp": "bot of slixmpp", "nbxmpp": "bot of nbxmpp"}
 GATEWAYS = {"biboumi": "biboumi"}
-SUITES = {"bookworm": "Debian 12", "trixie": "Debian 13", "pypi": "PyPI"}
+SUITES = {"bookworm": "Debian 12", "trixie": "Debian 13", "unstable": "Debian unstable", "pypi": "PyPI"}
 SERVERS = {"prosody": "Prosody", "ejabberd": "ejabberd"}
 SITUATIONS = [
     ("placeholder", "blanked in the middle"),
