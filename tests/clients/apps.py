@@ -292,7 +292,7 @@ class Poezio(Terminal):
         if not os.path.exists(f"{ROOTS}/{self.suite}-clients/usr/lib/python3/dist-packages/poezio_plugins/react.py"):
             return False
         self.type("/load react", 3)
-        for part in ("/react ", "\t", " \N{HEAVY BLACK HEART}\r"):
+        for part in ("/react ", "\t", " \N{HEAVY BLACK HEART}", "\r"):
             os.write(self.master, part.encode())
             time.sleep(1)
         return True
