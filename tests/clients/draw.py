@@ -153,7 +153,9 @@ def behaviour(runs: list[dict], server: str) -> str:
 
 def caught(run: dict) -> str:
     """How it caught up after a message in the middle was deleted."""
-    told = run["scenes"].get("deleted", {}).get("wire", [])
+    if "deleted" not in run["scenes"]:
+        return "not run"
+    told = run["scenes"]["deleted"].get("wire", [])
     asks = [it.split(" by ", 1)[1] for it in told if "asks its archive by" in it]
     late = any("late" in it for it in told)
     how = ["archive by " + "; ".join(f"`{it}`" for it in dict.fromkeys(asks))] if asks else []
