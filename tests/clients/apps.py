@@ -559,7 +559,7 @@ class Gajim(Window):
 
 class Dino(Window):
     name, package, needs_tls = "dino", "dino-im", True
-    buttons = {"trixie": 971, "bookworm": None, "unstable": None}  # where it is there, nobody has looked
+    buttons = {"trixie": 971, "unstable": 971, "bookworm": None}  # where it is there, nobody has looked
     lowest = 508
     command = ["dino-im"]
     database = ".local/share/dino/dino.db"
