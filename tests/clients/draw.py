@@ -10,7 +10,7 @@ BEGIN = "<!-- drawn by ./dev test --clients: begin -->\n"
 END = "<!-- drawn by ./dev test --clients: end -->\n"
 NAMES = {"profanity": "Profanity", "poezio": "poezio", "gajim": "Gajim", "dino": "Dino", "slixmpp": "bot of slixmpp", "nbxmpp": "bot of nbxmpp"}
 GATEWAYS = {"biboumi": "biboumi"}
-SUITES = {"bookworm": "Debian 12", "trixie": "Debian 13", "pypi": "PyPI"}
+SUITES = {"bookworm": "Debian 12", "trixie": "Debian 13", "unstable": "Debian unstable", "pypi": "PyPI"}
 SERVERS = {"prosody": "Prosody", "ejabberd": "ejabberd"}
 SITUATIONS = [
     ("placeholder", "blanked in the middle"),
@@ -153,7 +153,9 @@ def behaviour(runs: list[dict], server: str) -> str:
 
 def caught(run: dict) -> str:
     """How it caught up after a message in the middle was deleted."""
-    told = run["scenes"].get("deleted", {}).get("wire", [])
+    if "deleted" not in run["scenes"]:
+        return "not run"
+    told = run["scenes"]["deleted"].get("wire", [])
     asks = [it.split(" by ", 1)[1] for it in told if "asks its archive by" in it]
     late = any("late" in it for it in told)
     how = ["archive by " + "; ".join(f"`{it}`" for it in dict.fromkeys(asks))] if asks else []

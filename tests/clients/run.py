@@ -106,8 +106,10 @@ def write(run: dict) -> None:
     key = lambda it: (it["client"], it["suite"], it["server"], it["server_version"])
     old = next((it for it in runs if key(it) == key(run)), None)
     if old:
-        run["scenes"] = {**old["scenes"], **run["scenes"]}
         runs.remove(old)
+        # What another version did is no longer true of it; unstable's change.
+        if old["version"] == run["version"]:
+            run["scenes"] = {**old["scenes"], **run["scenes"]}
     runs = sorted(runs + [run], key=key)
     with open(SEEN, "w", encoding="utf-8") as file:
         json.dump(runs, file, indent=1, ensure_ascii=False)

@@ -9,7 +9,10 @@ cache="${XDG_CACHE_HOME:-$HOME/.cache}/ephemerd/clients"
 packages=(pyte==0.8.2 slixmpp==1.17.0)
 [ "$(id -u)" -eq 0 ] || { echo "run.sh: only root can make namespaces and roots" >&2; exit 1; }
 
-"$here/roots.sh" bookworm trixie
+suites=(bookworm trixie)
+# Unstable only where --suite names it: it may not be installable today.
+[[ " $* " != *unstable* ]] || suites+=(unstable)
+"$here/roots.sh" "${suites[@]}"
 if [ "$(cat "$cache/complete" 2>/dev/null)" != "${packages[*]}" ]; then
     rm -rf "$cache"
     mkdir -p "$cache"
