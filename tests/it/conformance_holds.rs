@@ -142,6 +142,8 @@ async fn a_hold_beats_everything_on_every_kind() -> Result<()> {
 async fn race<S: Server>(lab: Lab<S>) -> Result<()> {
     // Placeholders, because a client that pages through an archive needs the rows of its cursors.
     let config = config(&lab).set("erase.batch", 5).set("erase.mode", "placeholder");
+    // Slowly, so that there is time to place a hold.
+    let config = config.set("erase.rows_per_second", 20);
     let mut daemon = start(&config).await?;
     let (mut peter, mut rosa) = (lab.online("peter").await?, lab.online("rosa").await?);
     for at in 0..80 {
@@ -168,9 +170,15 @@ async fn race<S: Server>(lab: Lab<S>) -> Result<()> {
     assert_eq!(many().await?, then, "nothing went after hold add had returned");
     assert!(!then.is_empty(), "the hold came too late to show anything");
     // In large batches: on files, each is followed by a rest.
-    daemon.reload(&config.clone().set("erase.batch", 500))?;
+    let config = config.set("erase.batch", 500).set("erase.rows_per_second", 0);
+    daemon.reload(&config)?;
     release(&config, &held).await?;
-    eventually("all goes", LATEST, async || Ok(many().await?.is_empty().then_some(()))).await?;
+    eventually("all goes, from the other archive too", LATEST, async || {
+        let pending = "SELECT count(*) FROM ephemerd.expiries WHERE phase = 'pending'";
+        let pending: i64 = sqlx::query_scalar(pending).fetch_one(lab.database.superuser()).await?;
+        Ok((pending == 0 && many().await?.is_empty()).then_some(()))
+    })
+    .await?;
 
     // The daemon dies when the module has answered, and nobody knows that: placing a hold waits, as long as it may.
     daemon.terminate().await?;
