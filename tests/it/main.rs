@@ -58,6 +58,8 @@ mod conformance;
 #[cfg(test)]
 mod conformance_cases;
 #[cfg(test)]
+mod conformance_clients;
+#[cfg(test)]
 mod conformance_hanging;
 #[cfg(test)]
 mod conformance_holds;
