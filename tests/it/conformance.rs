@@ -246,6 +246,15 @@ impl<S: Server> Talk<S> {
             let recorded: i64 = sqlx::query_scalar(recorded).fetch_one(pool).await?;
             Ok((recorded == going).then_some(()))
         })
+        .await?;
+        // What modules tell of reading is kept in memory for as long as no row is known that it is about.
+        eventually("what Rosa has read has started", PATIENCE, async || {
+            let waiting = "SELECT count(*) FROM ephemerd.expiries
+                WHERE owner = 'rosa' AND store = 'archive' AND started_by = 'unread'";
+            let pool = self.lab.database.superuser();
+            let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(pool).await?;
+            Ok((waiting == 0).then_some(()))
+        })
         .await
     }
 
