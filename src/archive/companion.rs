@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Row;
 use crate::model::{RowKey, Stamp, StartedBy, Store, Timestamp};
 
-pub use self::requests::{Answer, Item, Outcome, Page, Request, Requests, Unanswered};
+pub use self::requests::{Answer, Item, Outcome, Page, Request, Requests, Unanswered, jid_order};
 
 /// The version of the protocol that we speak.
 pub const VERSION: u32 = 2;

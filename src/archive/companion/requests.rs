@@ -7,6 +7,11 @@ use tokio::sync::watch;
 use super::{Companion, Shown};
 use crate::model::{Store, Timestamp};
 
+/// The order in which modules list owners of one host: by the bytes of their JIDs, in which an `@` follows the local part.
+pub fn jid_order(local: &str) -> String {
+    format!("{local}@")
+}
+
 /// A request to one host's module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
@@ -207,7 +212,11 @@ pub trait Requests: Clone + Send + Sync + 'static {
                 match self.ask(host, request).await? {
                     Answer::Recalled(None) => return Ok(()),
                     // Otherwise a module could keep us here for ever.
-                    Answer::Recalled(last) if last > after => after = last,
+                    Answer::Recalled(Some(last))
+                        if after.as_deref().map(jid_order) < Some(jid_order(&last)) =>
+                    {
+                        after = Some(last);
+                    }
                     _ => return Err(Unanswered::Unreadable),
                 }
             }

@@ -29,3 +29,31 @@ fn ids_and_owners_are_bounded() {
         assert_eq!(local_part(wrong, "b"), None, "{wrong}");
     }
 }
+
+/// A module that announces what it knows page by page: these owners are the pages' last ones.
+#[derive(Clone)]
+struct Paged(std::sync::Arc<std::sync::Mutex<Vec<&'static str>>>);
+
+impl Requests for Paged {
+    async fn ask(&self, _: &str, _: Request) -> Result<Answer, Unanswered> {
+        let mut pages = self.0.lock().unwrap();
+        let last = (!pages.is_empty()).then(|| pages.remove(0).to_owned());
+        Ok(Answer::Recalled(last))
+    }
+
+    fn connection(&self) -> tokio::sync::watch::Receiver<Option<u64>> {
+        tokio::sync::watch::channel(Some(1)).1
+    }
+}
+
+/// Pages go by the order of JIDs, in which `user90@h` comes before `user9@h`; one that does not go on would go on for ever.
+#[tokio::test]
+async fn a_recall_goes_on_in_the_order_of_addresses() {
+    let module = |pages: &[&'static str]| Paged(std::sync::Arc::new(pages.to_vec().into()));
+    for pages in [&["a-b", "a"][..], &["user90", "user9"], &["a", "b", "c"]] {
+        assert_eq!(module(pages).recall("h").await, Ok(()), "{pages:?}");
+    }
+    for pages in [["a", "a-b"], ["a", "a"], ["user9", "user90"]] {
+        assert_eq!(module(&pages).recall("h").await, Err(Unanswered::Unreadable), "{pages:?}");
+    }
+}

@@ -16,7 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::Sweeping;
 use crate::{
-    archive::companion::{Page, Requests, Unanswered},
+    archive::companion::{Page, Requests, Unanswered, jid_order},
     database::{self, Named as _},
     ledger::{self, CatchUp},
     metrics::Metrics,
@@ -274,14 +274,13 @@ impl<R: Requests> Walker<R> {
         let mut page = self.owners(host, store, after).await?;
         let upto = page.last.as_deref().filter(|_| !page.complete);
         let known = self.known_owners(host, store, after, upto).await?;
-        let key = |owner: &String| format!("{owner}@").into_bytes();
         if let Some(last) = known.last.filter(|_| !known.complete) {
-            let end = key(&last);
-            page.found.retain(|owner| key(owner) <= end);
+            let end = jid_order(&last);
+            page.found.retain(|owner| jid_order(owner) <= end);
             (page.last, page.complete) = (Some(last), false);
         }
         page.found.extend(known.found);
-        page.found.sort_by_key(key);
+        page.found.sort_by_key(|owner| jid_order(owner));
         page.found.dedup();
         Ok(page)
     }
