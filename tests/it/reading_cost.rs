@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ephemerd_lab::rows::insert;
 use ephemerd_lab::{Lab, Postgres, PostgresConfig, Result};
 
-use crate::reading_chats::{Chats, Entry};
+use crate::reading_chats::{Chats, Entry, without_words};
 use crate::support::{number, wait_for_number};
 
 const CHATS: usize = 190;
@@ -41,6 +41,32 @@ async fn markers_cost_two_statements_a_batch_however_many_they_are() -> Result<(
     let others = calls("prosody_rows_naming|prosody_rows_archived_as|align_copies").await?;
     assert_eq!((started, others), (1, 0), "all of them at once, and nothing is looked up");
     assert!((1..=batches).contains(&found), "{found} look-ups for {batches} readings");
+    Ok(())
+}
+
+/// Replies that name nothing, in a chat where much waits, are looked at in pages: they hide nobody else's evidence.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_users_evidence_does_not_hide_anothers() -> Result<()> {
+    let chats = Chats::start().await?;
+    let (eve, ann) = ("eve@localhost/x", "ann@localhost/x");
+    let mut messages: Vec<_> =
+        (0..80).map(|at| chats.received("bob", eve, &format!("m{at}"), 900)).collect();
+    messages.push(chats.received("rosa", ann, "words", 900));
+    chats.add(&messages).await?;
+    // 128 references, each of which 80 messages might be: more than one look takes.
+    let replies = |at: usize| {
+        (0..8).map(move |nr| format!("<reply xmlns='urn:xmpp:reply:0' id='none-{at}-{nr}'/>"))
+    };
+    let mut rows: Vec<_> = (0..16)
+        .map(|at| {
+            let stanza = without_words("bob@localhost/phone", eve, &replies(at).collect::<String>());
+            chats.row("bob", &format!("reply-{at}"), 500, &stanza)
+        })
+        .collect();
+    rows.push(chats.marker("rosa", ann, "words", 500));
+    chats.add(&rows).await?;
+    assert_eq!(chats.entry("bob", "m0").await?, Entry::unread(900));
+    assert_eq!(chats.entry("rosa", "words").await?, Entry::read("marker", 500));
     Ok(())
 }
 

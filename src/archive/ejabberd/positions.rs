@@ -5,13 +5,15 @@ use sqlx::{FromRow, PgConnection};
 
 use super::stamp;
 use crate::{
-    archive::{Position, position, reading::MOST_BYTES},
+    archive::{Position, position},
     database::{Named, Result},
     model::Timestamp,
 };
 
 /// Items that one statement returns. What is beyond them is seen once others wait no more.
 const MOST_ITEMS: i64 = 2_000;
+/// Larger items are ignored: one has about 200 bytes, and so many are read at once.
+const MOST_BYTES: i32 = 4_096;
 
 /// Whether the view is there, and we may read it.
 pub async fn has_positions(connection: &mut PgConnection) -> Result<bool> {

@@ -10,11 +10,14 @@ use crate::{
     database::Result,
     ledger::{self, Seen, Started, Waiting},
     model::{Stamp, Start, StartRule, StartedBy, Timestamp},
-    policy, stanza,
+    policy,
+    stanza::{self, Envelope},
 };
 
 /// Entries that start at once.
 const ENTRIES: i64 = 10_000;
+/// Messages that one statement looks up: up to five rows of 64 KiB have the id of each.
+const SOUGHT_AT_ONCE: usize = 50;
 /// An account that showed nothing for so long does not count as one that shows what it reads.
 const READER_FOR: Duration = Duration::from_secs(30 * 86_400);
 
@@ -71,6 +74,12 @@ impl Proof {
         }
     }
 
+    /// Whether this is the message, in the same chat of the same owner.
+    fn names(&self, envelope: &Envelope) -> bool {
+        let chat = envelope.chat(&address(&self.host, &self.owner));
+        envelope.id.as_deref() == self.message() && chat.is_some_and(|(chat, _)| chat == self.chat)
+    }
+
     fn message(&self) -> Option<&str> {
         match &self.named {
             Named::Upto(id) | Named::Alone(id) => Some(id),
@@ -88,40 +97,51 @@ pub(super) async fn start(
     is_new: bool,
 ) -> Result<Vec<StartedBy>> {
     let mut started = Vec::new();
-    if proofs.is_empty() {
-        return Ok(started);
-    }
-    let seen: Vec<Seen<'_>> = proofs.iter().map(seen).collect();
     let notes = is_new && context.rules.timers.start == StartRule::Auto;
     let since = notes.then(|| context.now - READER_FOR);
-    loop {
+    let mut proofs = proofs;
+    while !proofs.is_empty() {
+        let seen: Vec<Seen<'_>> = proofs.iter().map(seen).collect();
         let waiting = ledger::unread_in(connection, &seen, since, ENTRIES).await?;
-        let full = i64::try_from(waiting.len()).is_ok_and(|n| n >= ENTRIES);
         let positions = positions(connection, context.archive, proofs, &waiting).await?;
-        let mut earliest: BTreeMap<i64, Started> = BTreeMap::new();
-        for entry in &waiting {
-            let Some(proof) = proofs.get(entry.seen) else { continue };
-            let covered = match proof.named {
-                Named::Alone(_) => entry.is_named && proof.is_after(entry),
-                _ => positions.get(&entry.seen).is_some_and(|upto| entry.row_number <= *upto),
-            };
-            if covered {
-                let starts = begins(entry, proof, context.now);
-                let known = earliest.entry(entry.id).or_insert(starts);
-                if starts.start.at < known.start.at {
-                    *known = starts;
-                }
+        let covered = covered(proofs, &waiting, &positions, context.now);
+        if i64::try_from(waiting.len()).is_ok_and(|n| n < ENTRIES) {
+            started.extend(ledger::start_read(connection, &covered).await?);
+            break;
+        }
+        if covered.is_empty() {
+            // What nothing covers must not hide what other proofs cover.
+            let done = waiting.last().map_or(1, |last| last.seen.max(1));
+            proofs = proofs.get(done..).unwrap_or_default();
+        }
+        started.extend(ledger::start_read(connection, &covered).await?);
+    }
+    Ok(started)
+}
+
+/// Which of these entries the proofs cover, each by the earliest.
+fn covered(
+    proofs: &[Proof],
+    waiting: &[Waiting],
+    positions: &BTreeMap<usize, i64>,
+    now: Timestamp,
+) -> Vec<Started> {
+    let mut earliest: BTreeMap<i64, Started> = BTreeMap::new();
+    for entry in waiting {
+        let Some(proof) = proofs.get(entry.seen) else { continue };
+        let is_covered = match proof.named {
+            Named::Alone(_) => entry.is_named && proof.is_after(entry),
+            _ => positions.get(&entry.seen).is_some_and(|upto| entry.row_number <= *upto),
+        };
+        if is_covered {
+            let starts = begins(entry, proof, now);
+            let known = earliest.entry(entry.id).or_insert(starts);
+            if starts.start.at < known.start.at {
+                *known = starts;
             }
         }
-        if earliest.is_empty() {
-            return Ok(started);
-        }
-        let begun: Vec<Started> = earliest.into_values().collect();
-        started.extend(ledger::start_read(connection, &begun).await?);
-        if !full {
-            return Ok(started);
-        }
     }
+    earliest.into_values().collect()
 }
 
 fn seen(proof: &Proof) -> Seen<'_> {
@@ -202,20 +222,14 @@ async fn look_up(
     unplaced: &[(usize, &Proof, Timestamp)],
     positions: &mut BTreeMap<usize, i64>,
 ) -> Result<()> {
-    if unplaced.is_empty() {
-        return Ok(());
-    }
-    let sought: Vec<Sought<'_>> = unplaced.iter().map(|it| sought(archive, it)).collect();
-    for (at, row_number, xml) in archive.rows_naming(connection, &sought).await? {
-        let Some((position, proof, _)) = unplaced.get(at) else { continue };
-        let envelope = stanza::envelope(&xml);
-        let is_named = envelope.is_some_and(|it| {
-            let chat = it.chat(&address(&proof.host, &proof.owner));
-            it.id.as_deref() == proof.message() && chat.is_some_and(|(chat, _)| chat == proof.chat)
-        });
-        // The newest comes first.
-        if is_named {
-            positions.entry(*position).or_insert(row_number);
+    for part in unplaced.chunks(SOUGHT_AT_ONCE) {
+        let sought: Vec<Sought<'_>> = part.iter().map(|it| sought(archive, it)).collect();
+        for (at, row_number, xml) in archive.rows_naming(connection, &sought).await? {
+            let Some((position, proof, _)) = part.get(at) else { continue };
+            // The newest comes first.
+            if stanza::envelope(&xml).is_some_and(|it| proof.names(&it)) {
+                positions.entry(*position).or_insert(row_number);
+            }
         }
     }
     Ok(())
