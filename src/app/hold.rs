@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::{Error, connect};
 use crate::{
     config::Config,
+    database,
     ledger::{self, Hold, HoldEvent, Kept, NewHold, UnderWay},
     work::holds,
 };
@@ -47,9 +48,8 @@ pub async fn add_hold(
     let mut connection = connect(config).await?;
     let placed = async {
         let Some(id) = place(&mut connection, new, &mut report).await? else { return Ok(None) };
-        let open = wait_for_modules(&mut connection, new, wait, &mut report).await?;
-        let Some((hold, kept)) = show(&mut connection, id).await? else { return Ok(None) };
-        Ok(Some(Placed { hold, kept, open }))
+        let shown = shown(&mut connection, id, new, wait, &mut report).await;
+        shown.map(Some).map_err(|error| Error::AfterPlacing(id, error))
     };
     let placed = placed.await;
     let _ = connection.close().await;
@@ -73,12 +73,27 @@ async fn place(
     placed.map_err(|error| if error.is_contention() { Error::NotPlaced } else { error.into() })
 }
 
+/// What the hold that was just placed keeps, and the requests that are still open after the wait.
+async fn shown(
+    connection: &mut PgConnection,
+    id: i64,
+    new: &NewHold,
+    wait: Duration,
+    report: &mut impl FnMut(HoldWaits),
+) -> database::Result<Placed> {
+    // Before the wait: a short hold may have ended after it.
+    let found = show(connection, id).await?;
+    let (hold, kept) = found.ok_or_else(|| database::Error::unexpected("holds", "it has ended"))?;
+    let open = wait_for_modules(connection, new, wait, report).await?;
+    Ok(Placed { hold, kept, open })
+}
+
 async fn wait_for_modules(
     connection: &mut PgConnection,
     new: &NewHold,
     wait: Duration,
     report: &mut impl FnMut(HoldWaits),
-) -> Result<Option<UnderWay>, Error> {
+) -> database::Result<Option<UnderWay>> {
     let (began, mut is_said) = (Instant::now(), false);
     loop {
         let Some(open) = ledger::under_way(connection, &new.on).await? else { return Ok(None) };
@@ -93,7 +108,7 @@ async fn wait_for_modules(
     }
 }
 
-async fn show(connection: &mut PgConnection, id: i64) -> Result<Option<(Hold, Kept)>, Error> {
+async fn show(connection: &mut PgConnection, id: i64) -> database::Result<Option<(Hold, Kept)>> {
     let Some(hold) = ledger::holds(connection, Some(id)).await?.pop() else { return Ok(None) };
     Ok(Some((hold, ledger::kept_by(connection, id).await?)))
 }
@@ -111,7 +126,7 @@ pub async fn hold(config: &Config, id: i64) -> Result<Option<(Hold, Kept)>, Erro
     let mut connection = connect(config).await?;
     let shown = show(&mut connection, id).await;
     let _ = connection.close().await;
-    shown
+    Ok(shown?)
 }
 
 /// Releases a hold and lets go what it kept. `false` if there is none, or it has ended.

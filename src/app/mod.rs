@@ -66,6 +66,11 @@ pub enum Error {
          help: run `ephemerd pause`, look in pg_stat_activity for what it waits for, then try again"
     )]
     NotPlaced,
+    /// A hold is in force, but something failed after that.
+    #[error(
+        "hold {0} was placed, but then the database failed: {1}\nhelp: `ephemerd hold show {0}` shows it"
+    )]
+    AfterPlacing(i64, database::Error),
     /// The HTTP port is in use, or we may not listen on it.
     #[error(
         "http.listen: cannot listen: {0}\nhelp: another daemon may be running; choose another port"
@@ -88,7 +93,8 @@ impl Error {
     /// Retrying is pointless until somebody acts.
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Database(_) | Self::NotPlaced | Self::Listen(_) | Self::Signals(_) => false,
+            Self::Database(_) | Self::NotPlaced | Self::AfterPlacing(..) => false,
+            Self::Listen(_) | Self::Signals(_) => false,
             Self::WorkerEnded(_) | Self::WorkerPanicked => false,
             Self::Pooled | Self::NotGranted | Self::Schema(_) | Self::Archive(..) => true,
             Self::OutOfReach(_) => true,
@@ -101,7 +107,7 @@ impl Error {
     pub const fn page(&self) -> &'static str {
         match self {
             Self::Database(_) => "docs/runbook.md#ephemerddatabaseerrors",
-            Self::NotPlaced => "docs/holds.md#placing-one",
+            Self::NotPlaced | Self::AfterPlacing(..) => "docs/holds.md#placing-one",
             Self::Pooled => "docs/reliability.md#what-is-refused",
             Self::NotGranted => "docs/operating.md#the-database",
             Self::Schema(_) => "docs/operating.md#upgrades",

@@ -86,6 +86,8 @@ mod hanging;
 #[cfg(test)]
 mod holds;
 #[cfg(test)]
+mod holds_placed;
+#[cfg(test)]
 mod hostile_accounts;
 #[cfg(test)]
 mod hostile_rows;

@@ -8,6 +8,7 @@ use super::super::Failure;
 use crate::config::parse_duration;
 use crate::ledger::NewHold;
 use crate::model::{Address, Clock as _, HoldOn, LATEST, SystemClock, Timestamp};
+use crate::policy;
 
 /// Maximum length of a reason or a name, in characters.
 const MOST_CHARACTERS: usize = 500;
@@ -62,13 +63,7 @@ impl AddArgs {
     /// The hold that these ask for.
     pub(super) fn hold(self) -> Result<NewHold, Failure> {
         let now = SystemClock.now();
-        let ends_at = match self.length {
-            Some(length) => chrono::TimeDelta::from_std(length)
-                .ok()
-                .and_then(|length| now.checked_add_signed(length))
-                .map(|at| at.min(LATEST)),
-            None => self.until,
-        };
+        let ends_at = self.length.map(|length| policy::later(now, length)).or(self.until);
         if ends_at.is_some_and(|at| at <= now) {
             return Err(wrong(
                 "--until: the hold would end before it begins",
@@ -168,6 +163,20 @@ mod tests {
             assert!(address(wrong).is_err(), "{wrong}");
         }
         assert!(host(&"a".repeat(MOST_BYTES + 1)).is_err());
+    }
+
+    #[derive(clap::Parser)]
+    struct Add {
+        #[command(flatten)]
+        args: AddArgs,
+    }
+
+    /// A length beyond all times is no hold without end: that would have no `ends_at`.
+    #[test]
+    fn a_hold_ends_however_long_it_lasts() {
+        let add = ["add", "--all", "--reason", "r", "--by", "b", "--for", "9999999999999w"];
+        let add = <Add as clap::Parser>::parse_from(add);
+        assert_eq!(add.args.hold().ok().and_then(|it| it.ends_at), Some(LATEST));
     }
 
     #[test]
