@@ -168,16 +168,14 @@ impl<R: Requests> Listener<R> {
                     if changed.is_err() {
                         return;
                     }
-                    (self.heard, self.complete) = (HashMap::new(), Vec::new());
-                    self.asking = JoinSet::new();
+                    self.heard.clear();
                     // What the modules announced meanwhile is not known.
                     self.waits_until = Instant::now() + LONGEST_WAIT;
-                    self.ask();
+                    self.ask_anew();
                 }
                 Ok(()) = self.rules.changed() => {
                     // The modules are told what they shall announce of what was read.
-                    self.complete.clear();
-                    self.ask();
+                    self.ask_anew();
                 }
                 notice = notices.recv(), if may_take => {
                     let Some(notice) = notice else { return };
@@ -197,6 +195,13 @@ impl<R: Requests> Listener<R> {
                 }
             }
         }
+    }
+
+    /// Asks all modules. What was asked before counts no more: it was on another connection, or for something else.
+    fn ask_anew(&mut self) {
+        self.complete.clear();
+        self.asking = JoinSet::new();
+        self.ask();
     }
 
     /// Asks the modules that have not done so to announce what they know.
@@ -375,3 +380,6 @@ impl<R: Requests> Listener<R> {
         self.readings.settle(looked, &self.metrics);
     }
 }
+
+#[cfg(test)]
+mod tests;
