@@ -1,4 +1,4 @@
-use super::{Because, Store, Timestamp, store::display_and_parse};
+use super::{Because, Start, Store, Timestamp, store::display_and_parse};
 
 /// Why a row goes: the label `reason` of our metrics and tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,11 +46,24 @@ pub struct Placement {
     pub store: Store,
     /// When timers start.
     pub runs_from: Timestamp,
-    /// The owner's offline queue has a copy, so nobody has received the message. A row in the queue itself
-    /// always counts as undelivered.
+    /// Nobody has received the message: the owner's offline queue has a copy, or the companion module says so. A row in
+    /// the queue itself always counts as undelivered.
     pub undelivered: bool,
     /// The owner has read it: it counts as delivered, and so does its copy in the queue.
     pub read: bool,
+}
+
+impl Placement {
+    /// A row of this store whose timer starts so. `undelivered`: nobody is known to have received it; what was read was
+    /// received, whatever else is known.
+    pub const fn of(store: Store, start: Start, undelivered: bool) -> Self {
+        Self {
+            store,
+            runs_from: start.at,
+            undelivered: undelivered && !start.by.is_by_reading(),
+            read: start.by.is_read(),
+        }
+    }
 }
 
 /// When a stanza goes and why.

@@ -145,12 +145,7 @@ impl Explainer {
         archived_at: Timestamp,
     ) -> Explanation {
         let readable = facts.as_ref().and_then(|facts| facts.as_ref().ok());
-        let placement = Placement {
-            store,
-            runs_from: start.at,
-            undelivered: undelivered && !start.by.is_by_reading(),
-            read: start.by.is_read(),
-        };
+        let placement = Placement::of(store, start, undelivered);
         let judgement = readable.map(|facts| policy::judge(facts, &placement, &self.rules));
         let afterwards = match &judgement {
             Some(Judgement::Goes(verdict)) => self.afterwards(store, verdict.due_at),
@@ -226,25 +221,25 @@ impl Explainer {
         let known = expiry.and_then(|it| it.start_of(key.row_number, key.stamped_at));
         let held = expiry.is_some_and(|it| it.reason == Reason::Undelivered);
         let unread_for = self.rules.timers.unread_for;
-        let unread = (reads && self.waits_for_reader(row))
+        let facts = row.xml.as_deref().map(stanza::read);
+        let readable = facts.as_ref().and_then(|facts| facts.as_ref().ok());
+        let unread = (reads && readable.is_some_and(|it| waits_for_reader(row, it, &self.rules)))
             .then(|| policy::unread(row.stamp, now, unread_for));
         let start = policy::start(known, held, (row.stamp, now), unread);
         let undelivered = undelivered && key.store == Store::Archive;
-        let facts = row.xml.as_deref().map(stanza::read);
         let placed = (key.store, start, undelivered);
         let explanation = self.judge(facts, placed, Some(&key.host), key.stamped_at);
         Live { row_number: key.row_number, explanation, entry }
     }
+}
 
-    /// Its owner received it, and its timer may start at reading.
-    fn waits_for_reader(&self, row: &Row) -> bool {
-        let (key, xml) = (&row.key, row.xml.as_deref().unwrap_or_default());
-        let facts = stanza::read(xml).ok();
-        let owner = format!("{}@{}", key.owner, key.host);
-        key.store == Store::Archive
-            && facts.is_some_and(|it| policy::timer_from_reading(&it, &self.rules).is_some())
-            && stanza::envelope(xml).is_some_and(|it| it.received_by(&owner).is_some())
-    }
+/// Its owner received it, and its timer may start at reading.
+pub(super) fn waits_for_reader(row: &Row, facts: &Facts, rules: &Rules) -> bool {
+    let (key, xml) = (&row.key, row.xml.as_deref().unwrap_or_default());
+    let owner = format!("{}@{}", key.owner, key.host);
+    key.store == Store::Archive
+        && policy::timer_from_reading(facts, rules).is_some()
+        && stanza::envelope(xml).is_some_and(|it| it.received_by(&owner).is_some())
 }
 
 /// Whether this queue row is a copy of the archive row with this id: its last stanza-id is the server's own.

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
+use super::explain::waits_for_reader;
 use crate::{
     archive::{Archive, Row, Table},
     database::Result,
     ledger::{Outlook, Outlooks},
-    model::{Facts, Placement, Reason, Rules, Store, Timestamp},
+    model::{Facts, Placement, Reason, Rules, StartRule, Store, Timestamp},
     policy, stanza,
 };
 
@@ -151,10 +152,14 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// When and why it would go according to the ledger.
+    /// When and why it would go if nobody is known to have read anything. With `auto` the ledger alone knows who shows
+    /// what they read, so there every timer counts from archiving.
     fn judge(&self, row: &Row, facts: &Facts, undelivered: bool) -> Option<(Timestamp, Reason)> {
-        let (store, runs_from) = (row.key.store, policy::archived(row.stamp, self.now).at);
-        let placement = Placement { store, runs_from, undelivered, read: false };
+        let (rules, times) = (&self.rules.timers, (row.stamp, self.now));
+        let is_unread = rules.start == StartRule::Read && waits_for_reader(row, facts, self.rules);
+        let unread = is_unread.then(|| policy::unread(times.0, times.1, rules.unread_for));
+        let start = policy::start(None, false, times, unread);
+        let placement = Placement::of(row.key.store, start, undelivered);
         policy::judge(facts, &placement, self.rules).entry()
     }
 

@@ -109,3 +109,30 @@ async fn what_is_held_and_what_is_gone_stand_apart() -> Result<()> {
     );
     Ok(())
 }
+
+/// Where timers start at reading, a scan counts as the ledger will: what nobody is known to have read is not overdue.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_and_the_ledger_agree_on_what_waits_for_its_reader() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let pool = lab.database.superuser();
+    let at = now(pool).await? - 60;
+    let rows = [
+        ArchiveRow::archive("rosa", "received", at, &marked("words", 1)),
+        ArchiveRow::archive("peter", "sent", at, &marked("words", 1)),
+    ];
+    insert(pool, &rows).await?;
+    let config = DaemonConfig::for_database(&lab.database)?
+        .set("erase.backlog", "erase")
+        .set("timers.start", "read");
+    let scanned = told(&config, &["preview", "--scan"]).await?;
+    assert_eq!(
+        scanned["by_store_and_reason"],
+        json!([group("archive", "timer", [1, 0, 0, 0, 0, 1, 2, 0])]),
+        "peter's copy is overdue, and rosa's waits"
+    );
+    printed(&config, &["migrate"]).await?;
+    printed(&config, &["sweep"]).await?;
+    let previewed = told(&config, &["preview"]).await?;
+    assert_eq!(previewed["by_store_and_reason"], scanned["by_store_and_reason"]);
+    Ok(())
+}

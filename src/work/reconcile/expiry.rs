@@ -82,12 +82,7 @@ impl<'a> Read<'a> {
             Some(_) if !context.deletes_from(key.store) => return None,
             Some(until) => (until, Reason::Timer, Phase::Placeholder),
             None => {
-                let placement = Placement {
-                    store: key.store,
-                    runs_from: start.at,
-                    undelivered: waits.undelivered && !start.by.is_by_reading(),
-                    read: start.by.is_read(),
-                };
+                let placement = Placement::of(key.store, start, waits.undelivered);
                 let (due_at, reason) = policy::judge(facts, &placement, context.rules).entry()?;
                 (due_at, reason, Phase::Pending)
             }
