@@ -138,11 +138,12 @@ fn read(host: &str, request: &Request, outline: Outline) -> Option<Answer> {
             Some(Answer::Rows(Page { found, last, complete }))
         }
         Request::Recall { .. } => {
-            let last = outline.attribute("last").filter(|_| !complete(&outline));
-            let last = last.map(|jid| local_part(jid, host).map(str::to_owned));
-            let known = outline.is("recall") && (complete(&outline) || last.is_some());
-            known.then_some(())?;
-            Some(Answer::Recalled(last.map_or(Some(None), |last| last.map(Some))?))
+            outline.is("recall").then_some(())?;
+            if complete(&outline) {
+                return Some(Answer::Recalled(None));
+            }
+            let last = local_part(outline.attribute("last")?, host)?;
+            Some(Answer::Recalled(Some(last.to_owned())))
         }
         Request::Scrub { .. } => {
             let count = outline.attribute("count")?.parse().ok()?;

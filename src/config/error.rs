@@ -92,7 +92,7 @@ pub enum ConfigError {
         /// What to do.
         remedy: String,
     },
-    /// A secret that is given both inline and by file.
+    /// A value that is given under two keys: a secret inline and by file, or a key and its older name.
     #[error("{key} ({origin}) and {other} ({other_origin}) are both set\nhelp: keep one of them")]
     GivenTwice {
         /// The key.

@@ -98,6 +98,8 @@ fn session_settings(options: PgConnectOptions) -> PgConnectOptions {
         ("tcp_keepalives_interval", "5"),
         ("tcp_keepalives_count", "3"),
         ("timezone", "UTC"),
+        // What holds a lock must see what was committed before it got the lock.
+        ("default_transaction_isolation", "read committed"),
         // Statements are short: compiling one takes longer than running it.
         ("jit", "off"),
     ]);

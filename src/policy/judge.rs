@@ -46,7 +46,6 @@ pub fn timer_from_reading(facts: &Facts, rules: &Rules) -> Option<Duration> {
     let waits = untouchable(facts).is_none()
         && !facts.is_error
         && facts.has_content
-        && facts.expired_until.is_none()
         && hint(facts, &rules.hints, &mut because).is_none();
     if waits { timer(&facts.timers, &rules.timers, &mut because) } else { None }
 }

@@ -4,11 +4,11 @@ pub(super) const JABBER_CLIENT: &str = "jabber:client";
 pub(super) const EPHEMERD: &str = "urn:ephemerd:0";
 const EPHEMERAL: &str = "urn:xmpp:ephemeral:0";
 const HINTS: &str = "urn:xmpp:hints";
-const STANZA_ID: &str = "urn:xmpp:sid:0";
+pub(super) const STANZA_ID: &str = "urn:xmpp:sid:0";
 const DELAY: &str = "urn:xmpp:delay";
 const LEGACY_DELAY: &str = "jabber:x:delay";
-const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
-const PUBSUB_EVENT: &str = "http://jabber.org/protocol/pubsub#event";
+pub(super) const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
+pub(super) const PUBSUB_EVENT: &str = "http://jabber.org/protocol/pubsub#event";
 
 /// The node of ejabberd's MUC/Sub events that hold a room's messages.
 pub(super) const MUCSUB_MESSAGES: &str = "urn:xmpp:mucsub:nodes:messages";

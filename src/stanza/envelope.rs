@@ -3,7 +3,8 @@
 use super::{
     Unreadable,
     attributes::Name,
-    element::JABBER_CLIENT,
+    element::{JABBER_CLIENT, MUC_USER, PUBSUB_EVENT, STANZA_ID},
+    reader::stanza_id,
     xml::{Event, Xml},
 };
 use crate::model::StanzaId;
@@ -11,10 +12,7 @@ use crate::model::StanzaId;
 const MARKERS: &str = "urn:xmpp:chat-markers:0";
 const REPLY: &str = "urn:xmpp:reply:0";
 const REACTIONS: &str = "urn:xmpp:reactions:0";
-const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
-const PUBSUB_EVENT: &str = "http://jabber.org/protocol/pubsub#event";
 const MDS: &str = "urn:xmpp:mds:displayed:0";
-const STANZA_ID: &str = "urn:xmpp:sid:0";
 
 /// Maximum number of a stanza's references to others that count.
 const MOST_REFERENCES: usize = 8;
@@ -137,9 +135,7 @@ fn read_item(text: &str) -> Result<Option<StanzaId>, Unreadable> {
         match (namespace, name.local) {
             (MDS, "displayed") if inside.is_none() && depth <= 2 => inside = Some(depth),
             (STANZA_ID, "stanza-id") if inside.is_some_and(|at| depth == at + 1) => {
-                let id = xml.attribute("by").zip(xml.attribute("id"));
-                found =
-                    found.or(id.map(|(by, id)| StanzaId { by: by.to_owned(), id: id.to_owned() }));
+                found = found.or_else(|| stanza_id(&xml));
             }
             _ => {}
         }

@@ -169,7 +169,7 @@ fn note(timers: &mut crate::model::Timers, text: &str) {
     }
 }
 
-fn stanza_id(xml: &Xml<'_>) -> Option<StanzaId> {
+pub(super) fn stanza_id(xml: &Xml<'_>) -> Option<StanzaId> {
     let (by, id) = (xml.attribute("by")?, xml.attribute("id")?);
     Some(StanzaId { by: by.to_owned(), id: id.to_owned() })
 }

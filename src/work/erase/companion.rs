@@ -26,7 +26,7 @@ use super::{
 use crate::{
     archive::companion::{Answer, Item, MOST_ITEMS, Outcome, Request, Requests, Unanswered},
     database::{Named as _, Result, in_time},
-    ledger::{self, Bound, Claim, Claims, Expiry},
+    ledger::{self, Bound, Claim, Claimed, Claims, Expiry},
     metrics::FailureCause,
     model::{Mode, Store, Timestamp},
     policy,
@@ -134,9 +134,9 @@ impl<R: Requests> CompanionEraser<R> {
             crash_point!("leased");
             let fates = self.ask(&claims, until).await;
             crash_point!("asked");
-            let unanswered =
-                owners(&claims, &fates, |it| *it == Fate::PutOff(FailureCause::Unanswered));
-            let over = asked.over(&unanswered);
+            let is_open = |fate: &Fate| *fate == Fate::PutOff(FailureCause::Unanswered);
+            let open = claims.entries.iter().zip(&fates).filter(|(_, fate)| is_open(fate));
+            let over = asked.over(&owners(open.map(|(claimed, _)| claimed)));
             let settling = self.settle(&claims, &fates, until, &over);
             in_time("settle", TRANSACTION_LIMIT, settling).await?;
             fates
@@ -170,8 +170,7 @@ impl<R: Requests> CompanionEraser<R> {
         if !self.pace.settings.dry_run {
             let ids: Vec<i64> = claims.entries.iter().map(|it| it.entry.id).collect();
             ledger::lease(&mut transaction, &ids, LEASE.as_secs_f64()).await?;
-            let owners = owners(&claims, &vec![Fate::Untried; ids.len()], |_| true);
-            asked = Asked::note(&mut transaction, owners).await?;
+            asked = Asked::note(&mut transaction, owners(&claims.entries)).await?;
             transaction.commit().await.named("lease_commit")?;
         }
         Ok(Ok(Leased { claims, asked }))
@@ -278,16 +277,10 @@ fn expiries<'a>(group: &'a Group, claims: &'a Claims) -> impl Iterator<Item = (u
     group.at.iter().filter_map(|at| Some((*at, &claims.entries.get(*at)?.entry.expiry)))
 }
 
-/// Owners (host, local part) of claimed rows whose fate is one of these.
-fn owners<'a>(
-    claims: &'a Claims,
-    fates: &[Fate],
-    is: impl Fn(&Fate) -> bool,
-) -> BTreeSet<(&'a str, &'a str)> {
-    let rows = claims.entries.iter().zip(fates).filter(|(_, fate)| is(fate));
-    rows.map(|(it, _)| &it.entry.expiry.row)
-        .map(|row| (row.host.as_str(), row.owner.as_str()))
-        .collect()
+/// Owners (host, local part) of claimed rows.
+fn owners<'a>(claimed: impl IntoIterator<Item = &'a Claimed>) -> BTreeSet<(&'a str, &'a str)> {
+    let rows = claimed.into_iter().map(|it| &it.entry.expiry.row);
+    rows.map(|row| (row.host.as_str(), row.owner.as_str())).collect()
 }
 
 /// What became of this row; no outcome means failure.
