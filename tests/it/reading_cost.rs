@@ -59,7 +59,8 @@ async fn one_users_evidence_does_not_hide_anothers() -> Result<()> {
     };
     let mut rows: Vec<_> = (0..16)
         .map(|at| {
-            let stanza = without_words("bob@localhost/phone", eve, &replies(at).collect::<String>());
+            let stanza =
+                without_words("bob@localhost/phone", eve, &replies(at).collect::<String>());
             chats.row("bob", &format!("reply-{at}"), 500, &stanza)
         })
         .collect();
