@@ -29,8 +29,9 @@
 
 -record(known, {number :: integer(), node :: node(), held_by = [] :: [binary()], waits_in = [] :: [binary()],
                 queued = false :: boolean(), told = none :: none | undelivered | delivered}).
+%% `order` has the user and the id of each number, and nothing of what has been forgotten.
 -record(state, {host :: binary(), understood = false :: boolean(), count = 0, next = 0, users = #{},
-                order = queue:new()}).
+                order = gb_trees:empty()}).
 
 start_link(Host) ->
     gen_server:start_link({local, name(Host)}, ?MODULE, [Host], []).
@@ -274,47 +275,29 @@ learn(User, Id, Node, #state{users = Users, next = Next, count = Count, order = 
             Of = maps:get(User, Users, #{}),
             Known = #known{number = Next, node = Node},
             bound(User, State#state{users = Users#{User => Of#{Id => Known}}, next = Next + 1, count = Count + 1,
-                                    order = queue:in({User, Id, Next}, Order)})
+                                    order = gb_trees:insert(Next, {User, Id}, Order)})
     end.
 
 bound(User, #state{users = Users, count = Count, order = Order} = State) ->
     Of = maps:get(User, Users),
-    case map_size(Of) > ?MAX_OF_USER of
-        true ->
+    if
+        map_size(Of) > ?MAX_OF_USER ->
             {_, Oldest} = lists:min([{Number, Id} || {Id, #known{number = Number}} <- maps:to_list(Of)]),
             forget(User, Oldest, State);
-        false when Count > ?MAX_KNOWN -> forget_oldest(State);
-        false ->
-            case queue:len(Order) > 2 * ?MAX_KNOWN of
-                true -> State#state{order = queue:filter(fun(At) -> is_known(At, State) end, Order)};
-                false -> State
-            end
+        Count > ?MAX_KNOWN ->
+            {_, {Other, Oldest}} = gb_trees:smallest(Order),
+            forget(Other, Oldest, State);
+        true -> State
     end.
 
-is_known({User, Id, Number}, State) ->
-    case find(User, Id, State) of
-        {ok, #known{number = Number}} -> true;
-        _ -> false
-    end.
-
-forget_oldest(#state{order = Order} = State) ->
-    case queue:out(Order) of
-        {{value, {User, Id, _} = At}, Rest} ->
-            case is_known(At, State) of
-                true -> forget(User, Id, State#state{order = Rest});
-                false -> forget_oldest(State#state{order = Rest})
-            end;
-        {empty, _} -> State
-    end.
-
-forget(User, Id, #state{host = Host, users = Users, count = Count} = State) ->
+forget(User, Id, #state{host = Host, users = Users, count = Count, order = Order} = State) ->
     ets:delete(name(Host), {User, Id}),
-    Left = maps:remove(Id, maps:get(User, Users)),
+    {#known{number = Number}, Left} = maps:take(Id, maps:get(User, Users)),
     Kept = case map_size(Left) of
                0 -> maps:remove(User, Users);
                _ -> Users#{User => Left}
            end,
-    State#state{users = Kept, count = Count - 1}.
+    State#state{users = Kept, count = Count - 1, order = gb_trees:delete(Number, Order)}.
 
 %% If nobody else has received it, the session's own queue settles the matter.
 forget_if_alone(User, Id, #state{host = Host} = State) ->
