@@ -164,6 +164,7 @@ is_marked(Message) ->
 
 %%% The process
 
+%% The table has what is known, also after somebody got it from the archive: that may be lost with the connection.
 init([Host]) ->
     ets:new(name(Host), [named_table, protected, {read_concurrency, true}]),
     {ok, #state{host = Host}}.
@@ -229,7 +230,7 @@ settle(User, Ids, State) ->
     conclude(User, Ids, undelivered, Settle, State).
 
 %% Updates what is known, and announces what is new.
-conclude(User, Ids, Told, Change, #state{host = Host} = State) ->
+conclude(User, Ids, Told, Change, State) ->
     Is = fun(Id, At) ->
                  case find(User, Id, At) of
                      {ok, #known{told = Told, node = Node}} -> {true, Node};
@@ -239,10 +240,6 @@ conclude(User, Ids, Told, Change, #state{host = Host} = State) ->
          end,
     New = lists:foldl(fun(Id, Acc) -> change(User, Id, Change, Acc) end, State, Ids),
     News = [{Id, Node} || Id <- Ids, {false, Node} <- [Is(Id, State)], {true, _} <- [Is(Id, New)]],
-    [case Told of
-         undelivered -> ets:insert(name(Host), {{User, Id}});
-         delivered -> ets:delete(name(Host), {User, Id})
-     end || {Id, _} <- News],
     Nodes = ejabberd_cluster:get_nodes(),
     tell(New, User, Told, [Id || {Id, Node} <- News, Node == node() orelse not lists:member(Node, Nodes)]),
     New.
@@ -267,11 +264,12 @@ change(User, Id, Change, #state{users = Users} = State) ->
     end.
 
 %% The oldest messages are dropped to make room.
-learn(User, Id, Node, #state{users = Users, next = Next, count = Count, order = Order} = State) ->
+learn(User, Id, Node, #state{host = Host, users = Users, next = Next, count = Count, order = Order} = State) ->
     case find(User, Id, State) of
         {ok, _} -> State;
         error ->
             erlang:send_after(?SETTLE_MS, self(), {settle, User, Id}),
+            ets:insert(name(Host), {{User, Id}}),
             Of = maps:get(User, Users, #{}),
             Known = #known{number = Next, node = Node},
             bound(User, State#state{users = Users#{User => Of#{Id => Known}}, next = Next + 1, count = Count + 1,
