@@ -354,11 +354,12 @@ published(#xmlel{attrs = Attrs} = El, Owner) ->
 
 published_in(#xmlel{attrs = Attrs} = Publish, Outer, Owner) ->
     Scope = [Attrs | Outer],
-    [{fxml:get_tag_attr_s(<<"id">>, Item), At}
+    Positions = [{fxml:get_tag_attr_s(<<"id">>, Item), At}
      || fxml:get_attr_s(<<"node">>, Attrs) == ?NS_POSITIONS,
         Item <- children(Publish), name(Item, Scope) == {?NS_PUBLISHING, <<"item">>},
         #xmlel{} = Displayed <- [find({?NS_POSITIONS, <<"displayed">>}, Item, [Item#xmlel.attrs | Scope])],
-        At <- position(Displayed, [Item#xmlel.attrs | Scope], Owner)];
+        At <- position(Displayed, [Item#xmlel.attrs | Scope], Owner)],
+    lists:sublist(Positions, ?MAX_REFERENCES);
 published_in(none, _, _) -> [].
 
 %% The archive id that such an element names, if it is one of this owner's archive.
