@@ -73,7 +73,7 @@ archived(#message{} = Message, User, Host, _Peer, _Nick, chat, recv) ->
     mod_ephemerd:safely(
         fun() ->
             Usec = xmpp:get_meta(Message, stanza_id, none),
-            is_integer(Usec) andalso is_marked(Message)
+            is_integer(Usec) andalso mod_ephemerd_xml:marked(Message) /= none
                 andalso say(Host, {archived, User, integer_to_binary(Usec), node()})
         end, ok),
     Message;
@@ -144,23 +144,17 @@ brought(#message{meta = #{carbon_copy := true}, sub_els = Els}, User, Host) ->
         _ -> none
     end;
 brought(#message{type = Type, meta = Meta} = Message, User, Host) when Type == chat; Type == normal ->
-    case Meta of
-        #{mam_archived := true, stanza_id := Usec} when is_integer(Usec) ->
-            case is_marked(Message) of
-                true -> {ok, integer_to_binary(Usec)};
-                false -> none
-            end;
-        #{from_offline := true} ->
-            case is_marked(Message) andalso mod_ephemerd_xml:stanza_id(xmpp:encode(Message), jid:encode({User, Host, <<>>})) of
-                Id when is_binary(Id) -> {ok, Id};
-                _ -> none
+    case {Meta, mod_ephemerd_xml:marked(Message)} of
+        {_, none} -> none;
+        {#{mam_archived := true, stanza_id := Usec}, _} when is_integer(Usec) -> {ok, integer_to_binary(Usec)};
+        {#{from_offline := true}, El} ->
+            case mod_ephemerd_xml:stanza_id(El, jid:encode({User, Host, <<>>})) of
+                none -> none;
+                Id -> {ok, Id}
             end;
         _ -> none
     end;
 brought(_, _, _) -> none.
-
-is_marked(Message) ->
-    mod_ephemerd_xml:may_be_marked(Message) andalso mod_ephemerd_xml:is_marked(xmpp:encode(Message)).
 
 %%% The process
 
@@ -197,7 +191,6 @@ note({archived, User, Id, Node}, State) -> learn(User, Id, Node, State);
 note({queued, User, Id, Node}, State) ->
     change(User, Id, fun(Known) -> Known#known{queued = true} end, learn(User, Id, Node, State));
 note({waits, User, Resource, Id, Node}, State) ->
-    erlang:send_after(?SETTLE_MS, self(), {settle, User, Id}),
     change(User, Id, fun(Known) -> waits(Resource, Known) end, learn(User, Id, Node, State));
 note({held, User, Resource, Id, Node}, State) -> hold(User, Resource, [Id], learn(User, Id, Node, State));
 note({lost, User, Resource, Ids, Node}, State) ->

@@ -17,9 +17,7 @@ local muc = module:depends "muc";
 local notify;
 
 local function tell(room, id, when, stanza)
-	local plain = st.clone(stanza);
-	plain.attr.to = nil;
-	notify("remembered", { owner = room.jid, id = id, stamp = stanzas.format_stamp(when) }, plain);
+	notify("remembered", { owner = room.jid, id = id, stamp = stanzas.format_stamp(when) }, stanza);
 end
 
 -- A marked message that only the room's memory holds gets an id from us, in the memory and nowhere else.

@@ -119,14 +119,19 @@ local function brought(stanza, owner)
 	return stanzas.archived_as(message, owner);
 end
 
+-- The same, if it is tracked or to be tracked: a result is of any message, marked or not.
+local function tracked(stanza, user)
+	local id, is_result = brought(stanza, user .. "@" .. host);
+	return id and (is_result and find or learn)(user, id);
+end
+
 local function is_ours(session)
 	return session.host == host and session.username and session.resource;
 end
 
 local function sent(stanza, session)
 	local user, ids = session.username, {};
-	local id, is_result = brought(stanza, user .. "@" .. host);
-	local message = id and (is_result and find(user, id) or not is_result and learn(user, id));
+	local message = tracked(stanza, user);
 	if not message then return; end
 	hold(message, session.resource, ids);
 	tell("delivered", user, ids);
@@ -145,8 +150,7 @@ end
 local function lost(session, queue)
 	local user, ids = session.username, {};
 	for _, stanza in ipairs(queue) do
-		local id, is_result = brought(stanza, user .. "@" .. host);
-		local message = id and (is_result and find(user, id) or not is_result and learn(user, id));
+		local message = tracked(stanza, user);
 		if message then
 			message.held_by[session.resource], message.waits_in[session.resource] = nil, true;
 			settle(message, ids);
