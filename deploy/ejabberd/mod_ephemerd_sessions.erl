@@ -24,6 +24,8 @@
 -define(MAX_KNOWN, 10000).
 -define(MAX_OF_USER, 500).
 -define(MAX_IDS, 500).
+%% Of one message so many sessions that have it are remembered, and as many that wait to be resumed with it.
+-define(MAX_SESSIONS, 16).
 %% A message that nobody has received after this time was sent to nobody.
 -define(SETTLE_MS, 300).
 
@@ -201,16 +203,18 @@ note({resumed, User, Resource}, #state{users = Users} = State) ->
     hold(User, Resource, Waiting, State);
 note(_, State) -> State.
 
+%% Those that began to wait last are the likeliest to be resumed.
 waits(Resource, #known{waits_in = In} = Known) ->
-    Known#known{waits_in = lists:usort([Resource | In])}.
+    Known#known{waits_in = lists:sublist([Resource | lists:delete(Resource, In)], ?MAX_SESSIONS)}.
 
 lose(Resource, #known{held_by = By} = Known) ->
     waits(Resource, Known#known{held_by = lists:delete(Resource, By)}).
 
-%% A session has received these.
+%% A session has received these. One that is not remembered may have a message that counts as undelivered: it waits longer.
 hold(User, Resource, Ids, State) ->
     Hold = fun(#known{held_by = By, waits_in = In, told = Told} = Known) ->
-                   Known#known{held_by = lists:usort([Resource | By]), waits_in = lists:delete(Resource, In), queued = false,
+                   Known#known{held_by = lists:sublist(lists:delete(Resource, By) ++ [Resource], ?MAX_SESSIONS),
+                               waits_in = lists:delete(Resource, In), queued = false,
                                told = case Told of undelivered -> delivered; _ -> Told end}
            end,
     conclude(User, Ids, delivered, Hold, State).
