@@ -41,12 +41,20 @@ pub(crate) async fn shown<S: Server>(
         |it: &Stanza| it.child("jabber:client", "subject").is_some() && it.body().is_none();
     let subject = match client.wait_for("the subject", PATIENCE, is_subject).await {
         Ok(subject) => subject,
-        Err(error) => return Err(LabError::new(format!("{error}: {:?}", client.take(|_| true)))),
+        Err(error) => return Err(said_so_far(lab, &error, &client.take(|_| true))),
     };
     let history = client.take(|it| it.name == "message");
     client.close().await?;
     let text = subject.child("jabber:client", "subject").map(|it| it.text.clone());
     Ok((history.into_iter().map(|it| it.element).collect(), text.unwrap_or_default()))
+}
+
+/// What a client that waited in vain received, and what the server said last.
+fn said_so_far<S: Server>(lab: &Lab<S>, error: &LabError, received: &[Stanza]) -> LabError {
+    let log = fs::read_to_string(lab.server.log()).unwrap_or_default();
+    let last: Vec<_> = log.lines().rev().take(40).collect();
+    let last: Vec<_> = last.into_iter().rev().collect();
+    LabError::new(format!("{error}: {received:?}\nthe server's log: {}", last.join("\n")))
 }
 
 pub(crate) fn bodies(history: &[Element]) -> Vec<&str> {
