@@ -69,7 +69,8 @@ async fn archives(connection: &mut PgConnection, config: &Config) -> Result<Vec<
     if let Some(archive) = archive {
         findings.extend(archive.probe_hosts(connection, hosts).await?);
         if config.timers.start.looks_for_readers() {
-            findings.push(archive.probe_reading(connection, config.timers.read_evidence).await?);
+            let rules = (config.timers.start, config.timers.read_evidence);
+            findings.push(archive.probe_reading(connection, rules).await?);
         }
     }
     Ok(findings)

@@ -11,7 +11,7 @@ pub mod prosody;
 mod reading;
 
 pub use any::{Archive, Kind, Order, Probed, Table, probe};
-pub use reading::{Position, Sought, Trace};
+pub use reading::{Evidence, Position, Sought, Trace};
 
 use std::collections::BTreeMap;
 

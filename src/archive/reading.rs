@@ -1,11 +1,14 @@
 //! What in the server's tables shows that a message was read. Who may show it, and what follows, is decided elsewhere.
 
+use std::collections::BTreeMap;
+
 use sqlx::PgConnection;
 
 use super::{Archive, Table, ejabberd, prosody};
 use crate::{
     database::Result,
-    model::{Finding, ReadEvidence, Stamp, Timestamp},
+    model::{Finding, ReadEvidence, Stamp, StanzaId, StartRule, Timestamp},
+    stanza::{self, Shows},
 };
 
 /// Maximum size of a stanza that can show something, in bytes.
@@ -74,24 +77,93 @@ pub(super) use bind_sought;
 /// Maximum number of one chat's rows examined for one message: its id may occur in the text of others.
 pub(super) const MOST_NAMESAKES: i64 = 5;
 
+/// Whether an account shows what it reads is judged by so many of its newest rows, …
+pub(super) const NEWEST: i64 = 50;
+/// … of which so many are read, none larger than this many bytes. Markers are small.
+pub(super) const MOST_RECENT: i64 = 10;
+pub(super) const MOST_RECENT_BYTES: i32 = 4_096;
+/// Accounts that one statement looks up.
+const OWNERS_AT_ONCE: usize = 50;
+
+/// What a row of an owner's archive shows to have been read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Evidence {
+    /// Everything up to the message with this archive id.
+    Item(StanzaId),
+    /// Everything up to the message, or that message alone, by its sender's id.
+    Message(Shows),
+}
+
+impl Trace {
+    /// What it shows, and of which chat. A message counts only from its owner.
+    pub fn evidence(&self) -> Option<(String, Vec<Evidence>)> {
+        if let Some(chat) = &self.item {
+            let item = stanza::displayed_item(&self.xml)?;
+            return Some((chat.clone(), vec![Evidence::Item(item)]));
+        }
+        let owner = format!("{}@{}", self.owner, self.host);
+        let envelope = stanza::envelope(&self.xml).filter(|it| !it.is_error)?;
+        let (chat, received) = envelope.chat(&owner)?;
+        let counts = !received && chat != owner;
+        let shows = envelope.shows.into_iter().filter(|_| counts);
+        Some((chat, shows.map(Evidence::Message).collect()))
+    }
+}
+
 impl Archive {
     /// The rows of users after `after` and up to `upto` that may show that something was read, in order: about `rows`.
-    /// Empty at the end; else the next call begins after the last one.
+    /// Empty at the end; else the next call begins after the last one. Of these hosts, and there of all users or of these
+    /// local parts.
     pub async fn traces(
         &self,
         connection: &mut PgConnection,
         table: &Table,
-        hosts: &[String],
+        whose: (&[String], Option<&[String]>),
         span: (i64, i64),
         (rows, evidence): (i64, ReadEvidence),
     ) -> Result<Vec<Trace>> {
         match (self, table) {
-            (Self::Prosody, _) => prosody::traces(connection, hosts, span, (rows, evidence)).await,
+            (Self::Prosody, _) => prosody::traces(connection, whose, span, (rows, evidence)).await,
             (Self::Ejabberd(schema), Table::EjabberdArchive(_)) => {
-                ejabberd::traces(connection, schema, hosts, span, (rows, evidence)).await
+                ejabberd::traces(connection, schema, whose, span, (rows, evidence)).await
             }
             (Self::Ejabberd(_), _) => Ok(Vec::new()),
         }
+    }
+
+    /// Which of these accounts (host, local part), by position, have shown since then that they read something, and when
+    /// last: by what they published, or by their newest messages.
+    pub async fn readers(
+        &self,
+        connection: &mut PgConnection,
+        owners: &[(&str, &str)],
+        since: Timestamp,
+        evidence: ReadEvidence,
+    ) -> Result<BTreeMap<usize, Timestamp>> {
+        let mut readers = BTreeMap::new();
+        for (part, owners) in owners.chunks(OWNERS_AT_ONCE).enumerate() {
+            let mut note = |at: usize, shown: Timestamp| {
+                let last = readers.entry(part * OWNERS_AT_ONCE + at).or_insert(shown);
+                *last = shown.max(*last);
+            };
+            let traces = match self {
+                Self::Prosody => {
+                    prosody::recent_traces(connection, owners, since, evidence).await?
+                }
+                Self::Ejabberd(schema) => {
+                    ejabberd::recent_traces(connection, schema, owners, since, evidence).await?
+                }
+            };
+            let shows = |it: &Trace| it.evidence().is_some_and(|(_, shown)| !shown.is_empty());
+            traces.iter().filter(|it| shows(&it.1)).for_each(|it| note(it.0, it.1.stamp.at));
+            if evidence.mds && self.has_positions(connection).await? {
+                let asked: Vec<_> = owners.iter().map(|it| (it.0, it.1, since)).collect();
+                let positions = self.positions(connection, &asked).await?;
+                let shows = |it: &&Position| stanza::displayed_item(&it.xml).is_some();
+                positions.iter().filter(shows).for_each(|it| note(it.owner, it.stamp.at));
+            }
+        }
+        Ok(readers)
     }
 
     /// A row's number is its stamp, in microseconds; else numbers come from a sequence, and stamps are whole seconds.
@@ -128,8 +200,13 @@ impl Archive {
     pub async fn probe_reading(
         &self,
         connection: &mut PgConnection,
-        evidence: ReadEvidence,
+        (start, evidence): (StartRule, ReadEvidence),
     ) -> Result<Finding> {
+        // With `auto` nothing waits for evidence that cannot come.
+        let missing = |what: &str, remedy: &str| match start {
+            StartRule::Auto => Finding::good(what),
+            _ => Finding::warning(what, remedy),
+        };
         let has_items = match self {
             Self::Prosody if evidence.mds => prosody::has_items(connection).await?,
             Self::Ejabberd(_) if evidence.mds => ejabberd::shows_positions(connection).await?,
@@ -139,7 +216,7 @@ impl Archive {
             (Self::Prosody, true, true) => {
                 Finding::good("Clients publish what was read, and the archive's table shows it.")
             }
-            (Self::Prosody, true, false) => Finding::warning(
+            (Self::Prosody, true, false) => missing(
                 "The archive's table shows no published positions (XEP-0490): reading is known from markers and replies only.",
                 "load the companion module, or keep PEP in the same database (storage = \"sql\"), if clients publish them at all",
             ),
@@ -149,7 +226,7 @@ impl Archive {
             (Self::Ejabberd(_), _, true) => Finding::good(
                 "Clients publish what was read, and ejabberd's tables show it; markers and reactions only with <store/>.",
             ),
-            (Self::Ejabberd(_), ..) => Finding::warning(
+            (Self::Ejabberd(_), ..) => missing(
                 "ejabberd's tables show markers and reactions only if the client adds <store/>, and no published positions.",
                 "load the companion module, which shows all of them; without it prefer timers.start = \"auto\" to \"read\"",
             ),

@@ -46,8 +46,8 @@ pub use outlook::{Outlook, Outlooks, Readings, outlook, readings};
 pub use owners::{entries_of_owner, newest_entry, owners};
 pub use probe::probe;
 pub use reading::{
-    Seen, Started, Unread, Waiting, WaitingOwner, align_copies, note_unread, readers, start_read,
-    unread_in, waiting_owners,
+    Seen, Started, Unread, Waiting, WaitingOwner, align_copies, note_readers, note_unread, readers,
+    start_read, unread_in, waiting_owners, waiting_users,
 };
 pub use record::{Entry, Expiry, change, record};
 pub use settle::{end_leases, forget, give_back, keep_placeholders, lease, put_off};

@@ -196,12 +196,34 @@ pub async fn waiting_owners(
     .named("waiting_owners")
 }
 
+/// Local parts of users in whose archives something waits to be read, on any host: the first by name, at most `users`.
+pub async fn waiting_users(connection: &mut PgConnection, users: usize) -> Result<Vec<String>> {
+    // A loose scan over the index: one probe a user, however much waits.
+    sqlx::query_scalar!(
+        r#"-- waiting_users
+        WITH RECURSIVE users(owner, number) AS (
+            SELECT min(owner), 1 FROM ephemerd.expiries WHERE chat IS NOT NULL
+            UNION ALL
+            SELECT (SELECT min(e.owner) FROM ephemerd.expiries AS e WHERE e.chat IS NOT NULL AND e.owner > users.owner),
+                   number + 1
+              FROM users WHERE owner IS NOT NULL AND number < $1)
+        SELECT owner AS "owner!" FROM users WHERE owner IS NOT NULL"#,
+        i32::try_from(users).unwrap_or(i32::MAX),
+    )
+    .fetch_all(connection)
+    .await
+    .named("waiting_users")
+}
+
 /// Starts timers, those of copies in the offline queue too, and wakes all daemons. What would find the entries again is
 /// forgotten. Returns those that did start: others may have gone since.
 pub async fn start_read(
     connection: &mut PgConnection,
     started: &[Started],
 ) -> Result<Vec<StartedBy>> {
+    if started.is_empty() {
+        return Ok(Vec::new());
+    }
     let earliest = started.iter().map(|it| it.due_at.timestamp_micros()).min().unwrap_or_default();
     let found = sqlx::query!(
         r#"-- start_read
@@ -275,6 +297,32 @@ pub async fn readers(connection: &mut PgConnection, owners: &[(&str, &str)]) -> 
     .await
     .named("readers")?;
     Ok(found.into_iter().filter_map(position).collect())
+}
+
+/// Records when these owners last showed that they had read something.
+pub async fn note_readers(
+    connection: &mut PgConnection,
+    readers: &[((&str, &str), Timestamp)],
+) -> Result<()> {
+    if readers.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "-- note_readers
+         INSERT INTO ephemerd.readers (host, owner, seen_on)
+         SELECT host, owner, max((at AT TIME ZONE 'UTC')::date)
+           FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS k(host, owner, at)
+          GROUP BY host, owner ORDER BY owner, host
+         ON CONFLICT (owner, host) DO UPDATE SET seen_on = excluded.seen_on
+          WHERE readers.seen_on < excluded.seen_on",
+        &readers.iter().map(|it| it.0.0.to_owned()).collect::<Vec<_>>(),
+        &readers.iter().map(|it| it.0.1.to_owned()).collect::<Vec<_>>(),
+        &readers.iter().map(|it| it.1).collect::<Vec<_>>(),
+    )
+    .execute(connection)
+    .await
+    .named("note_readers")?;
+    Ok(())
 }
 
 /// Forgets readers who have shown nothing for 30 days.

@@ -33,11 +33,11 @@ pub enum StartRule {
     /// The server archived it, delivered or not.
     Archived,
     /// Its owner received it.
-    #[default]
     Delivered,
     /// Its owner read it.
     Read,
     /// Its owner read it if their clients show that at all, else received it.
+    #[default]
     Auto,
 }
 

@@ -182,7 +182,7 @@ impl Explainer {
         let reads = match self.rules.timers.start {
             StartRule::Archived | StartRule::Delivered => false,
             StartRule::Read => true,
-            StartRule::Auto => !ledger::readers(connection, &[owner]).await?.is_empty(),
+            StartRule::Auto => self.shows_reading(connection, archive, owner, now).await?,
         };
         let rows: Vec<Row> = rows.into_iter().chain(copies).collect();
         let names: Vec<RowId<'_>> = rows.iter().map(|row| row.key.id()).collect();
@@ -199,6 +199,21 @@ impl Explainer {
         let orphans = recorded(connection, orphans).await?;
         let pause = ledger::paused(connection).await?;
         Ok(FoundMessage { live, orphans, archive_was_read: true, pause })
+    }
+
+    /// The ledger knows that this owner's clients show what they read, or the archive tells.
+    async fn shows_reading(
+        &self,
+        connection: &mut PgConnection,
+        archive: &Archive,
+        owner: (&str, &str),
+        now: Timestamp,
+    ) -> Result<bool> {
+        if !ledger::readers(connection, &[owner]).await?.is_empty() {
+            return Ok(true);
+        }
+        let (since, evidence) = (now - policy::READER_FOR, self.rules.timers.read_evidence);
+        Ok(!archive.readers(connection, &[owner], since, evidence).await?.is_empty())
     }
 
     /// The ledger has an entry for this copy, or will have one: the original waits with it.

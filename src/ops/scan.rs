@@ -152,8 +152,8 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// When and why it would go if nobody is known to have read anything. With `auto` the ledger alone knows who shows
-    /// what they read, so there every timer counts from archiving.
+    /// When and why it would go if nobody is known to have read anything. With `auto` every timer counts from archiving:
+    /// whether an account shows what it reads is looked up when a row is recorded.
     fn judge(&self, row: &Row, facts: &Facts, undelivered: bool) -> Option<(Timestamp, Reason)> {
         let (rules, times) = (&self.rules.timers, (row.stamp, self.now));
         let is_unread = rules.start == StartRule::Read && waits_for_reader(row, facts, self.rules);

@@ -9,7 +9,7 @@ mod start;
 
 pub use fingerprint::fingerprint;
 pub use judge::{judge, timer_from_reading};
-pub use start::{archived, delivered, read, start, unread};
+pub use start::{READER_FOR, archived, delivered, read, start, unread};
 
 use std::time::Duration;
 

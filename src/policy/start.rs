@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::later;
 use crate::model::{LATEST, Stamp, Start, StartedBy, Timestamp};
 
+/// An account that showed nothing for so long does not count as one that shows what it reads.
+pub const READER_FOR: Duration = Duration::from_secs(30 * 86_400);
+
 /// The start of a row's timer. A running timer keeps its `known` start; one that is `held` because nobody has received
 /// the message does not run. If the message waits to be read, `unread` is when the timer starts without that.
 pub fn start(

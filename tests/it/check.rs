@@ -55,7 +55,7 @@ async fn nothing_wrong_is_0() -> Result<()> {
     client.wait_for_body("to myself").await?;
     let text = printed(&config, &["check"]).await?;
     assert!(text.lines().all(|line| line.starts_with("good     ")), "{text}");
-    assert_eq!(text.lines().count(), 9, "{text}");
+    assert_eq!(text.lines().count(), 10, "{text}");
     assert!(!text.contains('\u{1b}'), "colours are for terminals");
     Ok(())
 }

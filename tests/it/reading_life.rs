@@ -215,29 +215,45 @@ async fn a_device_that_publishes_two_thousand_chats_takes_a_few_statements() -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn auto_waits_only_for_those_whose_clients_show_that_they_read() -> Result<()> {
-    let chats = Chats::start_with(&[("timers.start", "auto")]).await?;
+    // It is the default.
+    let chats = Chats::start_with(&[]).await?;
+    let month = 31 * 86_400;
+    let theirs = without_words(ANN, "psi@localhost", &displayed("one"));
     let rows = [
-        chats.received("bob", ANN, "before", 900),
+        // Whose client shows it, has shown it before anything waited.
         chats.marker("bob", ANN, "before", 800),
-        chats.received("psi", ANN, "never", 700),
+        chats.item("eve", "somebody@localhost", "other", 86_400),
+        chats.marker("old", ANN, "before", month),
+        chats.item("old", "ann@localhost", "before", month),
+        chats.row("psi", "theirs", 800, &theirs),
     ];
     chats.add(&rows).await?;
-    assert_eq!(
-        chats.entry("bob", "before").await?,
-        Entry::read("archived", 900),
-        "it runs already"
-    );
-    chats
-        .add(&[chats.received("bob", ANN, "after", 600), chats.received("psi", ANN, "again", 600)])
-        .await?;
-    assert_eq!(chats.entry("bob", "after").await?, Entry::unread(600));
-    for (key, ago) in [("never", 700), ("again", 600)] {
-        assert_eq!(chats.entry("psi", key).await?, Entry::read("archived", ago));
+    let readers = ["bob", "eve"];
+    let others = ["old", "psi"];
+    let rows: Vec<_> = readers
+        .iter()
+        .chain(&others)
+        .flat_map(|user| [("one", 700), ("two", 600)].map(|(key, ago)| (user, key, ago)))
+        .map(|(user, key, ago)| chats.received(user, ANN, key, ago))
+        .collect();
+    chats.add(&rows).await?;
+    for (key, ago) in [("one", 700), ("two", 600)] {
+        for user in readers {
+            assert_eq!(chats.entry(user, key).await?, Entry::unread(ago), "{user}");
+        }
+        for user in others {
+            assert_eq!(chats.entry(user, key).await?, Entry::read("archived", ago), "{user}");
+        }
     }
+    // Whose client shows it for the first time, is one from then on.
+    chats.add(&[chats.marker("psi", ANN, "one", 500)]).await?;
+    chats.add(&[chats.received("psi", ANN, "three", 400)]).await?;
+    assert_eq!(chats.entry("psi", "one").await?, Entry::read("archived", 700), "it runs already");
+    assert_eq!(chats.entry("psi", "three").await?, Entry::unread(400));
     let kept = "SELECT count(*) FROM ephemerd.readers WHERE owner = 'bob'";
     assert_eq!(number(chats.pool(), kept).await?, 1, "one date for each account");
     assert_eq!(
-        number(chats.pool(), "SELECT count(*) FROM ephemerd.readers WHERE owner = 'psi'").await?,
+        number(chats.pool(), "SELECT count(*) FROM ephemerd.readers WHERE owner = 'old'").await?,
         0
     );
     // After 30 days without a sign it is as before.

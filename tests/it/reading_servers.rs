@@ -11,15 +11,26 @@ use crate::support::{number, run, start, wait_for_number};
 
 const TIMER: Duration = Duration::from_secs(3);
 const ITEM: &str = "urn:xmpp:mds:displayed:0";
+const PUBSUB: &str = "  mod_caps: {}\n  mod_pubsub:\n    plugins: [flat, pep]\n";
 
-/// Peter says this to Rosa, who gets it and has not read it.
-async fn say(peter: &mut Client, rosa: &mut Client, id: &str) -> Result<()> {
+/// Rosa has read her chat with Peter up to this archive id.
+fn publish(id: &str) -> String {
+    format!(
+        "<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='{ITEM}'><item id='peter@localhost'>\
+         <displayed xmlns='{ITEM}'><stanza-id xmlns='urn:xmpp:sid:0' by='rosa@localhost' id='{id}'/></displayed>\
+         </item></publish></pubsub>"
+    )
+}
+
+/// Peter says this to somebody, who gets it and has not read it.
+async fn say(peter: &mut Client, client: &mut Client, id: &str) -> Result<()> {
     let extra = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='3'/><markable xmlns='urn:xmpp:chat-markers:0'/>";
     let stanza = format!(
-        "<message to='rosa@localhost' type='chat' id='{id}'><body>words {id}</body>{extra}</message>"
+        "<message to='{}' type='chat' id='{id}'><body>words {id}</body>{extra}</message>",
+        client.bare_jid()
     );
     peter.send(&stanza).await?;
-    rosa.wait_for_body(&format!("words {id}")).await.map(drop)
+    client.wait_for_body(&format!("words {id}")).await.map(drop)
 }
 
 /// Rosa's client shows that she has read up to this.
@@ -139,7 +150,6 @@ async fn on_ejabberd_words_go_once_a_stored_marker_shows_that_they_were_read() -
 /// PEP in SQL, and no companion module: the item is changed in place, and looked up from what waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_ejabberd_published_positions_count_where_pep_is_in_sql() -> Result<()> {
-    const PUBSUB: &str = "  mod_caps: {}\n  mod_pubsub:\n    plugins: [flat, pep]\n";
     let config = EjabberdConfig { modules: vec![PUBSUB], ..EjabberdConfig::default() };
     let lab = Lab::ejabberd(&config).await?;
     let (mut peter, mut rosa) = (lab.online("peter").await?, lab.online("rosa").await?);
@@ -156,12 +166,7 @@ async fn on_ejabberd_published_positions_count_where_pep_is_in_sql() -> Result<(
     // The second one changes the item of the first.
     for (id, left) in [("one", 2), ("two", 1)] {
         let item = items.iter().find(|it| it.body() == Some(&*format!("words {id}")));
-        let published = format!(
-            "<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='{ITEM}'><item id='peter@localhost'>\
-             <displayed xmlns='{ITEM}'><stanza-id xmlns='urn:xmpp:sid:0' by='rosa@localhost' id='{}'/></displayed>\
-             </item></publish></pubsub>",
-            item.expect("it stands").id
-        );
+        let published = publish(&item.expect("it stands").id);
         let read = Instant::now();
         rosa.iq("set", None, &published).await?;
         gone(pool, OF_EJABBERD, "rosa", id).await?;
@@ -179,6 +184,30 @@ async fn on_ejabberd_published_positions_count_where_pep_is_in_sql() -> Result<(
     for table in ["pubsub_item", "pubsub_node"] {
         let read = sqlx::query(sqlx::AssertSqlSafe(format!("SELECT FROM {table}"))).execute(&role);
         assert!(read.await.is_err(), "{table} is not granted");
+    }
+    Ok(())
+}
+
+/// Before anything waits for her, Rosa's client has published a position, and Mia's has sent a marker; Otto's shows nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_ejabberd_words_wait_for_those_who_showed_before_that_they_read() -> Result<()> {
+    let config = EjabberdConfig { modules: vec![PUBSUB], ..EjabberdConfig::default() };
+    let lab = Lab::ejabberd(&config).await?;
+    let (mut peter, mut rosa) = (lab.online("peter").await?, lab.online("rosa").await?);
+    let (mut mia, mut otto) = (lab.online("mia").await?, lab.online("otto").await?);
+    rosa.iq("set", None, &publish("1")).await?;
+    show(&mut mia, "earlier", "<store xmlns='urn:xmpp:hints'/>").await?;
+    let _daemon = start(&lab.daemon_config().set("archive.poll", "50ms")).await?;
+    let pool = lab.database.superuser();
+    for client in [&mut rosa, &mut mia, &mut otto] {
+        say(&mut peter, client, "one").await?;
+    }
+    gone(pool, OF_EJABBERD, "otto", "one").await?;
+    let unread =
+        "SELECT count(*) FROM ephemerd.expiries WHERE owner <> 'peter' AND started_by = 'unread'";
+    assert_eq!(number(pool, unread).await?, 2);
+    for user in ["rosa", "mia"] {
+        assert_eq!(standing(pool, OF_EJABBERD, user, "one").await?, 1, "{user} has not read it");
     }
     Ok(())
 }

@@ -9,43 +9,108 @@ use crate::{
         Sought, Trace,
         marks::*,
         position,
-        reading::{MOST_BYTES, MOST_NAMESAKES, bind_sought},
+        reading::{
+            MOST_BYTES, MOST_NAMESAKES, MOST_RECENT, MOST_RECENT_BYTES, NEWEST, bind_sought,
+        },
     },
     database::{Named, Result},
-    model::ReadEvidence,
+    model::{ReadEvidence, Timestamp},
 };
 
+macro_rules! traces {
+    ($from:literal, $whose:literal) => {
+        concat!(
+            "SELECT h.name AS server_host, a.username, a.timestamp, a.xml
+               FROM ",
+            $from,
+            "
+              WHERE ",
+            $whose,
+            " AND a.timestamp > $1 AND a.timestamp <= $2 AND a.kind = 'chat' AND octet_length(a.xml) <= $4 AND ",
+            may_show_reading!("a.xml", "$5", "$6")
+        )
+    };
+}
+
+const TRACES: &str = concat!(
+    "-- ejabberd_traces\n",
+    traces!("{hosts} JOIN archive AS a ON {host} = h.name", "h.name = ANY ($3)"),
+    " ORDER BY a.timestamp FETCH FIRST ($7) ROWS WITH TIES"
+);
+
+/// The planner takes searching in texts to be cheap, and must not do so for all users before it picks these.
+const TRACES_OF: &str = concat!(
+    "-- ejabberd_traces
+     SELECT a.* FROM {hosts} CROSS JOIN unnest($8::text[]) AS k(owner) CROSS JOIN LATERAL (",
+    traces!("archive AS a", "{host} = h.name AND a.username = k.owner"),
+    " OFFSET 0) AS a
+      WHERE h.name = ANY ($3)
+      ORDER BY a.timestamp FETCH FIRST ($7) ROWS WITH TIES"
+);
+
 /// The rows of users after `after` and up to `upto` that may show that something was read, in order of `timestamp`; rows
-/// of one `timestamp` come together.
+/// of one `timestamp` come together. Of all users, or of these.
 pub async fn traces(
     connection: &mut PgConnection,
     schema: &Schema,
-    hosts: &[String],
+    (hosts, users): (&[String], Option<&[String]>),
     (after, upto): (i64, i64),
     (rows, evidence): (i64, ReadEvidence),
 ) -> Result<Vec<Trace>> {
     let ReadEvidence { markers, replies, .. } = evidence;
-    let found: Vec<StoredTrace> = sqlx::query_as(schema.sql(concat!(
-        "-- ejabberd_traces
-         SELECT h.name AS server_host, a.username, a.timestamp, a.xml
-           FROM {hosts} JOIN archive AS a ON {host} = h.name
-          WHERE h.name = ANY ($3) AND a.timestamp > $1 AND a.timestamp <= $2 AND a.kind = 'chat'
-            AND octet_length(a.xml) <= $4 AND ",
-        may_show_reading!("a.xml", "$5", "$6"),
+    let sql = if users.is_some() { TRACES_OF } else { TRACES };
+    let mut query = sqlx::query_as(schema.sql(sql))
+        .bind(after)
+        .bind(upto)
+        .bind(hosts)
+        .bind(MOST_BYTES)
+        .bind(markers)
+        .bind(replies)
+        .bind(rows);
+    if let Some(users) = users {
+        query = query.bind(users);
+    }
+    let found: Vec<StoredTrace> = query.fetch_all(connection).await.named("ejabberd_traces")?;
+    Ok(found.into_iter().map(StoredTrace::read).collect())
+}
+
+/// Of each account, what of its newest rows may show that something was read since then.
+pub async fn recent_traces(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    owners: &[(&str, &str)],
+    since: Timestamp,
+    evidence: ReadEvidence,
+) -> Result<Vec<(usize, Trace)>> {
+    let ReadEvidence { markers, replies, .. } = evidence;
+    let found: Vec<RecentTrace> = sqlx::query_as(schema.sql(concat!(
+        "-- ejabberd_recent_traces
+         SELECT k.position, k.host AS server_host, k.owner AS username, n.timestamp, n.xml
+           FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k(host, owner, position)
+          CROSS JOIN LATERAL (
+                SELECT a.timestamp, a.xml
+                  FROM (SELECT a.timestamp, a.xml, a.kind FROM archive AS a
+                         WHERE {host} = k.host AND a.username = k.owner AND a.timestamp >= $3
+                         ORDER BY a.timestamp DESC LIMIT $7) AS a
+                 WHERE a.kind = 'chat' AND octet_length(a.xml) <= $6 AND ",
+        may_show_reading!("a.xml", "$4", "$5"),
         "
-          ORDER BY a.timestamp FETCH FIRST ($7) ROWS WITH TIES",
+                 ORDER BY a.timestamp DESC LIMIT $8) AS n
+          ORDER BY k.position, n.timestamp DESC",
     )))
-    .bind(after)
-    .bind(upto)
-    .bind(hosts)
-    .bind(MOST_BYTES)
+    .bind(owners.iter().map(|it| it.0.to_owned()).collect::<Vec<_>>())
+    .bind(owners.iter().map(|it| it.1.to_owned()).collect::<Vec<_>>())
+    .bind(since.timestamp_micros())
     .bind(markers)
     .bind(replies)
-    .bind(rows)
+    .bind(MOST_RECENT_BYTES)
+    .bind(NEWEST)
+    .bind(MOST_RECENT)
     .fetch_all(connection)
     .await
-    .named("ejabberd_traces")?;
-    Ok(found.into_iter().map(StoredTrace::read).collect())
+    .named("ejabberd_recent_traces")?;
+    let placed = found.into_iter().filter_map(|it| Some((position(it.position)?, it.trace.read())));
+    Ok(placed.collect())
 }
 
 /// Rows whose text contains these ids, the newest first.
@@ -111,6 +176,13 @@ struct StoredTrace {
     username: String,
     timestamp: i64,
     xml: String,
+}
+
+#[derive(FromRow)]
+struct RecentTrace {
+    position: i64,
+    #[sqlx(flatten)]
+    trace: StoredTrace,
 }
 
 impl StoredTrace {

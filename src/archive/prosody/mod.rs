@@ -18,7 +18,7 @@ pub use probe::probe;
 pub use read::{
     archive_rows, candidates, horizon, span_end, still_there, unlisted_hosts, with_words,
 };
-pub use reading::{has_items, rows_archived_as, rows_naming, traces};
+pub use reading::{has_items, recent_traces, rows_archived_as, rows_naming, traces};
 
 use crate::model::{Stamp, Store, Timestamp};
 

@@ -9,46 +9,113 @@ use crate::{
         Sought, Trace,
         marks::*,
         position,
-        reading::{MOST_BYTES, MOST_NAMESAKES, bind_sought},
+        reading::{
+            MOST_BYTES, MOST_NAMESAKES, MOST_RECENT, MOST_RECENT_BYTES, NEWEST, bind_sought,
+        },
     },
     database::{Named, Result},
-    model::ReadEvidence,
+    model::{ReadEvidence, Timestamp},
 };
 
 /// The store of the items. A new item of a chat is a new row, and the old one goes.
 const ITEMS: &str = "pep_urn:xmpp:mds:displayed:0";
 
-/// The rows after `after` and up to `upto` that may show that something was read, in order of `sort_id`.
+macro_rules! traces {
+    ($whose:literal) => {
+        concat!(
+            r#"SELECT a.sort_id::bigint, a.host, a."user", a.store, a.key, a."when", a.value
+                 FROM prosodyarchive AS a
+                WHERE a.sort_id > $1 AND a.sort_id <= $2 AND "#,
+            $whose,
+            " AND a.store IN ('archive', $8) AND octet_length(a.value) <= $4
+                  AND (a.store = 'archive' AND ",
+            may_show_reading!("a.value", "$6", "$7"),
+            " OR a.store = $8 AND $5)"
+        )
+    };
+}
+
+const TRACES: &str =
+    concat!("-- prosody_traces\n", traces!("a.host = ANY ($3)"), " ORDER BY a.sort_id LIMIT $9");
+
+/// The planner takes searching in texts to be cheap, and must not do so for all users before it picks these.
+const TRACES_OF: &str = concat!(
+    "-- prosody_traces
+     SELECT a.* FROM unnest($3) AS h(name) CROSS JOIN unnest($10::text[]) AS k(owner) CROSS JOIN LATERAL (",
+    traces!(r#"a.host = h.name AND a."user" = k.owner"#),
+    " OFFSET 0) AS a
+      ORDER BY a.sort_id LIMIT $9"
+);
+
+/// The rows after `after` and up to `upto` that may show that something was read, in order of `sort_id`: of all users, or
+/// of these.
 pub async fn traces(
     connection: &mut PgConnection,
-    hosts: &[String],
+    (hosts, users): (&[String], Option<&[String]>),
     (after, upto): (i64, i64),
     (rows, evidence): (i64, ReadEvidence),
 ) -> Result<Vec<Trace>> {
     let ReadEvidence { mds, markers, replies } = evidence;
-    let found: Vec<StoredTrace> = sqlx::query_as(concat!(
-        r#"-- prosody_traces
-        SELECT sort_id::bigint, host, "user", store, key, "when", value
-          FROM prosodyarchive
-         WHERE sort_id > $1 AND sort_id <= $2 AND host = ANY ($3) AND octet_length(value) <= $4
-           AND (store = 'archive' AND "#,
-        may_show_reading!("value", "$6", "$7"),
-        r#" OR store = $8 AND $5)
-         ORDER BY sort_id LIMIT $9"#,
+    let mut query = sqlx::query_as(if users.is_some() { TRACES_OF } else { TRACES })
+        .bind(after)
+        .bind(upto)
+        .bind(hosts)
+        .bind(MOST_BYTES)
+        .bind(mds)
+        .bind(markers)
+        .bind(replies)
+        .bind(ITEMS)
+        .bind(rows);
+    if let Some(users) = users {
+        query = query.bind(users);
+    }
+    let found: Vec<StoredTrace> = query.fetch_all(connection).await.named("prosody_traces")?;
+    Ok(found.into_iter().map(StoredTrace::read).collect())
+}
+
+/// Of each account, the newest item and what of its newest rows may show that something was read since then.
+pub async fn recent_traces(
+    connection: &mut PgConnection,
+    owners: &[(&str, &str)],
+    since: Timestamp,
+    evidence: ReadEvidence,
+) -> Result<Vec<(usize, Trace)>> {
+    let ReadEvidence { mds, markers, replies } = evidence;
+    let found: Vec<RecentTrace> = sqlx::query_as(concat!(
+        r#"-- prosody_recent_traces
+        SELECT k.position, a.sort_id::bigint, a.host, a."user", a.store, a.key, a."when", a.value
+          FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k(host, owner, position)
+         CROSS JOIN LATERAL (
+               (SELECT i.* FROM prosodyarchive AS i
+                 WHERE i.host = k.host AND i."user" = k.owner AND i.store = $7 AND i."when" >= $3
+                   AND octet_length(i.value) <= $8 AND $4
+                 ORDER BY i.sort_id DESC LIMIT 1)
+                UNION ALL
+               (SELECT n.*
+                  FROM (SELECT m.* FROM prosodyarchive AS m
+                         WHERE m.host = k.host AND m."user" = k.owner AND m.store = 'archive'
+                         ORDER BY m.sort_id DESC LIMIT $9) AS n
+                 WHERE n."when" >= $3 AND octet_length(n.value) <= $8 AND "#,
+        may_show_reading!("n.value", "$5", "$6"),
+        "
+                 ORDER BY n.sort_id DESC LIMIT $10)) AS a
+         ORDER BY k.position, a.sort_id DESC",
     ))
-    .bind(after)
-    .bind(upto)
-    .bind(hosts)
-    .bind(MOST_BYTES)
+    .bind(owners.iter().map(|it| it.0.to_owned()).collect::<Vec<_>>())
+    .bind(owners.iter().map(|it| it.1.to_owned()).collect::<Vec<_>>())
+    .bind(i32::try_from(since.timestamp()).unwrap_or(0))
     .bind(mds)
     .bind(markers)
     .bind(replies)
     .bind(ITEMS)
-    .bind(rows)
+    .bind(MOST_RECENT_BYTES)
+    .bind(NEWEST)
+    .bind(MOST_RECENT)
     .fetch_all(connection)
     .await
-    .named("prosody_traces")?;
-    Ok(found.into_iter().map(StoredTrace::read).collect())
+    .named("prosody_recent_traces")?;
+    let placed = found.into_iter().filter_map(|it| Some((position(it.position)?, it.trace.read())));
+    Ok(placed.collect())
 }
 
 /// Whether there is any item.
@@ -137,6 +204,13 @@ struct StoredTrace {
     key: String,
     when: i32,
     value: String,
+}
+
+#[derive(FromRow)]
+struct RecentTrace {
+    position: i64,
+    #[sqlx(flatten)]
+    trace: StoredTrace,
 }
 
 impl StoredTrace {

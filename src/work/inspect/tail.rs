@@ -270,6 +270,7 @@ impl Inspector {
         mut pass: Pass,
         reconciled: &mut Reconciled,
     ) -> Result<Pass> {
+        let (first, context) = (pass.at, self.context(pass.horizon.now));
         for _ in 0..SPANS {
             let rest = (pass.at, pass.until);
             let Some((end, _)) = table.span_end(connection, rest, SPAN_ROWS).await? else {
@@ -279,11 +280,11 @@ impl Inspector {
             let span = (pass.at, end);
             let (mut rows, end) = candidates(connection, table, &self.settings.hosts, span).await?;
             pass.at = if end < pass.until { end_page(&mut rows, span.0, end) } else { end };
-            let context = self.context(pass.horizon.now);
             reconcile(connection, Read::all(&rows), context, reconciled).await?;
-            let (hosts, span) = (&self.settings.hosts, (span.0, pass.at));
-            notice_reading(connection, table, hosts, span, context, reconciled).await?;
         }
+        // It comes after what it names, so all rows are recorded first.
+        let (hosts, read) = (&self.settings.hosts, (first, pass.at));
+        notice_reading(connection, table, hosts, read, context, reconciled).await?;
         Ok(pass)
     }
 

@@ -1,6 +1,6 @@
 //! What shows that messages were read, and which entries start by it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use sqlx::PgConnection;
 
@@ -18,8 +18,6 @@ use crate::{
 const ENTRIES: i64 = 10_000;
 /// Messages that one statement looks up: up to five rows of 64 KiB have the id of each.
 const SOUGHT_AT_ONCE: usize = 50;
-/// An account that showed nothing for so long does not count as one that shows what it reads.
-const READER_FOR: Duration = Duration::from_secs(30 * 86_400);
 
 /// What shows that its owner has read something.
 #[derive(Debug, Clone)]
@@ -98,7 +96,7 @@ pub(super) async fn start(
 ) -> Result<Vec<StartedBy>> {
     let mut started = Vec::new();
     let notes = is_new && context.rules.timers.start == StartRule::Auto;
-    let since = notes.then(|| context.now - READER_FOR);
+    let since = notes.then(|| context.now - policy::READER_FOR);
     let mut proofs = proofs;
     while !proofs.is_empty() {
         let seen: Vec<Seen<'_>> = proofs.iter().map(seen).collect();

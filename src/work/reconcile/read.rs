@@ -14,7 +14,7 @@ use super::{
     evidence::{Before, Named, Proof, start},
 };
 use crate::{
-    archive::{Table, Trace, companion::Reading},
+    archive::{Evidence, Table, Trace, companion::Reading},
     database::Result,
     ledger::{self, Unread},
     model::{Start, StartRule, StartedBy, Store, Timestamp},
@@ -24,6 +24,8 @@ use crate::{
 
 /// Rows that one statement returns, each up to 64 KiB long.
 const TRACES: i64 = 200;
+/// If so many users wait, a span is searched for what any user shows, else for what these show.
+const USERS: usize = 100;
 
 /// What a row waits for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -63,7 +65,7 @@ impl Awaited {
             let positions: Vec<usize> = awaited.keys().copied().collect();
             let keys = positions.iter().filter_map(|at| reads.get(*at)).map(|it| &it.row.key);
             let owners: Vec<_> = keys.map(|it| (it.host.as_str(), it.owner.as_str())).collect();
-            let readers = ledger::readers(connection, &owners).await?;
+            let readers = readers(connection, &owners, context).await?;
             let readers: HashSet<usize> =
                 readers.iter().filter_map(|at| positions.get(*at).copied()).collect();
             awaited.retain(|at, _| readers.contains(at));
@@ -97,6 +99,31 @@ impl Awaited {
     }
 }
 
+/// Which of these owners, by position, show what they read: the ledger knows, or their own archives tell, where the ledger
+/// notes it. Modules announce it themselves.
+async fn readers(
+    connection: &mut PgConnection,
+    owners: &[(&str, &str)],
+    context: Context<'_>,
+) -> Result<HashSet<usize>> {
+    let known = ledger::readers(connection, owners).await?;
+    let mut readers: HashSet<usize> = known.into_iter().collect();
+    let Some(archive) = context.archive else { return Ok(readers) };
+    let mut others: BTreeMap<(&str, &str), Vec<usize>> = BTreeMap::new();
+    for (at, owner) in owners.iter().enumerate().filter(|(at, _)| !readers.contains(at)) {
+        others.entry(*owner).or_default().push(at);
+    }
+    let unknown: Vec<(&str, &str)> = others.keys().copied().collect();
+    let since = context.now - policy::READER_FOR;
+    let evidence = context.rules.timers.read_evidence;
+    let found = archive.readers(connection, &unknown, since, evidence).await?;
+    let found: Vec<_> =
+        found.into_iter().filter_map(|(at, shown)| Some((*unknown.get(at)?, shown))).collect();
+    ledger::note_readers(connection, &found).await?;
+    readers.extend(found.iter().filter_map(|(owner, _)| others.get(owner)).flatten());
+    Ok(readers)
+}
+
 fn awaits(read: &Read<'_>, context: Context<'_>) -> Option<Awaits> {
     let key = &read.row.key;
     if key.store != Store::Archive {
@@ -126,9 +153,11 @@ pub(in crate::work) async fn notice_reading(
     if !rules.start.looks_for_readers() || !table.stores().contains(&Store::Archive) {
         return Ok(());
     }
-    while after < upto {
+    let waiting = ledger::waiting_users(connection, USERS).await?;
+    let users = (waiting.len() < USERS).then_some(waiting.as_slice());
+    while after < upto && !waiting.is_empty() {
         let (span, limits) = ((after, upto), (TRACES, rules.read_evidence));
-        let traces = archive.traces(connection, table, hosts, span, limits).await?;
+        let traces = archive.traces(connection, table, (hosts, users), span, limits).await?;
         let full = i64::try_from(traces.len()).is_ok_and(|n| n >= TRACES);
         after = traces.last().filter(|_| full).map_or(upto, |last| last.row_number);
         let proofs: Vec<Proof> = traces.iter().flat_map(|it| proofs(it, context.now)).collect();
@@ -139,33 +168,27 @@ pub(in crate::work) async fn notice_reading(
 
 /// What a row shows. An item may name only its owner's own archive; a message counts only from its owner.
 fn proofs(trace: &Trace, now: Timestamp) -> Vec<Proof> {
+    let Some((chat, shown)) = trace.evidence() else { return Vec::new() };
     let owner = address(&trace.host, &trace.owner);
+    let named = shown.into_iter().filter_map(|it| match it {
+        Evidence::Item(id) => {
+            (id.by == owner).then_some((Named::UptoArchived(id.id), StartedBy::Mds))
+        }
+        Evidence::Message(Shows::Displayed(id)) => Some((Named::Upto(id), StartedBy::Marker)),
+        Evidence::Message(Shows::Answered(id)) => Some((Named::Alone(id), StartedBy::Reply)),
+    });
     let at = policy::archived(trace.stamp, now).at;
-    let proof = |chat: &str, named, by| Proof {
+    let proof = |(named, by)| Proof {
         host: trace.host.clone(),
         owner: trace.owner.clone(),
-        chat: chat.to_owned(),
+        chat: chat.clone(),
         named,
         start: Start { at, by },
         before: Before::Row(trace.row_number),
         has_whole_seconds: trace.stamp.whole_seconds,
         upto: None,
     };
-    if let Some(chat) = &trace.item {
-        let item = stanza::displayed_item(&trace.xml).filter(|it| it.by == owner);
-        let named = item.map(|it| Named::UptoArchived(it.id));
-        return named.map(|it| proof(chat, it, StartedBy::Mds)).into_iter().collect();
-    }
-    let Some(envelope) = stanza::envelope(&trace.xml).filter(|it| !it.is_error) else {
-        return Vec::new();
-    };
-    let Some((chat, received)) = envelope.chat(&owner) else { return Vec::new() };
-    let shows = envelope.shows.into_iter().filter(|_| !received && chat != owner);
-    let named = shows.map(|it| match it {
-        Shows::Displayed(id) => (Named::Upto(id), StartedBy::Marker),
-        Shows::Answered(id) => (Named::Alone(id), StartedBy::Reply),
-    });
-    named.map(|(named, by)| proof(&chat, named, by)).collect()
+    named.map(proof).collect()
 }
 
 /// What a module announced: whose host and name, and what that owner has read.
