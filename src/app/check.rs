@@ -71,6 +71,9 @@ async fn archives(connection: &mut PgConnection, config: &Config) -> Result<Vec<
         if config.timers.start.looks_for_readers() {
             findings.push(archive.probe_reading(connection, config.timers.read_evidence).await?);
         }
+        if config.rooms.start.looks_for_readers() {
+            findings.push(archive.reading_in_rooms());
+        }
     }
     Ok(findings)
 }

@@ -64,7 +64,7 @@ impl Shown {
             stamped_at: stamp.at,
             digest: written.as_bytes().to_vec(),
         };
-        Some(Self { row: Row { key, stamp, xml: Some(xml) }, copy_of })
+        Some(Self { row: Row { key, stamp, xml: Some(xml), sender: None }, copy_of })
     }
 }
 

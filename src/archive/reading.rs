@@ -5,18 +5,42 @@ use sqlx::PgConnection;
 use super::{Archive, Table, ejabberd, prosody};
 use crate::{
     database::Result,
-    model::{Finding, ReadEvidence, Stamp, Timestamp},
+    model::{Finding, ReadEvidence, Rules, Stamp, Store, Timestamp},
 };
 
 /// Maximum size of a stanza that can show something, in bytes.
 pub(super) const MOST_BYTES: i32 = 64 * 1024;
 
-/// A row that may show that its owner has read something.
+/// What is looked for that shows reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looks {
+    /// In users' archives.
+    pub users: bool,
+    /// In rooms' archives.
+    pub rooms: bool,
+    /// What counts.
+    pub evidence: ReadEvidence,
+}
+
+impl Looks {
+    /// What these rules look for.
+    pub fn of(rules: &Rules) -> Self {
+        Self {
+            users: rules.looks_for_readers_in(Store::Archive),
+            rooms: rules.looks_for_readers_in(Store::Room),
+            evidence: rules.timers.read_evidence,
+        }
+    }
+}
+
+/// A row that may show that somebody has read something: its owner, or in a room whoever wrote it.
 #[derive(Debug, Clone)]
 pub struct Trace {
+    /// The store that it is in; an item's is its owner's archive.
+    pub store: Store,
     /// The virtual host.
     pub host: String,
-    /// The user's local part.
+    /// The user's or the room's local part.
     pub owner: String,
     /// The row's own number: what it shows came before it.
     pub row_number: i64,
@@ -26,13 +50,17 @@ pub struct Trace {
     pub item: Option<String>,
     /// The stanza, or the item.
     pub xml: String,
+    /// In a room: the sender's real bare address, where the server keeps that beside the stanza.
+    pub sender: Option<String>,
 }
 
 /// What a client published as read (XEP-0490), where that is no row of the archive.
 #[derive(Debug, Clone)]
 pub struct Position {
-    /// The position of the account among those that were asked for.
-    pub owner: usize,
+    /// The position of what was asked for: an account, or a room.
+    pub asked: usize,
+    /// The bare address of whoever published it.
+    pub reader: String,
     /// The chat: the other side's address.
     pub chat: String,
     /// When it was last published.
@@ -44,11 +72,13 @@ pub struct Position {
 /// A message of a chat that is looked for by an id.
 #[derive(Debug, Clone)]
 pub struct Sought<'a> {
+    /// The store: a user's archive, or a room's.
+    pub store: Store,
     /// The virtual host.
     pub host: &'a str,
-    /// The user's local part.
+    /// The user's or the room's local part.
     pub owner: &'a str,
-    /// The other side's bare address.
+    /// The other side's bare address; the room's own.
     pub chat: &'a str,
     /// The id.
     pub id: &'a str,
@@ -75,7 +105,7 @@ pub(super) use bind_sought;
 pub(super) const MOST_NAMESAKES: i64 = 5;
 
 impl Archive {
-    /// The rows of users after `after` and up to `upto` that may show that something was read, in order: about `rows`.
+    /// The rows after `after` and up to `upto` that may show that something was read, in order: about `rows`.
     /// Empty at the end; else the next call begins after the last one.
     pub async fn traces(
         &self,
@@ -83,12 +113,12 @@ impl Archive {
         table: &Table,
         hosts: &[String],
         span: (i64, i64),
-        (rows, evidence): (i64, ReadEvidence),
+        (rows, looks): (i64, Looks),
     ) -> Result<Vec<Trace>> {
         match (self, table) {
-            (Self::Prosody, _) => prosody::traces(connection, hosts, span, (rows, evidence)).await,
+            (Self::Prosody, _) => prosody::traces(connection, hosts, span, (rows, looks)).await,
             (Self::Ejabberd(schema), Table::EjabberdArchive(_)) => {
-                ejabberd::traces(connection, schema, hosts, span, (rows, evidence)).await
+                ejabberd::traces(connection, schema, hosts, span, (rows, looks)).await
             }
             (Self::Ejabberd(_), _) => Ok(Vec::new()),
         }
@@ -124,6 +154,18 @@ impl Archive {
         }
     }
 
+    /// What anybody published of these rooms, each since a time.
+    pub async fn positions_in_rooms(
+        &self,
+        connection: &mut PgConnection,
+        rooms: &[(&str, &str, Timestamp)],
+    ) -> Result<Vec<Position>> {
+        match self {
+            Self::Prosody => Ok(Vec::new()),
+            Self::Ejabberd(_) => ejabberd::positions_in_rooms(connection, rooms).await,
+        }
+    }
+
     /// What of this evidence the server shows at all.
     pub async fn probe_reading(
         &self,
@@ -154,6 +196,19 @@ impl Archive {
                 "load the companion module, which shows all of them; without it prefer timers.start = \"auto\" to \"read\"",
             ),
         })
+    }
+
+    /// What the tables show of reading in rooms.
+    pub fn reading_in_rooms(&self) -> Finding {
+        match self {
+            Self::Prosody => Finding::good(
+                "Rooms' archives show markers and replies; published positions count where everybody sees real addresses.",
+            ),
+            Self::Ejabberd(_) => Finding::warning(
+                "ejabberd's tables show markers and reactions in rooms only if the client adds <store/>.",
+                "load the companion module, which shows all of them, or leave rooms.start at \"archived\"",
+            ),
+        }
     }
 
     /// Rows whose text contains these ids, the newest first: the position of what was sought, the row's number, its

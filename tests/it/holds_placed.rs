@@ -57,7 +57,8 @@ async fn a_hold_that_ends_meanwhile_was_placed() -> Result<()> {
     let (lab, config) = migrated().await?;
     let pool = lab.database.superuser();
     let _daemon = start(&config).await?;
-    let asked = "INSERT INTO ephemerd.asked (host, owner, until) VALUES ('h', 'o', now() + interval '6 s')";
+    let asked =
+        "INSERT INTO ephemerd.asked (host, owner, until) VALUES ('h', 'o', now() + interval '6 s')";
     sqlx::query(asked).execute(pool).await?;
     let short = [&ADD[..], &["--for", "1s", "--wait", "20s"]].concat();
     let output = run(&config, &short).await?;

@@ -1,35 +1,39 @@
-//! What shows that a message was read: markers, replies and reactions in the owner's archive. ejabberd keeps there only
+//! What shows that a message was read: markers, replies and reactions in the owner's or the room's archive. ejabberd keeps there only
 //! what has a body or asks to be stored.
 
 use sqlx::{FromRow, PgConnection};
 
-use super::{Schema, stamp};
+use super::{Schema, kind, owner_of, stamp};
 use crate::{
     archive::{
-        Sought, Trace,
+        Looks, Sought, Trace,
         marks::*,
         position,
         reading::{MOST_BYTES, MOST_NAMESAKES, bind_sought},
     },
     database::{Named, Result},
-    model::ReadEvidence,
+    model::{ReadEvidence, Store},
 };
 
-/// The rows of users after `after` and up to `upto` that may show that something was read, in order of `timestamp`; rows
+/// The rows after `after` and up to `upto` that may show that something was read, in order of `timestamp`; rows
 /// of one `timestamp` come together.
 pub async fn traces(
     connection: &mut PgConnection,
     schema: &Schema,
     hosts: &[String],
     (after, upto): (i64, i64),
-    (rows, evidence): (i64, ReadEvidence),
+    (rows, looks): (i64, Looks),
 ) -> Result<Vec<Trace>> {
-    let ReadEvidence { markers, replies, .. } = evidence;
+    let Looks { users, rooms, evidence: ReadEvidence { markers, replies, .. } } = looks;
     let found: Vec<StoredTrace> = sqlx::query_as(schema.sql(concat!(
         "-- ejabberd_traces
-         SELECT h.name AS server_host, a.username, a.timestamp, a.xml
+         SELECT h.name AS server_host, a.username, a.timestamp, a.kind, a.bare_peer, a.xml
            FROM {hosts} JOIN archive AS a ON {host} = h.name
-          WHERE h.name = ANY ($3) AND a.timestamp > $1 AND a.timestamp <= $2 AND a.kind = 'chat'
+          WHERE a.timestamp > $1 AND a.timestamp <= $2
+            AND CASE a.kind
+                WHEN 'chat' THEN $8 AND h.name = ANY ($3)
+                WHEN 'groupchat' THEN $9 AND split_part(a.username, '@', 2) = ANY ($3)
+                END
             AND octet_length(a.xml) <= $4 AND ",
         may_show_reading!("a.xml", "$5", "$6"),
         "
@@ -42,10 +46,12 @@ pub async fn traces(
     .bind(markers)
     .bind(replies)
     .bind(rows)
+    .bind(users)
+    .bind(rooms)
     .fetch_all(connection)
     .await
     .named("ejabberd_traces")?;
-    Ok(found.into_iter().map(StoredTrace::read).collect())
+    Ok(found.into_iter().filter_map(StoredTrace::read).collect())
 }
 
 /// Rows whose text contains these ids, the newest first.
@@ -91,14 +97,17 @@ pub async fn rows_archived_as(
     let select = sqlx::query_as(schema.sql(
         "-- ejabberd_rows_archived_as
          SELECT k.position, a.timestamp
-           FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
-                WITH ORDINALITY AS k(host, owner, chat, id, stamp, position)
+           FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[])
+                WITH ORDINALITY AS k(host, owner, chat, id, stamp, kind, position)
+           JOIN {hosts} ON k.kind = 'groupchat' OR h.name = k.host
            JOIN archive AS a
-             ON {host} = k.host AND a.username = k.owner AND a.timestamp = k.stamp AND a.bare_peer = k.chat
-            AND a.kind = 'chat'",
+             ON {host} = h.name AND a.timestamp = k.stamp AND a.kind = k.kind
+            AND a.username = CASE k.kind WHEN 'chat' THEN k.owner ELSE k.chat END
+            AND (k.kind = 'groupchat' OR a.bare_peer = k.chat)",
     ));
     let found: Vec<(i64, i64)> = bind_sought!(select, sought)
         .bind(stamps)
+        .bind(sought.iter().map(|it| kind(it.store)).collect::<Vec<_>>())
         .fetch_all(connection)
         .await
         .named("ejabberd_rows_archived_as")?;
@@ -110,18 +119,24 @@ struct StoredTrace {
     server_host: String,
     username: String,
     timestamp: i64,
+    kind: String,
+    bare_peer: String,
     xml: String,
 }
 
 impl StoredTrace {
-    fn read(self) -> Trace {
-        Trace {
-            host: self.server_host,
-            owner: self.username,
+    /// `None` if it belongs to neither a user nor a room.
+    fn read(self) -> Option<Trace> {
+        let (store, owner, host) = owner_of(&self.kind, self.username, self.server_host)?;
+        Some(Trace {
+            store,
+            host,
+            owner,
             row_number: self.timestamp,
             stamp: stamp(self.timestamp),
             item: None,
             xml: self.xml,
-        }
+            sender: (store == Store::Room).then_some(self.bare_peer),
+        })
     }
 }

@@ -1,18 +1,18 @@
-//! What shows that a message was read: markers, replies and reactions in the owner's archive, and the items of message
+//! What shows that a message was read: markers, replies and reactions in the owner's or the room's archive, and the items of message
 //! displayed synchronization, which Prosody keeps as rows of this table too.
 
 use sqlx::{FromRow, PgConnection};
 
-use super::stamp;
+use super::{stamp, store_name, store_named};
 use crate::{
     archive::{
-        Sought, Trace,
+        Looks, Sought, Trace,
         marks::*,
         position,
         reading::{MOST_BYTES, MOST_NAMESAKES, bind_sought},
     },
     database::{Named, Result},
-    model::ReadEvidence,
+    model::{ReadEvidence, Store},
 };
 
 /// The store of the items. A new item of a chat is a new row, and the old one goes.
@@ -23,15 +23,18 @@ pub async fn traces(
     connection: &mut PgConnection,
     hosts: &[String],
     (after, upto): (i64, i64),
-    (rows, evidence): (i64, ReadEvidence),
+    (rows, looks): (i64, Looks),
 ) -> Result<Vec<Trace>> {
-    let ReadEvidence { mds, markers, replies } = evidence;
+    let ReadEvidence { mds, markers, replies } = looks.evidence;
+    let stores = [(Store::Archive, looks.users), (Store::Room, looks.rooms)];
+    let stores: Vec<&str> =
+        stores.into_iter().filter(|it| it.1).map(|it| store_name(it.0)).collect();
     let found: Vec<StoredTrace> = sqlx::query_as(concat!(
         r#"-- prosody_traces
         SELECT sort_id::bigint, host, "user", store, key, "when", value
           FROM prosodyarchive
          WHERE sort_id > $1 AND sort_id <= $2 AND host = ANY ($3) AND octet_length(value) <= $4
-           AND (store = 'archive' AND "#,
+           AND (store = ANY ($10) AND "#,
         may_show_reading!("value", "$6", "$7"),
         r#" OR store = $8 AND $5)
          ORDER BY sort_id LIMIT $9"#,
@@ -45,6 +48,7 @@ pub async fn traces(
     .bind(replies)
     .bind(ITEMS)
     .bind(rows)
+    .bind(stores)
     .fetch_all(connection)
     .await
     .named("prosody_traces")?;
@@ -116,12 +120,14 @@ pub async fn rows_archived_as(
     let select = sqlx::query_as(
         r#"-- prosody_rows_archived_as
         SELECT k.position, a.sort_id::bigint
-          FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
-               WITH ORDINALITY AS k(host, owner, chat, id, position)
+          FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+               WITH ORDINALITY AS k(host, owner, chat, id, store, position)
           JOIN prosodyarchive AS a
-            ON a.host = k.host AND a."user" = k.owner AND a.store = 'archive' AND a.key = k.id AND a."with" = k.chat"#,
+            ON a.host = k.host AND a."user" = k.owner AND a.store = k.store AND a.key = k.id
+           AND (a.store = 'muc_log' OR a."with" = k.chat)"#,
     );
     let found: Vec<(i64, i64)> = bind_sought!(select, sought)
+        .bind(sought.iter().map(|it| store_name(it.store)).collect::<Vec<_>>())
         .fetch_all(connection)
         .await
         .named("prosody_rows_archived_as")?;
@@ -142,12 +148,14 @@ struct StoredTrace {
 impl StoredTrace {
     fn read(self) -> Trace {
         Trace {
+            store: store_named(&self.store).unwrap_or(Store::Archive),
             host: self.host,
             owner: self.user,
             row_number: self.sort_id,
             stamp: stamp(self.when),
             item: (self.store == ITEMS).then_some(self.key),
             xml: self.value,
+            sender: None,
         }
     }
 }

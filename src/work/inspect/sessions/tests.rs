@@ -47,8 +47,7 @@ async fn new_rules_are_told_to_modules_that_have_not_answered_yet() {
         .unwrap();
     let (archive, hosts) = (Archive::Prosody, vec!["localhost".to_owned()]);
     let metrics = Arc::new(Metrics::new());
-    let listener =
-        Listener::new(pool, module.clone(), archive, judging, hosts, metrics, outputs);
+    let listener = Listener::new(pool, module.clone(), archive, judging, hosts, metrics, outputs);
     let (_notices, received) = mpsc::channel(1);
     let stop = CancellationToken::new();
     tokio::spawn(listener.run(received, stop.clone()));

@@ -1,0 +1,171 @@
+//! Rooms whose timers start at their first reader, with real servers and clients.
+
+use ephemerd_lab::xmpp::{Client, MamQuery};
+use ephemerd_lab::{Daemon, EjabberdConfig, Lab, PATIENCE, Result, Server, eventually};
+use tokio::time::{Duration, Instant};
+
+use crate::companion_memory::configure;
+use crate::remote::timer;
+use crate::support::{number, start, wait_for_number};
+
+const SECONDS: u32 = 3;
+const ITEM: &str = "urn:xmpp:mds:displayed:0";
+const STORE: &str = "<store xmlns='urn:xmpp:hints'/>";
+const WAITING: &str =
+    "SELECT count(*) FROM ephemerd.expiries WHERE store = 'room' AND started_by = 'unread'";
+
+/// A room with three people: Peter, who speaks, Rosa, and Ada, whom the daemon ignores.
+struct Den<S: Server> {
+    lab: Lab<S>,
+    daemon: Daemon,
+    room: String,
+    peter: Client,
+    rosa: Client,
+    ada: Client,
+}
+
+impl<S: Server> Den<S> {
+    async fn of(lab: Lab<S>) -> Result<Self> {
+        let room = lab.endpoints().room("den");
+        let ignored = format!("ada@localhost, {room}/ada");
+        let config = lab
+            .daemon_config()
+            .set("archive.poll", "50ms")
+            .set("rooms.start", "first_reader")
+            .set("rooms.ignore_readers", &*ignored);
+        let daemon = start(&config).await?;
+        let mut people = Vec::new();
+        for name in ["peter", "rosa", "ada"] {
+            let mut client = lab.online(name).await?;
+            client.join(&room, name).await?;
+            people.push(client);
+        }
+        let [peter, rosa, ada] = people.try_into().ok().expect("three");
+        Ok(Self { lab, daemon, room, peter, rosa, ada })
+    }
+
+    /// Peter says this; the id is that of the room's archive.
+    async fn say(&mut self, words: &str, seconds: u32) -> Result<String> {
+        let extra = format!("{}<markable xmlns='urn:xmpp:chat-markers:0'/>", timer(seconds));
+        self.peter.groupchat(&self.room, words, &extra).await?;
+        let heard = self.rosa.wait_for_body(words).await?;
+        let id = heard.child("urn:xmpp:sid:0", "stanza-id").and_then(|it| it.attribute("id"));
+        Ok(id.expect("the room archives").to_owned())
+    }
+
+    async fn has(&self, words: &str) -> Result<bool> {
+        let items = self.lab.archive("rosa", &MamQuery::room(&self.room)).await?;
+        Ok(items.iter().any(|it| it.xml.contains(&format!("<body>{words}<"))))
+    }
+
+    async fn until_gone(&self, words: &str) -> Result<()> {
+        let goes = format!("{words} goes from the room");
+        eventually(&goes, PATIENCE, async || Ok((!self.has(words).await?).then_some(()))).await
+    }
+
+    async fn started(&self, by: &str) -> Result<f64> {
+        let figures = self.daemon.figures().await?;
+        Ok(figures.get("ephemerd_started_total", &[("by", by)]).unwrap_or_default())
+    }
+
+    async fn waiting(&self, is: i64) -> Result<()> {
+        wait_for_number(self.lab.database.superuser(), WAITING, is).await
+    }
+}
+
+/// Someone's client shows this in the room.
+async fn show(client: &mut Client, room: &str, payload: &str) -> Result<()> {
+    client
+        .send(&format!("<message to='{room}' type='groupchat' id='d'>{payload}{STORE}</message>"))
+        .await?;
+    client.sync().await
+}
+
+async fn publish(client: &mut Client, room: &str, id: &str) -> Result<()> {
+    let displayed = format!(
+        "<displayed xmlns='{ITEM}'><stanza-id xmlns='urn:xmpp:sid:0' by='{room}' id='{id}'/></displayed>"
+    );
+    let publish = format!("<publish node='{ITEM}'><item id='{room}'>{displayed}</item></publish>");
+    let pubsub = format!("<pubsub xmlns='http://jabber.org/protocol/pubsub'>{publish}</pubsub>");
+    client.iq("set", None, &pubsub).await.map(drop)
+}
+
+fn displayed(id: &str) -> String {
+    format!("<displayed xmlns='urn:xmpp:chat-markers:0' id='{id}'/>")
+}
+
+/// Only somebody else in the room starts a timer, by each kind of evidence.
+async fn the_first_reader_starts<S: Server>(lab: Lab<S>, whois: &[(&str, &str)]) -> Result<()> {
+    let mut den = Den::of(lab).await?;
+    if !whois.is_empty() {
+        configure(&mut den.peter, &den.room.clone(), whois).await?;
+    }
+    let mut ids = Vec::new();
+    for words in ["one", "two", "three"] {
+        ids.push(den.say(words, SECONDS).await?);
+    }
+    den.waiting(3).await?;
+    // Of an outsider, of the sender and of somebody ignored nothing counts.
+    let mut otto = den.lab.online("otto").await?;
+    show(&mut otto, &den.room, &displayed(&ids[2])).await?;
+    show(&mut den.peter, &den.room, &displayed(&ids[2])).await?;
+    publish(&mut den.peter, &den.room, &ids[2]).await?;
+    show(&mut den.ada, &den.room, &displayed(&ids[2])).await?;
+    publish(&mut den.ada, &den.room, &ids[2]).await?;
+    show(&mut den.rosa, &den.room, &displayed("nothing")).await?;
+    den.say("later", 3_600).await?;
+    den.waiting(4).await?;
+
+    let read = Instant::now();
+    show(&mut den.rosa, &den.room, &displayed(&ids[0])).await?;
+    show(&mut den.rosa, &den.room, &displayed(&ids[0])).await?;
+    den.until_gone("one").await?;
+    assert!(read.elapsed() >= Duration::from_secs(SECONDS.into()), "never earlier than asked for");
+    assert!(den.has("two").await?, "it came later");
+
+    let reaction = format!(
+        "<reactions xmlns='urn:xmpp:reactions:0' id='{}'><reaction>x</reaction></reactions>",
+        ids[2]
+    );
+    show(&mut den.rosa, &den.room, &reaction).await?;
+    den.until_gone("three").await?;
+    assert!(den.has("two").await?, "a reaction shows its own message only");
+
+    publish(&mut den.rosa, &den.room, &ids[1]).await?;
+    den.until_gone("two").await?;
+    for by in ["marker", "reply", "mds"] {
+        assert_eq!(den.started(by).await?, 1.0, "{by}");
+    }
+    den.waiting(1).await?;
+    let who = "SELECT count(*) FROM ephemerd.readers";
+    assert_eq!(number(den.lab.database.superuser(), who).await?, 0, "nobody is noted");
+    Ok(())
+}
+
+/// Where everybody sees real addresses, Prosody's archive has them too.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_prosody_a_rooms_words_go_once_somebody_read_them() -> Result<()> {
+    the_first_reader_starts(Lab::prosody().await?, &[("muc#roomconfig_whois", "anyone")]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_ejabberd_a_rooms_words_go_once_somebody_read_them() -> Result<()> {
+    const PUBSUB: &str = "  mod_caps: {}\n  mod_pubsub:\n    plugins: [flat, pep]\n";
+    let config = EjabberdConfig { modules: vec![PUBSUB], ..EjabberdConfig::default() };
+    the_first_reader_starts(Lab::ejabberd(&config).await?, &[]).await
+}
+
+/// What is known of a sender by a nickname alone is compared with nicknames alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_prosody_positions_do_not_count_where_addresses_are_hidden() -> Result<()> {
+    let mut den = Den::of(Lab::prosody().await?).await?;
+    let id = den.say("one", 3_600).await?;
+    den.waiting(1).await?;
+    publish(&mut den.rosa, &den.room, &id).await?;
+    den.say("two", 3_600).await?;
+    den.waiting(2).await?;
+    show(&mut den.rosa, &den.room, &displayed(&id)).await?;
+    den.waiting(1).await?;
+    assert_eq!((den.started("mds").await?, den.started("marker").await?), (0.0, 1.0));
+    Ok(())
+}
