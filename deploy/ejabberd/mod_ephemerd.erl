@@ -97,34 +97,27 @@ archived(#message{} = Message, User, Domain, _Peer, _Nick, Type, _Dir) ->
     gap_unless_told(
         Domain,
         fun() ->
-            case mod_ephemerd_xml:may_be_marked(Message) of
-                true -> tell_if_marked(xmpp:encode(Message), User, Domain, Type, xmpp:get_meta(Message, stanza_id, none));
-                false -> ok
-            end
+            tell_if_marked(mod_ephemerd_xml:marked(Message), User, Domain, Type, xmpp:get_meta(Message, stanza_id, none))
         end),
     Message;
 archived(Acc, _, _, _, _, _, _) ->
     Acc.
 
-tell_if_marked(El, User, Domain, Type, Usec) when is_integer(Usec) ->
-    case mod_ephemerd_xml:is_marked(El) of
-        true ->
-            Store = case Type of
-                        groupchat -> <<"room">>;
-                        chat -> <<"archive">>
-                    end,
-            tell(ejabberd_router:host_of_route(Domain), {User, Domain}, Store, integer_to_binary(Usec), Usec, El);
-        false -> ok
-    end;
+tell_if_marked(#xmlel{} = El, User, Domain, Type, Usec) when is_integer(Usec) ->
+    Store = case Type of
+                groupchat -> <<"room">>;
+                chat -> <<"archive">>
+            end,
+    tell(ejabberd_router:host_of_route(Domain), {User, Domain}, Store, integer_to_binary(Usec), Usec, El);
 tell_if_marked(_, _, _, _, _) -> ok.
 
 queued({offlined, #message{to = #jid{luser = User, lserver = Host}} = Message} = Acc) ->
     gap_unless_told(
         Host,
         fun() ->
-            case mod_ephemerd_xml:may_be_marked(Message) andalso mod_ephemerd_queue:is_known(Host) of
-                true -> tell_if_queued({User, Host}, xmpp:encode(Message));
-                false -> ok
+            case mod_ephemerd_xml:marked(Message) of
+                none -> ok;
+                El -> tell_if_queued({User, Host}, El)
             end
         end),
     Acc;
@@ -132,7 +125,7 @@ queued(Acc) ->
     Acc.
 
 tell_if_queued({_, Host} = Owner, El) ->
-    case mod_ephemerd_xml:is_marked(El) andalso mod_ephemerd_queue:find(Owner, El) of
+    case mod_ephemerd_queue:is_known(Host) andalso mod_ephemerd_queue:find(Owner, El) of
         {ok, {Id, Usec, Stored}} -> tell(Host, Owner, <<"queue">>, Id, Usec, Stored);
         error -> failed;
         _ -> ok

@@ -25,21 +25,17 @@
 %% Runs in the room's process, after mod_mam has archived the message.
 remember(#message{} = Message, #state{jid = #jid{luser = Room, lserver = Domain}, server_host = Host}, _Nick) ->
     mod_ephemerd:gap_unless_told(
-        Domain, fun() -> remember_in(Host, {Room, Domain}, Message, is_marked(Message)) end),
+        Domain, fun() -> remember_in(Host, {Room, Domain}, Message, mod_ephemerd_xml:marked(Message)) end),
     Message;
 remember(Acc, _, _) ->
     Acc.
 
-is_marked(Message) ->
-    mod_ephemerd_xml:may_be_marked(Message) andalso mod_ephemerd_xml:is_marked(xmpp:encode(Message)).
-
-remember_in(Host, Owner, Message, false) ->
+remember_in(Host, Owner, Message, none) ->
     case new_subject(Message) of
         [] -> ok;
         _ -> note_subject(Host, Owner, none)
     end;
-remember_in(Host, Owner, Message, true) ->
-    El = xmpp:encode(Message),
+remember_in(Host, Owner, Message, El) ->
     Usec = xmpp:get_meta(Message, stanza_id, erlang:system_time(microsecond)),
     case new_subject(Message) of
         [] -> ok;
@@ -97,8 +93,9 @@ tell_again(Host, Domain) ->
     length(Messages) + min(length(Subjects), ?MAX_TOLD).
 
 in_memory(Host, Owner) ->
-    Found = [{Owner, xmpp:get_meta(Message, stanza_id, none), xmpp:encode(Message)}
-             || Message <- mod_ephemerd_room:messages(Owner), is_only_in_memory(Message), is_marked(Message)],
+    Found = [{Owner, xmpp:get_meta(Message, stanza_id, none), El}
+             || Message <- mod_ephemerd_room:messages(Owner), is_only_in_memory(Message),
+                #xmlel{} = El <- [mod_ephemerd_xml:marked(Message)]],
     Found /= [] orelse ets:delete(table(Host), {remembers, Owner}),
     Found.
 

@@ -24,7 +24,7 @@
 -define(MAX_KNOWN, 5000).
 -define(MAX_OF_USER, 100).
 -define(MAX_ITEMS, 100).
-%% Longer references do not count: chat and id together, in bytes.
+%% Longer references do not count, chat and id together in bytes, and longer ids of what is archived are not remembered.
 -define(MAX_BYTES, 256).
 %% What came within this time is announced together.
 -define(GATHER_MS, 20).
@@ -80,7 +80,7 @@ sent(Acc) ->
 archived(Acc, User, Host, Peer, Nick, Type, Dir, _StoredInMucMam) ->
     archived(Acc, User, Host, Peer, Nick, Type, Dir).
 
-%% Marked or not: the daemon knows only marked ones, and others may be named.
+%% Marked or not: the daemon knows only marked ones, and others may be named. Whoever sent it chose its id.
 archived(#message{id = Id, meta = #{stanza_id := Usec}} = Message, User, Host, Peer, _Nick, chat, _Dir)
   when is_integer(Usec) ->
     mod_ephemerd:safely(
@@ -88,7 +88,9 @@ archived(#message{id = Id, meta = #{stanza_id := Usec}} = Message, User, Host, P
             case wanted(Host) of
                 [] -> ok;
                 _ ->
-                    gen_server:cast(name(Host), {archived, User, {chat(Message, Peer), Id, Usec}})
+                    Chat = chat(Message, Peer),
+                    byte_size(Chat) + byte_size(Id) + byte_size(integer_to_binary(Usec)) =< ?MAX_BYTES
+                        andalso gen_server:cast(name(Host), {archived, User, {Chat, Id, Usec}})
             end
         end, ok),
     Message;

@@ -24,13 +24,16 @@
 -define(MAX_KNOWN, 10000).
 -define(MAX_OF_USER, 500).
 -define(MAX_IDS, 500).
+%% Of one message so many sessions that have it are remembered, and as many that wait to be resumed with it.
+-define(MAX_SESSIONS, 16).
 %% A message that nobody has received after this time was sent to nobody.
 -define(SETTLE_MS, 300).
 
 -record(known, {number :: integer(), node :: node(), held_by = [] :: [binary()], waits_in = [] :: [binary()],
                 queued = false :: boolean(), told = none :: none | undelivered | delivered}).
+%% `order` has the user and the id of each number, and nothing of what has been forgotten.
 -record(state, {host :: binary(), understood = false :: boolean(), count = 0, next = 0, users = #{},
-                order = queue:new()}).
+                order = gb_trees:empty()}).
 
 start_link(Host) ->
     gen_server:start_link({local, name(Host)}, ?MODULE, [Host], []).
@@ -72,7 +75,7 @@ archived(#message{} = Message, User, Host, _Peer, _Nick, chat, recv) ->
     mod_ephemerd:safely(
         fun() ->
             Usec = xmpp:get_meta(Message, stanza_id, none),
-            is_integer(Usec) andalso is_marked(Message)
+            is_integer(Usec) andalso mod_ephemerd_xml:marked(Message) /= none
                 andalso say(Host, {archived, User, integer_to_binary(Usec), node()})
         end, ok),
     Message;
@@ -143,26 +146,21 @@ brought(#message{meta = #{carbon_copy := true}, sub_els = Els}, User, Host) ->
         _ -> none
     end;
 brought(#message{type = Type, meta = Meta} = Message, User, Host) when Type == chat; Type == normal ->
-    case Meta of
-        #{mam_archived := true, stanza_id := Usec} when is_integer(Usec) ->
-            case is_marked(Message) of
-                true -> {ok, integer_to_binary(Usec)};
-                false -> none
-            end;
-        #{from_offline := true} ->
-            case is_marked(Message) andalso mod_ephemerd_xml:stanza_id(xmpp:encode(Message), jid:encode({User, Host, <<>>})) of
-                Id when is_binary(Id) -> {ok, Id};
-                _ -> none
+    case {Meta, mod_ephemerd_xml:marked(Message)} of
+        {_, none} -> none;
+        {#{mam_archived := true, stanza_id := Usec}, _} when is_integer(Usec) -> {ok, integer_to_binary(Usec)};
+        {#{from_offline := true}, El} ->
+            case mod_ephemerd_xml:stanza_id(El, jid:encode({User, Host, <<>>})) of
+                none -> none;
+                Id -> {ok, Id}
             end;
         _ -> none
     end;
 brought(_, _, _) -> none.
 
-is_marked(Message) ->
-    mod_ephemerd_xml:may_be_marked(Message) andalso mod_ephemerd_xml:is_marked(xmpp:encode(Message)).
-
 %%% The process
 
+%% The table has what is known, also after somebody got it from the archive: that may be lost with the connection.
 init([Host]) ->
     ets:new(name(Host), [named_table, protected, {read_concurrency, true}]),
     {ok, #state{host = Host}}.
@@ -195,7 +193,6 @@ note({archived, User, Id, Node}, State) -> learn(User, Id, Node, State);
 note({queued, User, Id, Node}, State) ->
     change(User, Id, fun(Known) -> Known#known{queued = true} end, learn(User, Id, Node, State));
 note({waits, User, Resource, Id, Node}, State) ->
-    erlang:send_after(?SETTLE_MS, self(), {settle, User, Id}),
     change(User, Id, fun(Known) -> waits(Resource, Known) end, learn(User, Id, Node, State));
 note({held, User, Resource, Id, Node}, State) -> hold(User, Resource, [Id], learn(User, Id, Node, State));
 note({lost, User, Resource, Ids, Node}, State) ->
@@ -206,16 +203,18 @@ note({resumed, User, Resource}, #state{users = Users} = State) ->
     hold(User, Resource, Waiting, State);
 note(_, State) -> State.
 
+%% Those that began to wait last are the likeliest to be resumed.
 waits(Resource, #known{waits_in = In} = Known) ->
-    Known#known{waits_in = lists:usort([Resource | In])}.
+    Known#known{waits_in = lists:sublist([Resource | lists:delete(Resource, In)], ?MAX_SESSIONS)}.
 
 lose(Resource, #known{held_by = By} = Known) ->
     waits(Resource, Known#known{held_by = lists:delete(Resource, By)}).
 
-%% A session has received these.
+%% A session has received these. One that is not remembered may have a message that counts as undelivered: it waits longer.
 hold(User, Resource, Ids, State) ->
     Hold = fun(#known{held_by = By, waits_in = In, told = Told} = Known) ->
-                   Known#known{held_by = lists:usort([Resource | By]), waits_in = lists:delete(Resource, In), queued = false,
+                   Known#known{held_by = lists:sublist(lists:delete(Resource, By) ++ [Resource], ?MAX_SESSIONS),
+                               waits_in = lists:delete(Resource, In), queued = false,
                                told = case Told of undelivered -> delivered; _ -> Told end}
            end,
     conclude(User, Ids, delivered, Hold, State).
@@ -228,7 +227,7 @@ settle(User, Ids, State) ->
     conclude(User, Ids, undelivered, Settle, State).
 
 %% Updates what is known, and announces what is new.
-conclude(User, Ids, Told, Change, #state{host = Host} = State) ->
+conclude(User, Ids, Told, Change, State) ->
     Is = fun(Id, At) ->
                  case find(User, Id, At) of
                      {ok, #known{told = Told, node = Node}} -> {true, Node};
@@ -238,10 +237,6 @@ conclude(User, Ids, Told, Change, #state{host = Host} = State) ->
          end,
     New = lists:foldl(fun(Id, Acc) -> change(User, Id, Change, Acc) end, State, Ids),
     News = [{Id, Node} || Id <- Ids, {false, Node} <- [Is(Id, State)], {true, _} <- [Is(Id, New)]],
-    [case Told of
-         undelivered -> ets:insert(name(Host), {{User, Id}});
-         delivered -> ets:delete(name(Host), {User, Id})
-     end || {Id, _} <- News],
     Nodes = ejabberd_cluster:get_nodes(),
     tell(New, User, Told, [Id || {Id, Node} <- News, Node == node() orelse not lists:member(Node, Nodes)]),
     New.
@@ -266,55 +261,38 @@ change(User, Id, Change, #state{users = Users} = State) ->
     end.
 
 %% The oldest messages are dropped to make room.
-learn(User, Id, Node, #state{users = Users, next = Next, count = Count, order = Order} = State) ->
+learn(User, Id, Node, #state{host = Host, users = Users, next = Next, count = Count, order = Order} = State) ->
     case find(User, Id, State) of
         {ok, _} -> State;
         error ->
             erlang:send_after(?SETTLE_MS, self(), {settle, User, Id}),
+            ets:insert(name(Host), {{User, Id}}),
             Of = maps:get(User, Users, #{}),
             Known = #known{number = Next, node = Node},
             bound(User, State#state{users = Users#{User => Of#{Id => Known}}, next = Next + 1, count = Count + 1,
-                                    order = queue:in({User, Id, Next}, Order)})
+                                    order = gb_trees:insert(Next, {User, Id}, Order)})
     end.
 
 bound(User, #state{users = Users, count = Count, order = Order} = State) ->
     Of = maps:get(User, Users),
-    case map_size(Of) > ?MAX_OF_USER of
-        true ->
+    if
+        map_size(Of) > ?MAX_OF_USER ->
             {_, Oldest} = lists:min([{Number, Id} || {Id, #known{number = Number}} <- maps:to_list(Of)]),
             forget(User, Oldest, State);
-        false when Count > ?MAX_KNOWN -> forget_oldest(State);
-        false ->
-            case queue:len(Order) > 2 * ?MAX_KNOWN of
-                true -> State#state{order = queue:filter(fun(At) -> is_known(At, State) end, Order)};
-                false -> State
-            end
+        Count > ?MAX_KNOWN ->
+            {_, {Other, Oldest}} = gb_trees:smallest(Order),
+            forget(Other, Oldest, State);
+        true -> State
     end.
 
-is_known({User, Id, Number}, State) ->
-    case find(User, Id, State) of
-        {ok, #known{number = Number}} -> true;
-        _ -> false
-    end.
-
-forget_oldest(#state{order = Order} = State) ->
-    case queue:out(Order) of
-        {{value, {User, Id, _} = At}, Rest} ->
-            case is_known(At, State) of
-                true -> forget(User, Id, State#state{order = Rest});
-                false -> forget_oldest(State#state{order = Rest})
-            end;
-        {empty, _} -> State
-    end.
-
-forget(User, Id, #state{host = Host, users = Users, count = Count} = State) ->
+forget(User, Id, #state{host = Host, users = Users, count = Count, order = Order} = State) ->
     ets:delete(name(Host), {User, Id}),
-    Left = maps:remove(Id, maps:get(User, Users)),
+    {#known{number = Number}, Left} = maps:take(Id, maps:get(User, Users)),
     Kept = case map_size(Left) of
                0 -> maps:remove(User, Users);
                _ -> Users#{User => Left}
            end,
-    State#state{users = Kept, count = Count - 1}.
+    State#state{users = Kept, count = Count - 1, order = gb_trees:delete(Number, Order)}.
 
 %% If nobody else has received it, the session's own queue settles the matter.
 forget_if_alone(User, Id, #state{host = Host} = State) ->

@@ -7,7 +7,7 @@
 %%% General Public License for more details. SPDX-License-Identifier: GPL-2.0-or-later
 
 -module(mod_ephemerd_xml).
--export([may_be_marked/1, is_marked/1, standing/2, placeholder/3, reduce/1, without_words/1, text/1]).
+-export([marked/1, is_marked/1, standing/2, placeholder/3, reduce/1, without_words/1, text/1]).
 -export([stamp/1, usec/1, stanza_id/2, delay_usec/2]).
 -export([may_show_reading/1, shows/2, is_of_room/1, is_pubsub/1, published/2]).
 
@@ -39,8 +39,20 @@
 %% Longer attributes of the start tag are left out.
 -define(MAX_ATTRIBUTE, 4096).
 
+%% A message as it is written, if it is marked.
+-spec marked(message()) -> xmlel() | none.
+marked(Message) ->
+    case may_be_marked(Message) of
+        true ->
+            El = xmpp:encode(Message),
+            case is_marked(El) of
+                true -> El;
+                false -> none
+            end;
+        false -> none
+    end.
+
 %% A cheap check of ordinary messages, before anything is encoded: `false` is certain.
--spec may_be_marked(message()) -> boolean().
 may_be_marked(#message{sub_els = Els}) ->
     lists:any(fun may_mark/1, Els).
 
@@ -354,11 +366,12 @@ published(#xmlel{attrs = Attrs} = El, Owner) ->
 
 published_in(#xmlel{attrs = Attrs} = Publish, Outer, Owner) ->
     Scope = [Attrs | Outer],
-    [{fxml:get_tag_attr_s(<<"id">>, Item), At}
+    Positions = [{fxml:get_tag_attr_s(<<"id">>, Item), At}
      || fxml:get_attr_s(<<"node">>, Attrs) == ?NS_POSITIONS,
         Item <- children(Publish), name(Item, Scope) == {?NS_PUBLISHING, <<"item">>},
         #xmlel{} = Displayed <- [find({?NS_POSITIONS, <<"displayed">>}, Item, [Item#xmlel.attrs | Scope])],
-        At <- position(Displayed, [Item#xmlel.attrs | Scope], Owner)];
+        At <- position(Displayed, [Item#xmlel.attrs | Scope], Owner)],
+    lists:sublist(Positions, ?MAX_REFERENCES);
 published_in(none, _, _) -> [].
 
 %% The archive id that such an element names, if it is one of this owner's archive.

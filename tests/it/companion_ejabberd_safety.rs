@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
-use ephemerd_lab::ejabberd::{EjabberdConfig, Schema};
+use ephemerd_lab::ejabberd::{EjabberdConfig, Schema, evaluate};
 use ephemerd_lab::snapshot::{EJABBERD_QUEUE, Snapshot};
 use ephemerd_lab::xmpp::{Client, Component, MamQuery, Stanza};
 use ephemerd_lab::{PATIENCE, Result, Server as _, eventually};
@@ -142,6 +142,25 @@ async fn what_is_announced_stays_inside() -> Result<()> {
     assert_eq!(words(&mut world).await?, ["before", "away 1", "away 2", "after"]);
     let log = fs::read_to_string(world.lab.server.log())?;
     assert!(!log.lines().any(|it| it.contains("mod_ephemerd") && it.contains("[error]")), "{log}");
+    Ok(())
+}
+
+/// Somebody gets far more messages than are remembered: nothing is kept of all the others.
+#[tokio::test]
+async fn what_is_forgotten_takes_no_room() -> Result<()> {
+    let sizes = "{ok, Empty} = mod_ephemerd_sessions:init([<<\"localhost\">>]),
+        Archived = fun(N, State) ->
+                       Told = {archived, <<\"rita\">>, integer_to_binary(N), node()},
+                       {noreply, Next} = mod_ephemerd_sessions:handle_cast(Told, State),
+                       Next
+                   end,
+        Soon = lists:foldl(Archived, Empty, lists:seq(10001, 11000)),
+        Later = lists:foldl(Archived, Soon, lists:seq(11001, 39999)),
+        io:format(\"~b ~b\", [erts_debug:flat_size(State) || State <- [Soon, Later]])";
+    let sizes = evaluate(sizes).await?;
+    let words: Vec<u32> = sizes.split(' ').filter_map(|it| it.parse().ok()).collect();
+    let [soon, later] = words.as_slice() else { panic!("two sizes: {sizes}") };
+    assert!(later.abs_diff(*soon) < soon / 10, "{soon} words after 1,000, {later} after 29,999");
     Ok(())
 }
 

@@ -82,8 +82,14 @@ fn position(by: &str, id: &str) -> String {
 }
 
 fn publish(node: &str, chat: &str, position: &str) -> String {
+    publish_all(node, chat, &[position.to_owned()])
+}
+
+fn publish_all(node: &str, chat: &str, positions: &[String]) -> String {
+    let item = |position: &String| format!("<item id='{chat}'>{position}</item>");
+    let items: String = positions.iter().map(item).collect();
     format!(
-        "<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='{node}'><item id='{chat}'>{position}</item>\
+        "<pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='{node}'>{items}\
          </publish><publish-options><x xmlns='jabber:x:data' type='submit'>\
          <field var='FORM_TYPE' type='hidden'><value>http://jabber.org/protocol/pubsub#publish-options</value></field>\
          <field var='pubsub#max_items'><value>max</value></field></x></publish-options></pubsub>"
@@ -149,6 +155,9 @@ async fn each_kind_is_told_of_and_nothing_else<S: Server>(lab: Lab<S>) -> Result
     // Of many references only the first count.
     send(&mut rosa, chat, &(0..20).map(|at| displayed(&format!("r{at}"))).collect::<String>())
         .await?;
+    let positions: Vec<_> =
+        (0..20).map(|at| position("rosa@localhost", &format!("p{at}"))).collect();
+    publishes(&mut rosa, &publish_all(MDS, "peter@localhost", &positions)).await;
     send(&mut rosa, chat, &displayed("last")).await?;
 
     let notices = told(&mut component, "last").await?;
@@ -164,6 +173,7 @@ async fn each_kind_is_told_of_and_nothing_else<S: Server>(lab: Lab<S>) -> Result
         peters("mds", "a2"),
     ];
     expected.extend((0..8).map(|at| peters("marker", &format!("r{at}"))));
+    expected.extend((0..8).map(|at| peters("mds", &format!("p{at}"))));
     let (mut seen, mut wanted) = (items(&notices), expected.clone());
     // Where two stanzas are handled beside each other, their order is open.
     seen.sort();
@@ -212,6 +222,32 @@ async fn what_was_told_is_remembered_and_bounded<S: Server>(lab: Lab<S>) -> Resu
     Ok(())
 }
 
+/// Of what is archived only short ids are remembered, whatever senders choose.
+async fn long_ids_are_not_remembered<S: Server>(lab: Lab<S>) -> Result<()> {
+    let mut component = Component::connect(lab.endpoints()).await?;
+    let (mut peter, mut rosa) = (lab.online("peter").await?, lab.online("rosa").await?);
+    greet(&mut component, ALL).await?;
+    let mut archived = Vec::new();
+    for id in ["short".to_owned(), "n".repeat(300)] {
+        let attributes = format!("to='rosa@localhost' type='chat' id='{id}'");
+        send(&mut peter, &attributes, "<body>words</body>").await?;
+        let came = rosa.wait_for_body("words").await?;
+        let stanza_id = came.child("urn:xmpp:sid:0", "stanza-id").and_then(|it| it.attribute("id"));
+        archived.push(stanza_id.expect("it is archived").to_owned());
+    }
+    for id in &archived {
+        let payload = publish(MDS, "peter@localhost", &position("rosa@localhost", id));
+        publishes(&mut rosa, &payload).await;
+    }
+    send(&mut rosa, "to='peter@localhost' type='chat'", &displayed("last")).await?;
+    let notices = told(&mut component, "last").await?.concat();
+    let known: Vec<_> =
+        notices.iter().map(|it| (it.attribute("id"), it.attribute("upto").is_some())).collect();
+    let [short, long] = archived.as_slice() else { panic!("two were archived") };
+    assert_eq!(known, [(Some(short.as_str()), true), (Some(long.as_str()), false)]);
+    Ok(())
+}
+
 async fn prosody() -> Result<Lab<ephemerd_lab::Prosody>> {
     let config = ProsodyConfig::default().storage_in(Storage::Files).with_companion();
     Lab::prosody_with(&config).await
@@ -241,4 +277,14 @@ async fn prosody_remembers_what_was_read() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn ejabberd_remembers_what_was_read() -> Result<()> {
     what_was_told_is_remembered_and_bounded(ejabberd().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prosody_remembers_no_long_ids() -> Result<()> {
+    long_ids_are_not_remembered(prosody().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ejabberd_remembers_no_long_ids() -> Result<()> {
+    long_ids_are_not_remembered(ejabberd().await?).await
 }

@@ -215,6 +215,44 @@ async fn what_was_never_acknowledged_waits_without_resumption() -> Result<()> {
     .map(drop)
 }
 
+/// One session hangs; another gets the message from the archive, and breaks off before it says so.
+async fn nothing_is_kept<S: Server>(lab: Lab<S>, only_module: bool) -> Result<()> {
+    let daemon = start(&config_of(&lab, only_module)).await?;
+    daemon.wait_for_figure("ephemerd_component_connected", &[], PATIENCE, |it| it == 1.0).await?;
+    let (mut peter, mut anna) = (lab.online("peter").await?, lab.online("anna").await?);
+    let (rita, _) = phone(&lab, "rita").await?;
+    rita.break_off();
+    say(&mut peter, "rita", "for-rita").await?;
+    until_gone(&lab, "peter", "for-rita").await?;
+    let mut rita = Client::login(lab.endpoints(), "rita", "other").await?;
+    rita.enable_resumption().await?;
+    let items = rita.query(&MamQuery::default()).await?.items;
+    assert!(items.iter().any(|item| item.xml.contains("for-rita")), "nobody has had it");
+    rita.break_off();
+    // A timer that starts now is over later than one that starts with what she was sent.
+    say(&mut peter, "anna", "for-anna").await?;
+    anna.wait_for_body("for-anna").await?;
+    gone_within(IN_TIME, &lab, "anna", "for-anna").await?;
+    assert!(says(&lab, "rita", "for-rita").await?, "nobody has acknowledged it");
+    gone_within(IN_TIME, &lab, "rita", "for-rita").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_from_the_archive_and_was_never_acknowledged_waits() -> Result<()> {
+    tokio::try_join!(
+        async { nothing_is_kept(prosody(Storage::Files).await?, true).await },
+        async { nothing_is_kept(prosody(Storage::Postgres).await?, false).await },
+        async { nothing_is_kept(ejabberd(ejabberd::Storage::Mnesia).await?, true).await },
+        async { nothing_is_kept(ejabberd(ejabberd::Storage::Sql).await?, false).await },
+    )?;
+    saw(
+        "a recipient gets a message from the archive, and the connection breaks",
+        "no session has acknowledged it; Prosody and ejabberd, archives in SQL and elsewhere",
+        "it stays until it is read again",
+    );
+    Ok(())
+}
+
 /// What `check` says about an ejabberd with these options of `mod_stream_mgmt`.
 async fn checked_beside(stream_mgmt: &'static str) -> Result<String> {
     let config = EjabberdConfig { stream_mgmt, ..ejabberd_in(ejabberd::Storage::Mnesia) };

@@ -42,6 +42,8 @@ mod companion_replays;
 #[cfg(test)]
 mod companion_rooms;
 #[cfg(test)]
+mod companion_sessions;
+#[cfg(test)]
 mod component;
 #[cfg(test)]
 mod component_hostile;

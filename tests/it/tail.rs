@@ -23,9 +23,10 @@ const INSERT: &str = r#"
             'xml', $2)
     RETURNING sort_id"#;
 
+const STANDING: &str = "SELECT count(*) FROM prosodyarchive WHERE value LIKE '%<body>%'";
+
 async fn words_stand(pool: &PgPool) -> Result<i64> {
-    let pattern = "SELECT count(*) FROM prosodyarchive WHERE value LIKE '%<body>%'";
-    Ok(sqlx::query_scalar(pattern).fetch_one(pool).await?)
+    Ok(sqlx::query_scalar(STANDING).fetch_one(pool).await?)
 }
 
 /// A row with a smaller number commits 8 s after one with a larger number was read: both go.
@@ -52,8 +53,9 @@ async fn a_row_that_commits_late_is_seen() -> Result<()> {
 
     // Real time: the transaction must outlive anything that could make a tail move on without it.
     tokio::time::sleep(Duration::from_secs(8)).await;
+    let standing: i64 = sqlx::query_scalar(STANDING).fetch_one(&mut *transaction).await?;
+    assert_eq!(standing, 1, "the late row is there");
     transaction.commit().await?;
-    assert_eq!(words_stand(pool).await?, 1, "the late row is there now");
     eventually("the row that committed late goes", PATIENCE, async || {
         Ok((words_stand(pool).await? == 0).then_some(()))
     })

@@ -17,9 +17,7 @@ local muc = module:depends "muc";
 local notify;
 
 local function tell(room, id, when, stanza)
-	local plain = st.clone(stanza);
-	plain.attr.to = nil;
-	notify("remembered", { owner = room.jid, id = id, stamp = stanzas.format_stamp(when) }, plain);
+	notify("remembered", { owner = room.jid, id = id, stamp = stanzas.format_stamp(when) }, stanza);
 end
 
 -- A marked message that only the room's memory holds gets an id from us, in the memory and nowhere else.
@@ -31,26 +29,31 @@ local function remembered(room, entry)
 	end
 end
 
--- A subject set by a marked stanza is noted beside it, and saved with the room.
+-- What is noted of a subject is saved with the room.
+local function save_note(room, note)
+	if not note and not room._data.ephemerd_subject then return; end
+	room._data.ephemerd_subject = note;
+	room:save();
+end
+
+-- A subject set by a marked stanza is noted beside it, with all that concerns retention and nothing else.
 local function note_subject(room, stanza)
 	local data = room._data;
-	if not stanzas.is_marked(stanza) or not data.subject then
-		data.ephemerd_subject = nil;
-		return;
-	end
-	local note = { id = new_id(), at = data.subject_time, stanza = st.preserialize(st.clone(stanza)) };
-	data.ephemerd_subject = note;
-	room:save();
+	if not stanzas.is_marked(stanza) or not data.subject then return save_note(room, nil); end
+	local note = { id = new_id(), at = data.subject_time, stanza = st.preserialize(stanzas.without_words(stanza)) };
+	save_note(room, note);
 	tell(room, note.id, note.at, stanza);
 end
 
 local function stands(room, note)
-	return note and room._data.subject and room._data.subject_time == note.at;
+	return room._data.subject and room._data.subject_time == note.at;
 end
 
 local function tell_subject(room)
 	local note = room._data.ephemerd_subject;
-	if not stands(room, note) then return; end
+	if not note then return; end
+	-- Somebody replaced it while this module was not loaded.
+	if not stands(room, note) then return save_note(room, nil); end
 	tell(room, note.id, note.at, st.deserialize(note.stanza));
 	return true;
 end
@@ -83,8 +86,8 @@ local function watch(say, safely, archived)
 		local room, stanza = event.room, event.stanza;
 		local text = sets_subject(stanza) and stanza:get_child_text("subject");
 		local result = handlers(name, event);
-		-- Someone who may not set the subject changes nothing, not even by repeating it.
-		if text and (room._data.subject or "") == text and room._data.subject_from == event.occupant.nick then
+		-- Someone who may not set the subject changes nothing, not even by repeating it; nor does someone who is elsewhere.
+		if text and event.occupant and (room._data.subject or "") == text and room._data.subject_from == event.occupant.nick then
 			safely(note_subject, room, stanza);
 		end
 		return result;

@@ -62,6 +62,7 @@ local function notify(name, attr, stanza, items)
 	local notice = st.message({ from = host, to = component, type = "headline" }):tag(name, attr);
 	if stanza then
 		local copy, _, is_reduced = stanzas.told(stanza);
+		if name == "remembered" then copy.attr.to = nil; end -- it may name somebody in the room
 		attr.reduced = is_reduced;
 		notice:tag("forwarded", { xmlns = "urn:xmpp:forward:0" })
 			:tag("delay", { xmlns = "urn:xmpp:delay", stamp = attr.stamp }):up():add_child(copy);

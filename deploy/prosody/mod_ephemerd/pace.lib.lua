@@ -19,11 +19,14 @@ local shared = module:shared("/*/ephemerd/pace");
 -- A rest is this many times as long as the step before it, up to this maximum.
 local times, longest_rest_seconds = 20, 60;
 
--- Seconds until the next step may begin. A clock that was set back must not stop erasing.
-local function rest()
-	local left = (shared.steps_at or 0) - now();
+-- A clock that was set back must not stop erasing.
+local function seconds_until(time)
+	local left = (time or 0) - now();
 	return left > 0 and left <= longest_rest_seconds and left or 0;
 end
+
+-- Seconds until the next step may begin.
+local function rest() return seconds_until(shared.steps_at); end
 
 -- Runs one step and returns its result. A failed step is followed by a rest too.
 local function step(work, ...)
@@ -40,12 +43,6 @@ local function pause(seconds)
 	local wait, done = async.waiter();
 	module:add_timer(seconds, done);
 	wait();
-end
-
--- Seconds until the next list may begin.
-local function list_rest()
-	local left = (shared.lists_at or 0) - now();
-	return left > 0 and left <= longest_rest_seconds and left or 0;
 end
 
 -- The list that this host has under way: since when it has held up the server, and the processor time then. This file is loaded by
@@ -73,7 +70,7 @@ end
 
 -- Begins a list once the rest after the last one is over; false where that is later than in so many seconds.
 local function begin_list(patience_seconds)
-	local left = list_rest();
+	local left = seconds_until(shared.lists_at);
 	if left > patience_seconds then return false; end
 	if left > 0 then pause(left); end
 	begin_stretch();

@@ -155,9 +155,13 @@ local function published(origin, stanza)
 	local pubsub = user and not stanza.attr.to and stanza.attr.type == "set" and stanza:get_child("pubsub", xmlns_pubsub);
 	local publish = pubsub and pubsub:get_child("publish", xmlns_pubsub);
 	if not publish or publish.attr.node ~= xmlns_mds then return; end
+	local count = 0;
 	for item in publish:childtags("item", xmlns_pubsub) do
 		local id = position(item:get_child("displayed", xmlns_mds), user .. "@" .. host);
-		if id then shown(user, "mds", jid.prep(item.attr.id), id); end
+		if id and count < most_references then
+			count = count + 1;
+			shown(user, "mds", jid.prep(item.attr.id), id);
+		end
 	end
 end
 

@@ -16,6 +16,8 @@ local xmlns_mam, xmlns_carbons = "urn:xmpp:mam:2", "urn:xmpp:carbons:2";
 local forwarded_message = "{urn:xmpp:forward:0}forwarded/{jabber:client}message";
 -- Maximum messages known in total and per user, and ids in one notice.
 local most_known, most_of_user, most_ids = 10000, 500, 500;
+-- Of one message so many sessions that have it are remembered, and as many that wait to be resumed with it.
+local most_sessions = 16;
 -- After mod_smacks, which keeps what a hibernating session is sent.
 local filter_priority = -1000;
 
@@ -89,9 +91,29 @@ local function tell(name, user, ids)
 	end
 end
 
--- A session has received it. Adds the id to `ids` if that is news.
+-- Removes a session from a list of them; whether it was there.
+local function remove(list, resource)
+	for at, it in ipairs(list) do
+		if it == resource then return table.remove(list, at) ~= nil; end
+	end
+	return false;
+end
+
+-- A session waits to be resumed with it. Those that began to wait last are the likeliest to be.
+local function wait(message, resource)
+	local list = message.waits_in;
+	remove(list, resource);
+	if #list >= most_sessions then table.remove(list, 1); end
+	list[#list+1] = resource;
+end
+
+-- A session has received it. Adds the id to `ids` if that is news. One that is not remembered may have a message that
+-- counts as undelivered: it waits longer.
 local function hold(message, resource, ids)
-	message.held_by[resource], message.waits_in[resource], message.is_queued = true, nil, nil;
+	remove(message.waits_in, resource);
+	remove(message.held_by, resource);
+	if #message.held_by < most_sessions then table.insert(message.held_by, resource); end
+	message.is_queued = nil;
 	if message.told == "undelivered" then
 		message.told = "delivered";
 		ids[#ids+1] = message.id;
@@ -100,7 +122,7 @@ end
 
 -- Adds the id to `ids` if nobody has received it and that is news.
 local function settle(message, ids)
-	if not next(message.held_by) and not message.is_queued and message.told ~= "undelivered" then
+	if #message.held_by == 0 and not message.is_queued and message.told ~= "undelivered" then
 		message.told = "undelivered";
 		ids[#ids+1] = message.id;
 	end
@@ -119,14 +141,19 @@ local function brought(stanza, owner)
 	return stanzas.archived_as(message, owner);
 end
 
+-- The same, if it is tracked or to be tracked: a result is of any message, marked or not.
+local function tracked(stanza, user)
+	local id, is_result = brought(stanza, user .. "@" .. host);
+	return id and (is_result and find or learn)(user, id);
+end
+
 local function is_ours(session)
 	return session.host == host and session.username and session.resource;
 end
 
 local function sent(stanza, session)
 	local user, ids = session.username, {};
-	local id, is_result = brought(stanza, user .. "@" .. host);
-	local message = id and (is_result and find(user, id) or not is_result and learn(user, id));
+	local message = tracked(stanza, user);
 	if not message then return; end
 	hold(message, session.resource, ids);
 	tell("delivered", user, ids);
@@ -145,10 +172,10 @@ end
 local function lost(session, queue)
 	local user, ids = session.username, {};
 	for _, stanza in ipairs(queue) do
-		local id, is_result = brought(stanza, user .. "@" .. host);
-		local message = id and (is_result and find(user, id) or not is_result and learn(user, id));
+		local message = tracked(stanza, user);
 		if message then
-			message.held_by[session.resource], message.waits_in[session.resource] = nil, true;
+			remove(message.held_by, session.resource);
+			wait(message, session.resource);
 			settle(message, ids);
 		end
 	end
@@ -168,13 +195,13 @@ local function routed(event)
 	local of_user = prosody.hosts[host].sessions[user];
 	local sessions = of_user and of_user.sessions or {};
 	-- If nobody else has received it, the session's own queue settles the matter.
-	if not message.told and next(message.held_by) and not next(sessions, next(sessions)) then forget(message); end
+	if not message.told and #message.held_by > 0 and not next(sessions, next(sessions)) then forget(message); end
 end
 
 local function resumed(session)
 	local of_user, ids = users[session.username], {};
 	for _, message in pairs(of_user and of_user.by_id or {}) do
-		if message.waits_in[session.resource] then hold(message, session.resource, ids); end
+		if remove(message.waits_in, session.resource) then hold(message, session.resource, ids); end
 	end
 	tell("delivered", session.username, ids);
 end
@@ -220,7 +247,7 @@ local function start(told, guard)
 		local session = event.origin;
 		local id = is_ours(session) and brought(event.stanza, session.username .. "@" .. host);
 		local message = id and find(session.username, id);
-		if message then message.waits_in[session.resource] = true; end
+		if message then wait(message, session.resource); end
 	end);
 	module:hook("smacks-hibernation-end", function (event)
 		local session = event.resumed or event.origin;

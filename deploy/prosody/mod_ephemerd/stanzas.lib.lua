@@ -151,6 +151,13 @@ local function reduced(message, is_inner)
 	return short;
 end
 
+-- The same, without who sent it to whom.
+local function without_words(message)
+	local short = reduced(message);
+	short.attr.from, short.attr.to, short.attr.id = nil, nil, nil;
+	return short;
+end
+
 -- A timer's seconds, as the daemon reads them; nil if it is not a number, or too long.
 local function seconds_of(timer)
 	local number = timer and #timer <= longest_timer_text and timer:match("^%s*%+?(%d*%.?%d*)%s*$");
@@ -242,6 +249,7 @@ return {
 	is_marked = is_marked;
 	is_placeholder = is_placeholder;
 	placeholder = placeholder;
+	without_words = without_words;
 	archived_as = archived_as;
 	told = told;
 	format_stamp = format_stamp;

@@ -28,6 +28,22 @@ pub(super) async fn build(release: &Release) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Runs this text with the module and ejabberd's code, and without an ejabberd; returns what it prints.
+pub async fn evaluate(text: &str) -> Result<String> {
+    let release = Release::default();
+    let done = Launch::new("erl", "erl", Signal::SIGTERM)
+        .of(&release)
+        .env("ERL_LIBS", LIBRARIES)
+        .args([Path::new("-noshell"), Path::new("-pa"), &build(&release).await?])
+        .args(["-eval", &format!("{text}, halt(0).")])
+        .output("", BUILD_WITHIN)
+        .await?;
+    match done.code {
+        Some(0) => Ok(done.stdout),
+        _ => Err(LabError::new(format!("erl: {}{}", done.stdout, done.stderr))),
+    }
+}
+
 /// Each release has an Erlang of its own; any warning of a compiler is an error.
 async fn compile(release: &Release) -> Result<TempDir> {
     let output = scratch::folder("companion")?;

@@ -14,6 +14,7 @@ use nix::unistd::User;
 use sqlx::AssertSqlSafe;
 use tempfile::TempDir;
 
+pub use companion::evaluate;
 pub use config::{EjabberdConfig, Schema, Storage};
 
 use crate::database::Database;
