@@ -1,11 +1,15 @@
 //! Rooms whose timers start at their first reader, with real servers and clients.
 
+use ephemerd_lab::ejabberd;
+use ephemerd_lab::prosody::{ProsodyConfig, Storage};
 use ephemerd_lab::xmpp::{Client, MamQuery};
 use ephemerd_lab::{Daemon, EjabberdConfig, Lab, PATIENCE, Result, Server, eventually};
 use tokio::time::{Duration, Instant};
 
 use crate::companion_memory::configure;
+use crate::hanging::config_of;
 use crate::remote::timer;
+use crate::sent_watch::let_pass;
 use crate::support::{number, start, wait_for_number};
 
 const SECONDS: u32 = 3;
@@ -25,11 +29,10 @@ struct Den<S: Server> {
 }
 
 impl<S: Server> Den<S> {
-    async fn of(lab: Lab<S>) -> Result<Self> {
+    async fn of(lab: Lab<S>, only_module: bool) -> Result<Self> {
         let room = lab.endpoints().room("den");
         let ignored = format!("ada@localhost, {room}/ada");
-        let config = lab
-            .daemon_config()
+        let config = config_of(&lab, only_module)
             .set("archive.poll", "50ms")
             .set("rooms.start", "first_reader")
             .set("rooms.ignore_readers", &*ignored);
@@ -76,33 +79,74 @@ impl<S: Server> Den<S> {
 /// Someone's client shows this in the room.
 async fn show(client: &mut Client, room: &str, payload: &str) -> Result<()> {
     client
-        .send(&format!("<message to='{room}' type='groupchat' id='d'>{payload}{STORE}</message>"))
+        .send(&format!("<message to='{room}' type='groupchat' id='d'>{payload}</message>"))
         .await?;
     client.sync().await
 }
 
+/// Someone's client publishes this. Where a server has no place for it, the module sees it all the same.
 async fn publish(client: &mut Client, room: &str, id: &str) -> Result<()> {
     let displayed = format!(
         "<displayed xmlns='{ITEM}'><stanza-id xmlns='urn:xmpp:sid:0' by='{room}' id='{id}'/></displayed>"
     );
     let publish = format!("<publish node='{ITEM}'><item id='{room}'>{displayed}</item></publish>");
     let pubsub = format!("<pubsub xmlns='http://jabber.org/protocol/pubsub'>{publish}</pubsub>");
-    client.iq("set", None, &pubsub).await.map(drop)
+    let _ = client.iq("set", None, &pubsub).await;
+    Ok(())
 }
 
 fn displayed(id: &str) -> String {
-    format!("<displayed xmlns='urn:xmpp:chat-markers:0' id='{id}'/>")
+    format!("<displayed xmlns='urn:xmpp:chat-markers:0' id='{id}'/>{STORE}")
 }
 
 /// Only somebody else in the room starts a timer, by each kind of evidence.
 async fn the_first_reader_starts<S: Server>(lab: Lab<S>, whois: &[(&str, &str)]) -> Result<()> {
-    let mut den = Den::of(lab).await?;
+    let mut den = Den::of(lab, false).await?;
     if !whois.is_empty() {
         configure(&mut den.peter, &den.room.clone(), whois).await?;
     }
+    by_each_kind(&mut den, displayed, [0.0; 3]).await
+}
+
+/// The same, where nothing asks to be stored: the module alone shows it.
+async fn the_module_shows_the_first_reader<S: Server>(
+    lab: Lab<S>,
+    only_module: bool,
+) -> Result<()> {
+    let mut den = Den::of(lab, only_module).await?;
+    let shown = |id: &str| displayed(id).replace(STORE, "");
+    // Until both modules were told what to announce.
+    let id = den.say("zero", 3_600).await?;
+    den.waiting(1).await?;
+    eventually("the rooms' host announces what was read", PATIENCE, async || {
+        show(&mut den.rosa, &den.room, &shown(&id)).await?;
+        let_pass(den.lab.database.superuser(), 0.3).await?;
+        Ok((number(den.lab.database.superuser(), WAITING).await? == 0).then_some(()))
+    })
+    .await?;
+    // Where stamps are whole seconds, what came in the same second counts as read.
+    let_pass(den.lab.database.superuser(), 1.1).await?;
+    let id = den.say("nought", 3_600).await?;
+    den.waiting(1).await?;
+    eventually("the users' host announces what was read", PATIENCE, async || {
+        publish(&mut den.rosa, &den.room, &id).await?;
+        let_pass(den.lab.database.superuser(), 0.3).await?;
+        Ok((number(den.lab.database.superuser(), WAITING).await? == 0).then_some(()))
+    })
+    .await?;
+    let_pass(den.lab.database.superuser(), 1.1).await?;
+    by_each_kind(&mut den, shown, [1.0, 0.0, 1.0]).await
+}
+
+async fn by_each_kind<S: Server>(
+    den: &mut Den<S>,
+    displayed: impl Fn(&str) -> String,
+    before: [f64; 3],
+) -> Result<()> {
     let mut ids = Vec::new();
     for words in ["one", "two", "three"] {
         ids.push(den.say(words, SECONDS).await?);
+        let_pass(den.lab.database.superuser(), 1.1).await?;
     }
     den.waiting(3).await?;
     // Of an outsider, of the sender and of somebody ignored nothing counts.
@@ -115,6 +159,9 @@ async fn the_first_reader_starts<S: Server>(lab: Lab<S>, whois: &[(&str, &str)])
     show(&mut den.rosa, &den.room, &displayed("nothing")).await?;
     den.say("later", 3_600).await?;
     den.waiting(4).await?;
+    // What modules announce is looked at within moments.
+    let_pass(den.lab.database.superuser(), 0.5).await?;
+    den.waiting(4).await?;
 
     let read = Instant::now();
     show(&mut den.rosa, &den.room, &displayed(&ids[0])).await?;
@@ -124,8 +171,9 @@ async fn the_first_reader_starts<S: Server>(lab: Lab<S>, whois: &[(&str, &str)])
     assert!(den.has("two").await?, "it came later");
 
     let reaction = format!(
-        "<reactions xmlns='urn:xmpp:reactions:0' id='{}'><reaction>x</reaction></reactions>",
-        ids[2]
+        "<reactions xmlns='urn:xmpp:reactions:0' id='{}'><reaction>x</reaction></reactions>{}",
+        ids[2],
+        displayed("nothing")
     );
     show(&mut den.rosa, &den.room, &reaction).await?;
     den.until_gone("three").await?;
@@ -133,8 +181,8 @@ async fn the_first_reader_starts<S: Server>(lab: Lab<S>, whois: &[(&str, &str)])
 
     publish(&mut den.rosa, &den.room, &ids[1]).await?;
     den.until_gone("two").await?;
-    for by in ["marker", "reply", "mds"] {
-        assert_eq!(den.started(by).await?, 1.0, "{by}");
+    for (by, before) in ["marker", "reply", "mds"].into_iter().zip(before) {
+        assert_eq!(den.started(by).await? - before, 1.0, "{by}");
     }
     den.waiting(1).await?;
     let who = "SELECT count(*) FROM ephemerd.readers";
@@ -158,7 +206,7 @@ async fn on_ejabberd_a_rooms_words_go_once_somebody_read_them() -> Result<()> {
 /// What is known of a sender by a nickname alone is compared with nicknames alone.
 #[tokio::test(flavor = "multi_thread")]
 async fn on_prosody_positions_do_not_count_where_addresses_are_hidden() -> Result<()> {
-    let mut den = Den::of(Lab::prosody().await?).await?;
+    let mut den = Den::of(Lab::prosody().await?, false).await?;
     let id = den.say("one", 3_600).await?;
     den.waiting(1).await?;
     publish(&mut den.rosa, &den.room, &id).await?;
@@ -167,5 +215,21 @@ async fn on_prosody_positions_do_not_count_where_addresses_are_hidden() -> Resul
     show(&mut den.rosa, &den.room, &displayed(&id)).await?;
     den.waiting(1).await?;
     assert_eq!((den.started("mds").await?, den.started("marker").await?), (0.0, 1.0));
+    Ok(())
+}
+
+/// ejabberd in SQL and in Mnesia, which archives no such marker, and Prosody with files, where addresses are hidden.
+#[tokio::test(flavor = "multi_thread")]
+async fn modules_show_what_was_read_in_rooms() -> Result<()> {
+    let with_module =
+        |storage| EjabberdConfig { storage, companion: true, ..EjabberdConfig::default() };
+    let files = ProsodyConfig::default().storage_in(Storage::Files).with_companion();
+    let (sql, mnesia) =
+        (with_module(ejabberd::Storage::Sql), with_module(ejabberd::Storage::Mnesia));
+    tokio::try_join!(
+        async { the_module_shows_the_first_reader(Lab::ejabberd(&sql).await?, false).await },
+        async { the_module_shows_the_first_reader(Lab::ejabberd(&mnesia).await?, true).await },
+        async { the_module_shows_the_first_reader(Lab::prosody_with(&files).await?, true).await },
+    )?;
     Ok(())
 }

@@ -252,21 +252,33 @@ pub(in crate::work) async fn notice_announced(
 /// What a module announced, if it counts.
 fn announced_proof(announced: &Announced, context: Context<'_>) -> Option<Proof> {
     let Announced { host, owner, reading } = announced;
-    let Reading { by, chat, id, stamp, upto } = reading;
+    let Reading { by, chat, id, stamp, upto, in_room } = reading;
     let evidence = context.rules.timers.read_evidence;
-    let (counts, named) = match by {
-        StartedBy::Mds => (evidence.mds, Named::UptoArchived(id.clone())),
-        StartedBy::Marker => (evidence.markers, Named::Upto(id.clone())),
-        _ => (evidence.replies, Named::Alone(id.clone())),
+    let (counts, named) = match (by, in_room) {
+        (StartedBy::Mds, _) => (evidence.mds, Named::UptoArchived(id.clone())),
+        (StartedBy::Marker, None) => (evidence.markers, Named::Upto(id.clone())),
+        (StartedBy::Marker, Some(_)) => (evidence.markers, Named::UptoArchived(id.clone())),
+        (_, None) => (evidence.replies, Named::Alone(id.clone())),
+        (_, Some(_)) => (evidence.replies, Named::AloneArchived(id.clone())),
     };
     // An occupant's nickname is as it is.
     let chat = if chat.contains('/') { chat.clone() } else { chat.to_lowercase() };
     let at = policy::archived(*stamp, context.now).at;
     let is_own = chat == address(host, owner);
-    (counts && !is_own).then(|| Proof {
-        host: host.clone(),
-        owner: owner.clone(),
-        chat,
+    let (archive, reader) = match in_room {
+        Some(known) => {
+            let reader = announced_reader(known, announced, &chat)?;
+            let counts = context.rules.looks_for_readers_in(Store::Room)
+                && !context.rules.rooms.ignores(&reader);
+            (chat.split_once('@').filter(|_| counts)?, Some(reader))
+        }
+        None if is_own || !context.rules.looks_for_readers_in(Store::Archive) => return None,
+        None => ((owner.as_str(), host.as_str()), None),
+    };
+    counts.then(|| Proof {
+        host: archive.1.to_owned(),
+        owner: archive.0.to_owned(),
+        chat: chat.clone(),
         named,
         start: Start { at, by: *by },
         before: Before::Time(at),
@@ -275,6 +287,17 @@ fn announced_proof(announced: &Announced, context: Context<'_>) -> Option<Proof>
             None => stamp.whole_seconds,
         },
         upto: *upto,
-        reader: None,
+        reader,
     })
+}
+
+/// Who read something in a room. Of markers and replies the room's own host says who sent them; the host of a user says
+/// only what this user published.
+fn announced_reader(known: &Occupant, announced: &Announced, chat: &str) -> Option<Occupant> {
+    let own = address(&announced.host, &announced.owner);
+    if chat == own {
+        return Some(known.clone());
+    }
+    let published = announced.reading.by == StartedBy::Mds;
+    published.then(|| Occupant { jid: Some(own), ..known.clone() })
 }
