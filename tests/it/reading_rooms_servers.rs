@@ -3,7 +3,7 @@
 use ephemerd_lab::ejabberd;
 use ephemerd_lab::prosody::{ProsodyConfig, Storage};
 use ephemerd_lab::xmpp::{Client, MamQuery};
-use ephemerd_lab::{Daemon, EjabberdConfig, Lab, PATIENCE, Result, Server, eventually};
+use ephemerd_lab::{Daemon, EjabberdConfig, Lab, LabError, PATIENCE, Result, Server, eventually};
 use tokio::time::{Duration, Instant};
 
 use crate::companion_memory::configure;
@@ -37,13 +37,11 @@ impl<S: Server> Den<S> {
             .set("rooms.start", "first_reader")
             .set("rooms.ignore_readers", &*ignored);
         let daemon = start(&config).await?;
-        let mut people = Vec::new();
-        for name in ["peter", "rosa", "ada"] {
-            let mut client = lab.online(name).await?;
-            client.join(&room, name).await?;
-            people.push(client);
+        let (mut peter, mut rosa) = (lab.online("peter").await?, lab.online("rosa").await?);
+        let mut ada = lab.online("ada").await?;
+        for (client, nick) in [(&mut peter, "peter"), (&mut rosa, "rosa"), (&mut ada, "ada")] {
+            client.join(&room, nick).await?;
         }
-        let [peter, rosa, ada] = people.try_into().ok().expect("three");
         Ok(Self { lab, daemon, room, peter, rosa, ada })
     }
 
@@ -53,7 +51,7 @@ impl<S: Server> Den<S> {
         self.peter.groupchat(&self.room, words, &extra).await?;
         let heard = self.rosa.wait_for_body(words).await?;
         let id = heard.child("urn:xmpp:sid:0", "stanza-id").and_then(|it| it.attribute("id"));
-        Ok(id.expect("the room archives").to_owned())
+        Ok(id.ok_or_else(|| LabError::new("the room archives nothing"))?.to_owned())
     }
 
     async fn has(&self, words: &str) -> Result<bool> {
@@ -143,19 +141,20 @@ async fn by_each_kind<S: Server>(
     displayed: impl Fn(&str) -> String,
     before: [f64; 3],
 ) -> Result<()> {
-    let mut ids = Vec::new();
-    for words in ["one", "two", "three"] {
-        ids.push(den.say(words, SECONDS).await?);
+    let mut ids = [const { String::new() }; 3];
+    for (words, id) in ["one", "two", "three"].into_iter().zip(&mut ids) {
+        *id = den.say(words, SECONDS).await?;
         let_pass(den.lab.database.superuser(), 1.1).await?;
     }
+    let [one, two, three] = &ids;
     den.waiting(3).await?;
     // Of an outsider, of the sender and of somebody ignored nothing counts.
     let mut otto = den.lab.online("otto").await?;
-    show(&mut otto, &den.room, &displayed(&ids[2])).await?;
-    show(&mut den.peter, &den.room, &displayed(&ids[2])).await?;
-    publish(&mut den.peter, &den.room, &ids[2]).await?;
-    show(&mut den.ada, &den.room, &displayed(&ids[2])).await?;
-    publish(&mut den.ada, &den.room, &ids[2]).await?;
+    show(&mut otto, &den.room, &displayed(three)).await?;
+    show(&mut den.peter, &den.room, &displayed(three)).await?;
+    publish(&mut den.peter, &den.room, three).await?;
+    show(&mut den.ada, &den.room, &displayed(three)).await?;
+    publish(&mut den.ada, &den.room, three).await?;
     show(&mut den.rosa, &den.room, &displayed("nothing")).await?;
     den.say("later", 3_600).await?;
     den.waiting(4).await?;
@@ -164,22 +163,21 @@ async fn by_each_kind<S: Server>(
     den.waiting(4).await?;
 
     let read = Instant::now();
-    show(&mut den.rosa, &den.room, &displayed(&ids[0])).await?;
-    show(&mut den.rosa, &den.room, &displayed(&ids[0])).await?;
+    show(&mut den.rosa, &den.room, &displayed(one)).await?;
+    show(&mut den.rosa, &den.room, &displayed(one)).await?;
     den.until_gone("one").await?;
     assert!(read.elapsed() >= Duration::from_secs(SECONDS.into()), "never earlier than asked for");
     assert!(den.has("two").await?, "it came later");
 
     let reaction = format!(
-        "<reactions xmlns='urn:xmpp:reactions:0' id='{}'><reaction>x</reaction></reactions>{}",
-        ids[2],
+        "<reactions xmlns='urn:xmpp:reactions:0' id='{three}'><reaction>x</reaction></reactions>{}",
         displayed("nothing")
     );
     show(&mut den.rosa, &den.room, &reaction).await?;
     den.until_gone("three").await?;
     assert!(den.has("two").await?, "a reaction shows its own message only");
 
-    publish(&mut den.rosa, &den.room, &ids[1]).await?;
+    publish(&mut den.rosa, &den.room, two).await?;
     den.until_gone("two").await?;
     for (by, before) in ["marker", "reply", "mds"].into_iter().zip(before) {
         assert_eq!(den.started(by).await? - before, 1.0, "{by}");
@@ -218,18 +216,20 @@ async fn on_prosody_positions_do_not_count_where_addresses_are_hidden() -> Resul
     Ok(())
 }
 
-/// ejabberd in SQL and in Mnesia, which archives no such marker, and Prosody with files, where addresses are hidden.
+/// ejabberd in SQL and in Mnesia, which archives no such marker, and Prosody, where rooms hide addresses.
 #[tokio::test(flavor = "multi_thread")]
 async fn modules_show_what_was_read_in_rooms() -> Result<()> {
     let with_module =
         |storage| EjabberdConfig { storage, companion: true, ..EjabberdConfig::default() };
     let files = ProsodyConfig::default().storage_in(Storage::Files).with_companion();
+    let tables = ProsodyConfig::default().with_companion();
     let (sql, mnesia) =
         (with_module(ejabberd::Storage::Sql), with_module(ejabberd::Storage::Mnesia));
     tokio::try_join!(
         async { the_module_shows_the_first_reader(Lab::ejabberd(&sql).await?, false).await },
         async { the_module_shows_the_first_reader(Lab::ejabberd(&mnesia).await?, true).await },
         async { the_module_shows_the_first_reader(Lab::prosody_with(&files).await?, true).await },
+        async { the_module_shows_the_first_reader(Lab::prosody_with(&tables).await?, false).await },
     )?;
     Ok(())
 }
