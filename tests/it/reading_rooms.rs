@@ -4,7 +4,7 @@ use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::{LabError, PATIENCE, Result, eventually};
 
 use crate::reading_chats::{Chats, EPHEMERAL, Entry, displayed};
-use crate::support::{number, printed, start, told, wait_for_number};
+use crate::support::{number, printed, run, start, told, wait_for_number};
 
 const ROOM: &str = "den@conference.localhost";
 
@@ -329,5 +329,7 @@ async fn explain_names_what_started_a_rooms_timer() -> Result<()> {
     assert!(text.contains(waits), "{text}");
     assert!(!text.contains("that differs"), "{text}");
     assert_eq!(json["rows"][0]["started_by"], "unread");
+    let checked = run(&chats.config, &["check"]).await?.stdout;
+    assert!(checked.contains("Rooms' archives show markers and replies"), "{checked}");
     Ok(())
 }

@@ -2,9 +2,9 @@
 //! that they were read.
 //!
 //! Evidence counts only from the owner's own archive or items, and of rooms only from the room's archive or a user's items,
-//! because there the server stamped who sent it. It
-//! comes after what it names, so rows are recorded first. What names a row that is not recorded yet counts when the tail
-//! reads the same span again: until all earlier transactions have ended on Prosody, for ten minutes on ejabberd.
+//! because there the server stamped who sent it. It comes after what it names, so rows are recorded first. What names a
+//! row that is not recorded yet counts when the tail reads the same span again: until all earlier transactions have ended
+//! on Prosody, for ten minutes on ejabberd.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -166,14 +166,15 @@ fn proofs(trace: &Trace, hosts: &[String], context: Context<'_>) -> Vec<Proof> {
         reader: None,
     };
     if let Some(chat) = &trace.item {
-        let Some(item) = stanza::displayed_item(&trace.xml) else { return Vec::new() };
-        let is_own = item.by == owner && context.rules.looks_for_readers_in(Store::Archive);
-        let is_of_room = item.by == *chat;
-        let found = proof(chat, Named::UptoArchived(item.id), StartedBy::Mds);
-        let reader = Occupant { jid: Some(owner), ..Occupant::default() };
-        let of_room = || of_room(found.clone(), reader, hosts, context);
-        let found = if is_of_room { of_room() } else { is_own.then(|| found.clone()) };
-        return found.into_iter().collect();
+        let counts = stanza::displayed_item(&trace.xml).and_then(|item| {
+            let found = proof(chat, Named::UptoArchived(item.id), StartedBy::Mds);
+            if item.by == *chat {
+                return published_of_room(found, hosts, context);
+            }
+            let looks = context.rules.looks_for_readers_in(Store::Archive);
+            (looks && item.by == owner).then_some(found)
+        });
+        return counts.into_iter().collect();
     }
     let Some(envelope) = stanza::envelope(&trace.xml).filter(|it| !it.is_error) else {
         return Vec::new();
@@ -210,13 +211,9 @@ fn proofs_in_room(
     named.map(|(named, by)| with_reader(proof(named, by))).collect()
 }
 
-/// What a user shows to have read in a room, if it counts: the room's archive is the one that is meant.
-fn of_room(
-    proof: Proof,
-    reader: Occupant,
-    hosts: &[String],
-    context: Context<'_>,
-) -> Option<Proof> {
+/// What a user published of a room, if it counts: the room's archive is the one that is meant.
+fn published_of_room(proof: Proof, hosts: &[String], context: Context<'_>) -> Option<Proof> {
+    let reader = Occupant { jid: Some(address(&proof.host, &proof.owner)), ..Occupant::default() };
     let (owner, host) = proof.chat.split_once('@')?;
     let (owner, host) = (owner.to_owned(), host.to_owned());
     let rules = context.rules;
