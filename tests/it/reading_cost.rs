@@ -155,6 +155,46 @@ async fn a_dump_does_not_say_who_read_what_after_it_is_gone() -> Result<()> {
     Ok(())
 }
 
+/// The same of a room: neither who wrote it nor who read it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_does_not_say_who_read_what_in_a_room() -> Result<()> {
+    let settings =
+        [("rooms.start", "first_reader"), ("timers.max", "20s"), ("erase.mode", "delete")];
+    let chats = Chats::start_with(&settings).await?;
+    let pool = chats.pool();
+    let row = |nick: &str, payload: &str, key: &str, ago: i64| {
+        let x = format!("<item jid='real-{nick}@localhost'/>");
+        let x = format!("<x xmlns='http://jabber.org/protocol/muc#user'>{x}</x>");
+        let from = format!("the-den@conference.localhost/nick-{nick}");
+        let stanza = format!("<message from='{from}' type='groupchat'>{payload}{x}</message>");
+        ArchiveRow::room("the-den", key, chats.began - ago, &stanza)
+    };
+    let words = format!("<body>words</body>{EPHEMERAL}");
+    chats.add(&[row("writer", &words, "id-of-words", 30)]).await?;
+    let kept = "SELECT encode(chat, 'hex'), encode(sender_nick, 'hex'), encode(sender_jid, 'hex')
+                  FROM ephemerd.expiries WHERE owner = 'the-den'";
+    let digests: (String, String, String) = sqlx::query_as(kept).fetch_one(pool).await?;
+    let before = dump(&chats).await?;
+    let digests = [digests.0, digests.1, digests.2];
+    for trace in digests.iter().map(String::as_str).chain(["the-den", "id-of-words"]) {
+        assert!(before.contains(trace), "{trace} is looked for in the right place");
+    }
+    chats.add(&[row("reader", &displayed("id-of-words"), "shown", 5)]).await?;
+    let read = dump(&chats).await?;
+    for trace in
+        digests.iter().map(String::as_str).chain(["nick-reader", "real-reader", "nick-writer"])
+    {
+        assert!(!read.contains(trace), "{trace} is left once the timer runs:\n{read}");
+    }
+    let left = "SELECT count(*) FROM ephemerd.expiries WHERE owner = 'the-den'";
+    wait_for_number(pool, left, 0).await?;
+    let after = dump(&chats).await?;
+    for trace in ["the-den", "id-of-words", "marker"] {
+        assert!(!after.contains(trace), "{trace} is left:\n{after}");
+    }
+    Ok(())
+}
+
 async fn dump(chats: &Chats) -> Result<String> {
     let folder = tempfile::tempdir()?;
     // PostgreSQL's programs may run as another user.

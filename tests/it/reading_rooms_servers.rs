@@ -216,6 +216,49 @@ async fn on_prosody_positions_do_not_count_where_addresses_are_hidden() -> Resul
     Ok(())
 }
 
+/// The module remembers what was read in rooms while no daemon listened, and when.
+async fn read_while_the_daemon_is_down<S: Server>(lab: Lab<S>, only_module: bool) -> Result<()> {
+    let mut den = Den::of(lab, only_module).await?;
+    let shown = |id: &str| displayed(id).replace(STORE, "");
+    let id = den.say("one", 3_600).await?;
+    den.waiting(1).await?;
+    eventually("the rooms' host announces what was read", PATIENCE, async || {
+        show(&mut den.rosa, &den.room, &shown(&id)).await?;
+        let_pass(den.lab.database.superuser(), 0.3).await?;
+        Ok((number(den.lab.database.superuser(), WAITING).await? == 0).then_some(()))
+    })
+    .await?;
+    let_pass(den.lab.database.superuser(), 1.1).await?;
+    let id = den.say("two", 3_600).await?;
+    den.waiting(1).await?;
+    den.daemon.kill().await?;
+    show(&mut den.rosa, &den.room, &shown(&id)).await?;
+    let pool = den.lab.database.superuser();
+    sqlx::query("CREATE TABLE read_at AS SELECT clock_timestamp() AS at").execute(pool).await?;
+    let_pass(pool, 3.0).await?;
+    den.daemon.resume().await?;
+    den.waiting(0).await?;
+    let started = "SELECT count(*) FROM ephemerd.expiries, read_at
+                    WHERE store = 'room' AND started_by = 'marker' AND runs_from <= at + interval '1.1 s'";
+    assert_eq!(number(den.lab.database.superuser(), started).await?, 2, "when it was read");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn modules_remember_what_was_read_in_rooms() -> Result<()> {
+    let with_module =
+        |storage| EjabberdConfig { storage, companion: true, ..EjabberdConfig::default() };
+    let files = ProsodyConfig::default().storage_in(Storage::Files).with_companion();
+    let (sql, mnesia) =
+        (with_module(ejabberd::Storage::Sql), with_module(ejabberd::Storage::Mnesia));
+    tokio::try_join!(
+        async { read_while_the_daemon_is_down(Lab::ejabberd(&sql).await?, false).await },
+        async { read_while_the_daemon_is_down(Lab::ejabberd(&mnesia).await?, true).await },
+        async { read_while_the_daemon_is_down(Lab::prosody_with(&files).await?, true).await },
+    )?;
+    Ok(())
+}
+
 /// ejabberd in SQL and in Mnesia, which archives no such marker, and Prosody, where rooms hide addresses.
 #[tokio::test(flavor = "multi_thread")]
 async fn modules_show_what_was_read_in_rooms() -> Result<()> {
