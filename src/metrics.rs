@@ -42,7 +42,7 @@ metrics! {
     expiries_recorded: ByReason = "ephemerd_expiries_recorded_total";
     /// Timers that started because something showed that the message was read.
     started: ByEvidence = "ephemerd_started_total";
-    /// Rows erased without any sign that their owner had read them, because timers.unread_for had run out.
+    /// Rows erased without any sign that their owner, or anybody in the room, had read them, because timers.unread_for had run out.
     unread_capped: IntCounter = "ephemerd_unread_capped_total";
     /// Ephemeral timers that are not a number of seconds.
     invalid_timers: IntCounter = "ephemerd_invalid_timers_total";
@@ -60,7 +60,7 @@ metrics! {
     erase_failures: ByCause = "ephemerd_erase_failures_total";
     /// Rows whose text is still to be erased.
     pending_expiries: IntGauge = "ephemerd_pending_expiries";
-    /// Rows whose timer waits for their owner to read them.
+    /// Rows whose timer waits for their owner, or for anybody else in the room, to read them.
     unread_expiries: IntGauge = "ephemerd_unread_expiries";
     /// Placeholders that are still to be deleted.
     pending_placeholders: IntGauge = "ephemerd_pending_placeholders";

@@ -93,22 +93,25 @@ hooks() ->
 archived(Acc, User, Domain, Peer, Nick, Type, Dir, _StoredInMucMam) ->
     archived(Acc, User, Domain, Peer, Nick, Type, Dir).
 
-archived(#message{} = Message, User, Domain, _Peer, _Nick, Type, _Dir) ->
+archived(#message{} = Message, User, Domain, Peer, _Nick, Type, _Dir) ->
     gap_unless_told(
         Domain,
         fun() ->
-            tell_if_marked(mod_ephemerd_xml:marked(Message), User, Domain, Type, xmpp:get_meta(Message, stanza_id, none))
+            Usec = xmpp:get_meta(Message, stanza_id, none),
+            tell_if_marked(mod_ephemerd_xml:marked(Message), {User, Domain}, Type, Peer, Usec)
         end),
     Message;
 archived(Acc, _, _, _, _, _, _) ->
     Acc.
 
-tell_if_marked(#xmlel{} = El, User, Domain, Type, Usec) when is_integer(Usec) ->
-    Store = case Type of
-                groupchat -> <<"room">>;
-                chat -> <<"archive">>
-            end,
-    tell(ejabberd_router:host_of_route(Domain), {User, Domain}, Store, integer_to_binary(Usec), Usec, El);
+tell_if_marked(#xmlel{} = El, {_, Domain} = Owner, Type, Peer, Usec) when is_integer(Usec) ->
+    Host = ejabberd_router:host_of_route(Domain),
+    case Type of
+        groupchat ->
+            Sender = [{<<"sender">>, jid:encode(jid:tolower(jid:remove_resource(Peer)))}],
+            tell(Host, Owner, <<"room">>, integer_to_binary(Usec), Usec, El, Sender);
+        chat -> tell(Host, Owner, <<"archive">>, integer_to_binary(Usec), Usec, El)
+    end;
 tell_if_marked(_, _, _, _, _) -> ok.
 
 queued({offlined, #message{to = #jid{luser = User, lserver = Host}} = Message} = Acc) ->
@@ -200,7 +203,10 @@ component_sent(Acc) ->
 
 %%% Notices
 
-tell(Host, {_, Domain} = Owner, Store, Id, Usec, El) ->
+tell(Host, Owner, Store, Id, Usec, El) ->
+    tell(Host, Owner, Store, Id, Usec, El, []).
+
+tell(Host, {_, Domain} = Owner, Store, Id, Usec, El, More) ->
     {Shown, IsReduced} = mod_ephemerd_xml:reduce(El),
     Stamp = mod_ephemerd_xml:stamp(Usec),
     Delay = #xmlel{name = <<"delay">>, attrs = [{<<"xmlns">>, ?NS_DELAY}, {<<"stamp">>, Stamp}]},
@@ -209,7 +215,7 @@ tell(Host, {_, Domain} = Owner, Store, Id, Usec, El) ->
                         remembered -> {<<"remembered">>, []};
                         _ -> {<<"archived">>, [{<<"store">>, Store}]}
                     end,
-    Attrs = Where ++ [{<<"id">>, Id}, {<<"stamp">>, Stamp} | mod_ephemerd_page:row_attrs(Store, Owner, El, IsReduced)],
+    Attrs = Where ++ More ++ [{<<"id">>, Id}, {<<"stamp">>, Stamp} | mod_ephemerd_page:row_attrs(Store, Owner, El, IsReduced)],
     hand_over(Host, Domain, Owner, Name, Attrs, [Forwarded]).
 
 %% A notice that does not fit still takes its number, so that its loss is noticed.

@@ -117,8 +117,8 @@ same_version(El) ->
 companion(Domain, El, #state{host = Host}) ->
     %% An older daemon would count our newer notices as lost.
     Version = hd([?OLDEST_VERSION || attr(<<"version">>, El) == ?OLDEST_VERSION] ++ [?VERSION]),
-    Reads = iolist_to_binary([attr(<<"reads">>, El) || Version == ?VERSION]),
-    [mod_ephemerd_reads:want(Host, Reads) || Domain == Host],
+    [Reads, InRooms] = [iolist_to_binary([attr(Name, El) || Version == ?VERSION]) || Name <- [<<"reads">>, <<"room-reads">>]],
+    mod_ephemerd_reads:want(Host, Domain, Reads, InRooms),
     Sessions = [mod_ephemerd_sessions:understood(Host, Version == ?VERSION) || Domain == Host],
     {Boot, Number} = mod_ephemerd:boot_and_number(Host, Domain),
     Server = <<"ejabberd ", (iolist_to_binary(ejabberd_option:version()))/binary>>,
@@ -128,17 +128,20 @@ companion(Domain, El, #state{host = Host}) ->
     Can = [#xmlel{name = <<"can">>, attrs = [{<<"what">>, What}]} || What <- abilities(Host, Domain)],
     element(<<"companion">>, Attrs, Can).
 
-recall(Host, El, #state{host = Host}) ->
+recall(Domain, El, #state{host = Host}) ->
     {After, Max} = {attr(<<"after">>, El), number(<<"max">>, El, 1, ?MAX_ITEMS)},
-    Knowing = [mod_ephemerd_sessions, mod_ephemerd_reads],
-    Users = lists:usort([{jid:encode({User, Host, <<>>}), User} || Module <- Knowing, User <- Module:owners(Host)]),
+    Knowing = [mod_ephemerd_sessions || Domain == Host],
+    Users = lists:usort([{jid:encode({User, Domain, <<>>}), User}
+                         || User <- lists:append([Module:owners(Host) || Module <- Knowing]) ++ mod_ephemerd_reads:owners(Host, Domain)]),
     Rest = [Owner || {Jid, _} = Owner <- Users, Jid > After],
     Page = lists:sublist(Rest, Max),
-    [Module:tell_again(Host, User) || {_, User} <- Page, Module <- Knowing],
-    mod_ephemerd:boot_and_number(Host, Host),
+    [begin
+         [Module:tell_again(Host, User) || Module <- Knowing],
+         mod_ephemerd_reads:tell_again(Host, Domain, User)
+     end || {_, User} <- Page],
+    mod_ephemerd:boot_and_number(Host, Domain),
     Last = [{<<"last">>, element(1, lists:last(Page))} || Page /= []],
-    element(<<"recall">>, Last ++ [{<<"complete">>, <<"true">>} || length(Rest) =< Max], []);
-recall(_, _, _) -> not_implemented(<<>>).
+    element(<<"recall">>, Last ++ [{<<"complete">>, <<"true">>} || length(Rest) =< Max], []).
 
 abilities(Host, Domain) ->
     Archive = case mod_ephemerd_archive:is_known(Host) of
@@ -146,8 +149,8 @@ abilities(Host, Domain) ->
                   false -> []
               end,
     case Domain of
-        Host -> [What || What <- [<<"sessions">>, <<"reads">>], Archive /= []] ++ Archive ++ [<<"queue">> || mod_ephemerd_queue:is_known(Host)];
-        _ -> Archive ++ [<<"scrub">>, <<"remember">>]
+        Host -> [What || What <- [<<"sessions">>, <<"reads">>, <<"room-reads">>], Archive /= []] ++ Archive ++ [<<"queue">> || mod_ephemerd_queue:is_known(Host)];
+        _ -> Archive ++ [<<"scrub">>, <<"remember">>, <<"room-reads">>]
     end.
 
 change(Domain, El, Change, Name, #state{host = Host} = State) ->

@@ -9,7 +9,7 @@
 -module(mod_ephemerd_xml).
 -export([marked/1, is_marked/1, standing/2, placeholder/3, reduce/1, without_words/1, text/1]).
 -export([stamp/1, usec/1, stanza_id/2, delay_usec/2]).
--export([may_show_reading/1, shows/2, is_of_room/1, is_pubsub/1, published/2]).
+-export([may_show_reading/1, shows/2, is_of_room/1, is_pubsub/1, published/1]).
 
 -include("xmpp.hrl").
 
@@ -324,7 +324,7 @@ may_show_reading(#message{sub_els = Els}) ->
         end, Els).
 
 %% Kinds and ids of the messages that this one shows to have been read.
--spec shows(xmlel(), binary()) -> [{binary(), binary()}].
+-spec shows(xmlel(), binary() | none) -> [{binary(), binary()}].
 shows(#xmlel{attrs = Attrs} = El, Owner) ->
     Shown = lists:flatmap(
         fun(Child) ->
@@ -334,7 +334,7 @@ shows(#xmlel{attrs = Attrs} = El, Owner) ->
                 {?NS_REPLIES, <<"reply">>} -> [{<<"reply">>, Id}];
                 {?NS_REACTIONS, <<"reactions">>} -> [{<<"reply">>, Id}];
                 % A client may leave it to the server to publish it.
-                {?NS_POSITIONS, <<"displayed">>} -> [{<<"mds">>, At} || At <- position(Child, [Attrs], Owner)];
+                {?NS_POSITIONS, <<"displayed">>} -> [{<<"mds">>, At} || {By, At} <- position(Child, [Attrs]), By == Owner];
                 _ -> []
             end
         end, children(El)),
@@ -356,27 +356,27 @@ is_of_room(#message{sub_els = Els} = Message) ->
 is_pubsub(#xmlel{attrs = Attrs}) -> fxml:get_attr_s(<<"xmlns">>, Attrs) == ?NS_PUBLISHING;
 is_pubsub(Decoded) -> xmpp:get_ns(Decoded) == ?NS_PUBLISHING.
 
-%% The chats and archive ids in the positions that a request publishes (XEP-0490).
--spec published(xmlel(), binary()) -> [{binary(), binary()}].
-published(#xmlel{attrs = Attrs} = El, Owner) ->
+%% The chats, archives and archive ids in the positions that a request publishes (XEP-0490).
+-spec published(xmlel()) -> [{binary(), binary(), binary()}].
+published(#xmlel{attrs = Attrs} = El) ->
     case find({?NS_PUBLISHING, <<"pubsub">>}, El, [Attrs]) of
         none -> [];
-        #xmlel{attrs = Outer} = Pubsub -> published_in(find({?NS_PUBLISHING, <<"publish">>}, Pubsub, [Outer, Attrs]), [Outer, Attrs], Owner)
+        #xmlel{attrs = Outer} = Pubsub -> published_in(find({?NS_PUBLISHING, <<"publish">>}, Pubsub, [Outer, Attrs]), [Outer, Attrs])
     end.
 
-published_in(#xmlel{attrs = Attrs} = Publish, Outer, Owner) ->
+published_in(#xmlel{attrs = Attrs} = Publish, Outer) ->
     Scope = [Attrs | Outer],
-    Positions = [{fxml:get_tag_attr_s(<<"id">>, Item), At}
+    Positions = [{fxml:get_tag_attr_s(<<"id">>, Item), By, At}
      || fxml:get_attr_s(<<"node">>, Attrs) == ?NS_POSITIONS,
         Item <- children(Publish), name(Item, Scope) == {?NS_PUBLISHING, <<"item">>},
         #xmlel{} = Displayed <- [find({?NS_POSITIONS, <<"displayed">>}, Item, [Item#xmlel.attrs | Scope])],
-        At <- position(Displayed, [Item#xmlel.attrs | Scope], Owner)],
+        {By, At} <- position(Displayed, [Item#xmlel.attrs | Scope])],
     lists:sublist(Positions, ?MAX_REFERENCES);
-published_in(none, _, _) -> [].
+published_in(none, _) -> [].
 
 %% The archive id that such an element names, if it is one of this owner's archive.
-position(#xmlel{attrs = Attrs} = Displayed, Scope, Owner) ->
+position(#xmlel{attrs = Attrs} = Displayed, Scope) ->
     case find({?NS_STANZA_IDS, <<"stanza-id">>}, Displayed, [Attrs | Scope]) of
         none -> [];
-        Id -> [fxml:get_tag_attr_s(<<"id">>, Id) || fxml:get_tag_attr_s(<<"by">>, Id) == Owner]
+        Id -> [{fxml:get_tag_attr_s(<<"by">>, Id), fxml:get_tag_attr_s(<<"id">>, Id)}]
     end.

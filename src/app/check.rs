@@ -72,6 +72,9 @@ async fn archives(connection: &mut PgConnection, config: &Config) -> Result<Vec<
             let rules = (config.timers.start, config.timers.read_evidence);
             findings.push(archive.probe_reading(connection, rules).await?);
         }
+        if config.rooms.start.looks_for_readers() {
+            findings.push(archive.reading_in_rooms());
+        }
     }
     Ok(findings)
 }

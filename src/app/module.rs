@@ -20,7 +20,7 @@ use crate::{
     component::{self, Link},
     config::{ArchiveKind, Config},
     metrics::Metrics,
-    model::{Finding, Level},
+    model::{Finding, Level, Store},
     work::{
         Changing,
         base::{presence::Present, wake::Wake},
@@ -142,13 +142,15 @@ async fn ask_all(link: &Link, config: &Config, needed: bool) -> Vec<Finding> {
         )];
     }
     let mut findings = Vec::new();
-    let looks_for_readers = config.timers.start.looks_for_readers();
+    let rules = config.rules();
+    let shows_less = |it: &Companion| {
+        rules.looks_for_readers_in(Store::Archive) && it.can.sessions && !it.can.reads
+            || rules.looks_for_readers_in(Store::Room) && it.can.scrub && !it.can.room_reads
+    };
     for host in &config.archive.hosts {
         let patience = if needed { PATIENCE } else { SHORT_PATIENCE };
         let asked = tokio::time::timeout(patience, link.companion(host)).await;
-        let shows_nothing = asked.as_ref().is_ok_and(|it| {
-            it.as_ref().is_ok_and(|it| looks_for_readers && it.can.sessions && !it.can.reads)
-        });
+        let shows_nothing = asked.as_ref().is_ok_and(|it| it.as_ref().is_ok_and(shows_less));
         findings.extend(finding(host, asked.unwrap_or(Err(Unanswered::Silent)), needed));
         findings.extend(shows_nothing.then(|| {
             Finding::warning(

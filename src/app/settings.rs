@@ -4,9 +4,10 @@ use tokio::sync::watch;
 
 use super::erase_mode;
 use crate::{
+    archive::companion::Wanted,
     component::{self, ComponentSettings},
     config::{ArchiveKind, BacklogRule, Config},
-    model::ReadEvidence,
+    model::{ReadEvidence, Store},
     work::{
         base::{presence::CompanionSettings, replace},
         erase::EraseSettings,
@@ -21,7 +22,7 @@ pub(super) struct Updates {
     pub(super) erase: watch::Receiver<EraseSettings>,
     pub(super) sweep: watch::Receiver<SweepSettings>,
     pub(super) companion: watch::Receiver<CompanionSettings>,
-    pub(super) wanted: watch::Receiver<ReadEvidence>,
+    pub(super) wanted: watch::Receiver<Wanted>,
 }
 
 /// Where new settings are sent.
@@ -30,7 +31,7 @@ pub(super) struct UpdateSenders {
     erase: watch::Sender<EraseSettings>,
     sweep: watch::Sender<SweepSettings>,
     companion: watch::Sender<CompanionSettings>,
-    wanted: watch::Sender<ReadEvidence>,
+    wanted: watch::Sender<Wanted>,
 }
 
 /// Both ends; the workers begin with `config`.
@@ -103,14 +104,17 @@ fn companion_settings(config: &Config) -> CompanionSettings {
 }
 
 /// What modules shall announce of what was read: all that counts and that the tables may not show.
-fn wanted_reads(config: &Config) -> ReadEvidence {
-    let ReadEvidence { mds, markers, replies } = config.timers.read_evidence;
+fn wanted_reads(config: &Config) -> Wanted {
+    let (rules, ReadEvidence { mds, markers, replies }) =
+        (config.rules(), config.timers.read_evidence);
     // Prosody archives every marker.
     let markers = markers && config.archive.kind != ArchiveKind::Prosody;
-    match config.timers.start.looks_for_readers() {
-        true => ReadEvidence { mds, markers, replies },
+    let evidence = ReadEvidence { mds, markers, replies };
+    let wanted = |store| match rules.looks_for_readers_in(store) {
+        true => evidence,
         false => ReadEvidence::NONE,
-    }
+    };
+    Wanted { reads: wanted(Store::Archive), in_rooms: wanted(Store::Room) }
 }
 
 fn inspect_settings(config: &Config) -> InspectSettings {

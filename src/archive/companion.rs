@@ -8,7 +8,7 @@ use chrono::SubsecRound as _;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Row;
-use crate::model::{RowKey, Stamp, StartedBy, Store, Timestamp};
+use crate::model::{Occupant, ReadEvidence, RowKey, Stamp, StartedBy, Store, Timestamp};
 
 pub use self::requests::{Answer, Item, Outcome, Page, Request, Requests, Unanswered, jid_order};
 
@@ -64,8 +64,29 @@ impl Shown {
             stamped_at: stamp.at,
             digest: written.as_bytes().to_vec(),
         };
-        Some(Self { row: Row { key, stamp, xml: Some(xml) }, copy_of })
+        Some(Self { row: Row { key, stamp, xml: Some(xml), sender: None }, copy_of })
     }
+
+    /// The same row, in a room, with its sender's real bare address.
+    #[must_use]
+    pub fn sent_by(mut self, sender: Option<&str>) -> Self {
+        self.row.sender = sender.filter(|it| is_address(it)).map(str::to_owned);
+        self
+    }
+}
+
+/// What modules shall announce of what was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// By users, in their own archives.
+    pub reads: ReadEvidence,
+    /// In rooms.
+    pub in_rooms: ReadEvidence,
+}
+
+impl Wanted {
+    /// Nothing.
+    pub const NOTHING: Self = Self { reads: ReadEvidence::NONE, in_rooms: ReadEvidence::NONE };
 }
 
 /// What shows that an owner has read a message.
@@ -81,6 +102,8 @@ pub struct Reading {
     pub stamp: Stamp,
     /// When the message was archived that is read up to, if the module knows.
     pub upto: Option<Timestamp>,
+    /// It names a message by the id in the archive of a room, which is the chat: what else is known of who read it.
+    pub in_room: Option<Occupant>,
 }
 
 impl Reading {
@@ -92,12 +115,30 @@ impl Reading {
         (stamp, upto): (&str, Option<&str>),
     ) -> Option<Self> {
         let by: StartedBy = by.parse().ok()?;
-        let is_address = !chat.is_empty() && chat.len() <= MOST_JID;
-        let is_sound = by.is_read() && is_address && !chat.contains(char::is_control) && is_id(id);
+        let is_sound = by.is_read() && is_address(chat) && is_id(id);
         let stamp = read_stamp(stamp)?;
         let upto = upto.and_then(read_stamp).map(|it| it.at);
-        is_sound.then(|| Self { by, chat: chat.to_owned(), id: id.to_owned(), stamp, upto })
+        let (chat, id) = (chat.to_owned(), id.to_owned());
+        is_sound.then_some(Self { by, chat, id, stamp, upto, in_room: None })
     }
+
+    /// How much text it takes.
+    pub fn text_bytes(&self) -> usize {
+        let reader = self.in_room.iter().flat_map(|it| [&it.nick, &it.jid, &it.id]);
+        self.chat.len() + self.id.len() + reader.flatten().map(String::len).sum::<usize>()
+    }
+
+    /// The same, in a room; `None` if something about its reader is out of bounds.
+    pub fn in_room(self, reader: Occupant) -> Option<Self> {
+        let addresses = [&reader.nick, &reader.jid].into_iter().flatten();
+        let is_sound = addresses.into_iter().all(|it| is_address(it))
+            && reader.id.as_deref().is_none_or(is_id);
+        is_sound.then_some(Self { in_room: Some(reader), ..self })
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MOST_JID && !text.contains(char::is_control)
 }
 
 /// A stamp as a module writes it: without a fraction it stands for a whole second.
@@ -200,6 +241,8 @@ pub struct Abilities {
     pub remember: bool,
     /// Report what shows that messages were read.
     pub reads: bool,
+    /// Report what shows that messages in rooms were read.
+    pub room_reads: bool,
 }
 
 #[cfg(test)]

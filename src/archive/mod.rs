@@ -11,7 +11,7 @@ pub mod prosody;
 mod reading;
 
 pub use any::{Archive, Kind, Order, Probed, Table, probe};
-pub use reading::{Evidence, Position, Sought, Trace};
+pub use reading::{Looks, Position, Sought, Trace};
 
 use std::collections::BTreeMap;
 
@@ -32,6 +32,8 @@ pub struct Row {
     pub stamp: Stamp,
     /// The stanza as stored; `None` if it is larger than [`MAX_STANZA_BYTES`].
     pub xml: Option<String>,
+    /// In a room: the sender's real bare address, where the server keeps that beside the stanza.
+    pub sender: Option<String>,
 }
 
 /// What happened to a row that was to be erased.

@@ -7,19 +7,43 @@ use sqlx::PgConnection;
 use super::{Archive, Table, ejabberd, prosody};
 use crate::{
     database::Result,
-    model::{Finding, ReadEvidence, Stamp, StanzaId, StartRule, Timestamp},
-    stanza::{self, Shows},
+    model::{Finding, ReadEvidence, Rules, Stamp, StartRule, Store, Timestamp},
+    stanza,
 };
 
 /// Maximum size of a stanza that can show something, in bytes.
 pub(super) const MOST_BYTES: i32 = 64 * 1024;
 
-/// A row that may show that its owner has read something.
+/// What is looked for that shows reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looks {
+    /// In users' archives.
+    pub users: bool,
+    /// In rooms' archives.
+    pub rooms: bool,
+    /// What counts.
+    pub evidence: ReadEvidence,
+}
+
+impl Looks {
+    /// What these rules look for.
+    pub fn of(rules: &Rules) -> Self {
+        Self {
+            users: rules.looks_for_readers_in(Store::Archive),
+            rooms: rules.looks_for_readers_in(Store::Room),
+            evidence: rules.timers.read_evidence,
+        }
+    }
+}
+
+/// A row that may show that somebody has read something: its owner, or in a room whoever wrote it.
 #[derive(Debug, Clone)]
 pub struct Trace {
+    /// The store that it is in; an item's is its owner's archive.
+    pub store: Store,
     /// The virtual host.
     pub host: String,
-    /// The user's local part.
+    /// The user's or the room's local part.
     pub owner: String,
     /// The row's own number: what it shows came before it.
     pub row_number: i64,
@@ -29,13 +53,17 @@ pub struct Trace {
     pub item: Option<String>,
     /// The stanza, or the item.
     pub xml: String,
+    /// In a room: the sender's real bare address, where the server keeps that beside the stanza.
+    pub sender: Option<String>,
 }
 
 /// What a client published as read (XEP-0490), where that is no row of the archive.
 #[derive(Debug, Clone)]
 pub struct Position {
-    /// The position of the account among those that were asked for.
-    pub owner: usize,
+    /// The position of what was asked for: an account, or a room.
+    pub asked: usize,
+    /// The bare address of whoever published it.
+    pub reader: String,
     /// The chat: the other side's address.
     pub chat: String,
     /// When it was last published.
@@ -47,11 +75,13 @@ pub struct Position {
 /// A message of a chat that is looked for by an id.
 #[derive(Debug, Clone)]
 pub struct Sought<'a> {
+    /// The store: a user's archive, or a room's.
+    pub store: Store,
     /// The virtual host.
     pub host: &'a str,
-    /// The user's local part.
+    /// The user's or the room's local part.
     pub owner: &'a str,
-    /// The other side's bare address.
+    /// The other side's bare address; the room's own.
     pub chat: &'a str,
     /// The id.
     pub id: &'a str,
@@ -85,47 +115,37 @@ pub(super) const MOST_RECENT_BYTES: i32 = 4_096;
 /// Accounts that one statement looks up.
 const OWNERS_AT_ONCE: usize = 50;
 
-/// What a row of an owner's archive shows to have been read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Evidence {
-    /// Everything up to the message with this archive id.
-    Item(StanzaId),
-    /// Everything up to the message, or that message alone, by its sender's id.
-    Message(Shows),
-}
-
 impl Trace {
-    /// What it shows, and of which chat. A message counts only from its owner.
-    pub fn evidence(&self) -> Option<(String, Vec<Evidence>)> {
-        if let Some(chat) = &self.item {
-            let item = stanza::displayed_item(&self.xml)?;
-            return Some((chat.clone(), vec![Evidence::Item(item)]));
+    /// In a user's archive: what its owner published, or something else that its owner sent, shows reading.
+    fn is_evidence(&self) -> bool {
+        if self.item.is_some() {
+            return stanza::displayed_item(&self.xml).is_some();
         }
         let owner = format!("{}@{}", self.owner, self.host);
-        let envelope = stanza::envelope(&self.xml).filter(|it| !it.is_error)?;
-        let (chat, received) = envelope.chat(&owner)?;
-        let counts = !received && chat != owner;
-        let shows = envelope.shows.into_iter().filter(|_| counts);
-        Some((chat, shows.map(Evidence::Message).collect()))
+        let envelope = stanza::envelope(&self.xml).filter(|it| !it.is_error);
+        envelope.is_some_and(|it| {
+            let is_sent = |(chat, received): (String, bool)| !received && chat != owner;
+            !it.shows.is_empty() && it.chat(&owner).is_some_and(is_sent)
+        })
     }
 }
 
 impl Archive {
-    /// The rows of users after `after` and up to `upto` that may show that something was read, in order: about `rows`.
-    /// Empty at the end; else the next call begins after the last one. Of these hosts, and there of all users or of these
-    /// local parts.
+    /// The rows after `after` and up to `upto` that may show that something was read, in order: about `rows`.
+    /// Empty at the end; else the next call begins after the last one. Of these hosts, and of all users and rooms there, or
+    /// of users with these local parts.
     pub async fn traces(
         &self,
         connection: &mut PgConnection,
         table: &Table,
         whose: (&[String], Option<&[String]>),
         span: (i64, i64),
-        (rows, evidence): (i64, ReadEvidence),
+        (rows, looks): (i64, Looks),
     ) -> Result<Vec<Trace>> {
         match (self, table) {
-            (Self::Prosody, _) => prosody::traces(connection, whose, span, (rows, evidence)).await,
+            (Self::Prosody, _) => prosody::traces(connection, whose, span, (rows, looks)).await,
             (Self::Ejabberd(schema), Table::EjabberdArchive(_)) => {
-                ejabberd::traces(connection, schema, whose, span, (rows, evidence)).await
+                ejabberd::traces(connection, schema, whose, span, (rows, looks)).await
             }
             (Self::Ejabberd(_), _) => Ok(Vec::new()),
         }
@@ -154,13 +174,13 @@ impl Archive {
                     ejabberd::recent_traces(connection, schema, owners, since, evidence).await?
                 }
             };
-            let shows = |it: &Trace| it.evidence().is_some_and(|(_, shown)| !shown.is_empty());
-            traces.iter().filter(|it| shows(&it.1)).for_each(|it| note(it.0, it.1.stamp.at));
+            let traces = traces.iter().filter(|it| it.1.is_evidence());
+            traces.for_each(|it| note(it.0, it.1.stamp.at));
             if evidence.mds && self.has_positions(connection).await? {
                 let asked: Vec<_> = owners.iter().map(|it| (it.0, it.1, since)).collect();
                 let positions = self.positions(connection, &asked).await?;
                 let shows = |it: &&Position| stanza::displayed_item(&it.xml).is_some();
-                positions.iter().filter(shows).for_each(|it| note(it.owner, it.stamp.at));
+                positions.iter().filter(shows).for_each(|it| note(it.asked, it.stamp.at));
             }
         }
         Ok(readers)
@@ -193,6 +213,18 @@ impl Archive {
         match self {
             Self::Prosody => Ok(Vec::new()),
             Self::Ejabberd(_) => ejabberd::positions(connection, owners).await,
+        }
+    }
+
+    /// What anybody published of these rooms, each since a time.
+    pub async fn positions_in_rooms(
+        &self,
+        connection: &mut PgConnection,
+        rooms: &[(&str, &str, Timestamp)],
+    ) -> Result<Vec<Position>> {
+        match self {
+            Self::Prosody => Ok(Vec::new()),
+            Self::Ejabberd(_) => ejabberd::positions_in_rooms(connection, rooms).await,
         }
     }
 
@@ -231,6 +263,19 @@ impl Archive {
                 "load the companion module, which shows all of them; without it prefer timers.start = \"auto\" to \"read\"",
             ),
         })
+    }
+
+    /// What the tables show of reading in rooms.
+    pub fn reading_in_rooms(&self) -> Finding {
+        match self {
+            Self::Prosody => Finding::good(
+                "Rooms' archives show markers and replies; published positions count where everybody sees real addresses.",
+            ),
+            Self::Ejabberd(_) => Finding::warning(
+                "ejabberd's tables show markers and reactions in rooms only if the client adds <store/>.",
+                "load the companion module, which shows all of them, or leave rooms.start at \"archived\"",
+            ),
+        }
     }
 
     /// Rows whose text contains these ids, the newest first: the position of what was sought, the row's number, its

@@ -8,9 +8,9 @@ use xmpp_parsers::ns;
 use super::outline::{COMPANION, Outline, Part};
 use crate::archive::companion::{
     Abilities, Answer, Companion, Event, MOST_ITEMS, Notice, Outcome, Page, Reading, Request,
-    Shown, Unanswered, is_id, local_part, time,
+    Shown, Unanswered, Wanted, is_id, local_part, time,
 };
-use crate::model::{ReadEvidence, Store, Timestamp};
+use crate::model::{Occupant, ReadEvidence, Store, Timestamp};
 
 /// Maximum bytes of stanzas in one answer, not counting its first row.
 const MOST_BYTES: u32 = 256 << 10;
@@ -44,7 +44,8 @@ pub(super) fn notice(host: &str, outline: &Outline) -> Option<Notice> {
         let stamp = outline.attribute("stamp")?;
         let copy_of = outline.attribute("copy-of").map(str::to_owned);
         let xml = outline.parts.iter().find_map(|part| part.stanza.clone())?;
-        let shown = Box::new(Shown::new((host, owner), store, (id, stamp), copy_of, xml)?);
+        let shown = Shown::new((host, owner), store, (id, stamp), copy_of, xml)?;
+        let shown = Box::new(shown.sent_by(outline.attribute("sender")));
         if is_remembered { Event::Remembered(shown) } else { Event::Archived(shown) }
     };
     Some(Notice { host: host.to_owned(), boot, number, event, permit: None })
@@ -62,7 +63,13 @@ fn readings(outline: &Outline) -> Option<Vec<Reading>> {
     let reading = |part: &Part| {
         let named = |name| part.attribute(name);
         let times = (named("stamp")?, named("upto"));
-        Reading::new(named("by")?, named("chat")?, named("id")?, times)
+        let reading = Reading::new(named("by")?, named("chat")?, named("id")?, times)?;
+        if named("in") != Some("room") {
+            return Some(reading);
+        }
+        let known = |name| named(name).map(str::to_owned);
+        let (nick, jid, id) = (known("occupant"), known("jid"), known("occupant-id"));
+        reading.in_room(Occupant { nick, jid, id })
     };
     let items = outline.parts("item").count();
     (1..=MOST_ITEMS).contains(&items).then(|| outline.parts("item").filter_map(reading).collect())
@@ -159,7 +166,8 @@ fn read(host: &str, request: &Request, outline: Outline) -> Option<Answer> {
 fn shown(owner: (&str, &str), store: Store, mut row: Part) -> Option<Shown> {
     let xml = row.stanza.take()?;
     let copy_of = row.attribute("copy-of").map(str::to_owned);
-    Shown::new(owner, store, (row.attribute("id")?, row.attribute("stamp")?), copy_of, xml)
+    let times = (row.attribute("id")?, row.attribute("stamp")?);
+    Some(Shown::new(owner, store, times, copy_of, xml)?.sent_by(row.attribute("sender")))
 }
 
 fn companion(outline: &Outline) -> Option<Companion> {
@@ -177,6 +185,7 @@ fn companion(outline: &Outline) -> Option<Companion> {
             "sessions" => can.sessions = true,
             "remember" => can.remember = true,
             "reads" => can.reads = true,
+            "room-reads" => can.room_reads = true,
             _ => {}
         }
     }
@@ -208,7 +217,7 @@ pub(super) fn request(
     jid: &str,
     (host, version): (&str, u32),
     id: &str,
-    (request, wanted): (&Request, ReadEvidence),
+    (request, wanted): (&Request, Wanted),
 ) -> String {
     let kind = match request {
         Request::Erase { .. } | Request::Scrub { .. } => "set",
@@ -223,8 +232,9 @@ pub(super) fn request(
     match request {
         Request::Companion => {
             head(&mut out, version, "companion", &[("daemon", env!("CARGO_PKG_VERSION"))]);
-            if wanted != ReadEvidence::NONE {
-                let _ = write!(out, " reads='{}'", wanted.names().join(" "));
+            let wanted = [("reads", wanted.reads), ("room-reads", wanted.in_rooms)];
+            for (name, kinds) in wanted.iter().filter(|it| it.1 != ReadEvidence::NONE) {
+                let _ = write!(out, " {name}='{}'", kinds.names().join(" "));
             }
             out.push_str("/>");
         }

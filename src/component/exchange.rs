@@ -12,10 +12,9 @@ use tokio::time::timeout;
 use super::outline::Outline;
 use super::{companion, incoming};
 use crate::archive::companion::{
-    Answer, Event, Notice, OLDEST_VERSION, Request, Requests, Unanswered, VERSION,
+    Answer, Event, Notice, OLDEST_VERSION, Request, Requests, Unanswered, VERSION, Wanted,
 };
 use crate::metrics::Metrics;
-use crate::model::ReadEvidence;
 
 /// Maximum number of notices waiting for the workers, and of their bytes.
 const MOST_NOTICES: usize = 1_000;
@@ -49,7 +48,7 @@ struct Inner {
     asked: Mutex<mpsc::Receiver<Asked>>,
     connection: watch::Sender<Option<u64>>,
     /// What modules shall announce of what was read; nothing before it is set.
-    wanted: OnceLock<watch::Receiver<ReadEvidence>>,
+    wanted: OnceLock<watch::Receiver<Wanted>>,
     metrics: Arc<Metrics>,
 }
 
@@ -77,8 +76,8 @@ pub fn exchange(
 
 impl Exchange {
     /// From now on modules are told at each greeting to announce this of what was read. The first call counts.
-    pub fn want(&self, reads: watch::Receiver<ReadEvidence>) {
-        let _ = self.0.wanted.set(reads);
+    pub fn want(&self, wanted: watch::Receiver<Wanted>) {
+        let _ = self.0.wanted.set(wanted);
     }
 
     /// Starts a session. Requests from before it fail, as they were never sent.
@@ -124,9 +123,7 @@ impl Exchange {
             Event::Undelivered(_, ids) | Event::Delivered(_, ids) => {
                 ids.iter().map(String::len).sum()
             }
-            Event::Read(_, items) => {
-                items.iter().map(|it| it.chat.len() + it.id.len() + READING_BYTES).sum()
-            }
+            Event::Read(_, items) => items.iter().map(|it| it.text_bytes() + READING_BYTES).sum(),
         };
         let bytes = u32::try_from(bytes + NOTICE_BYTES).ok()?;
         notice.permit = Some(Arc::clone(&self.0.permits).try_acquire_many_owned(bytes).ok()?);
@@ -162,7 +159,7 @@ impl Session<'_> {
         // A module of any version answers when asked to identify itself.
         let known = self.versions.get(&asked.host).filter(|_| asked.request != Request::Companion);
         let to = (asked.host.as_str(), known.copied().unwrap_or(VERSION));
-        let wanted = self.exchange.0.wanted.get().map_or(ReadEvidence::NONE, |it| *it.borrow());
+        let wanted = self.exchange.0.wanted.get().map_or(Wanted::NOTHING, |it| *it.borrow());
         let text = companion::request(jid, to, &id, (&asked.request, wanted));
         self.under_way.insert(id, asked);
         text

@@ -1,4 +1,4 @@
-//! Domains.
+//! Domains, and addresses of users and occupants.
 
 /// RFC 7622: a domain part has at most 1023 bytes.
 const MAX_DOMAIN_BYTES: usize = 1023;
@@ -33,9 +33,44 @@ pub(super) fn domain(text: &str) -> Result<(), &'static str> {
     }
 }
 
+/// RFC 7622: a local part and a resource have at most 1023 bytes each.
+const MAX_PART_BYTES: usize = 1023;
+
+/// Checks the address of a reader: a domain, a user, or an occupant of a room. The error is the end of a sentence.
+pub(super) fn reader(text: &str) -> Result<(), &'static str> {
+    let (bare, nick) = text.split_once('/').map_or((text, None), |it| (it.0, Some(it.1)));
+    let (local, host) = bare.split_once('@').map_or((None, bare), |it| (Some(it.0), it.1));
+    domain(host)?;
+    let is_sound = |part: &str| {
+        !part.is_empty() && part.len() <= MAX_PART_BYTES && !part.contains(char::is_control)
+    };
+    match (local, nick) {
+        (None, Some(_)) => Err("has an address with a resource and no user or room"),
+        (Some(local), _) if local.to_lowercase() != local => {
+            Err("has an address with capital letters; servers use lower case")
+        }
+        (Some(local), _) if !is_sound(local) || local.contains(char::is_whitespace) => {
+            Err("has an address without a sound name before the @")
+        }
+        (_, Some(nick)) if !is_sound(nick) => Err("has an address without a nickname after the /"),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn readers_are_domains_users_or_occupants() {
+        for good in ["bots.example", "bot@example.org", "den@rooms.example/Weather Bot/2"] {
+            assert_eq!(reader(good), Ok(()), "{good}");
+        }
+        for bad in ["", "@h", "Bot@h", "a b@h", "bot@", "h/x", "den@h/", "den@h/a\nb", "a@b@h"] {
+            assert!(reader(bad).is_err(), "{bad}");
+        }
+        assert!(reader(&format!("{}@h", "a".repeat(1024))).is_err());
+    }
 
     #[test]
     fn domains_are_told_from_the_rest() {

@@ -34,7 +34,7 @@ pub use types::{
 };
 pub use url::DatabaseUrl;
 
-use crate::model::{Finding, HintRules, Rules, TimerRules};
+use crate::model::{Finding, HintRules, RoomRules, Rules, TimerRules};
 
 /// The whole configuration, validated and complete.
 #[derive(Debug, Clone)]
@@ -49,6 +49,8 @@ pub struct Config {
     pub timers: TimerRules,
     /// `[hints]`: what happens to messages that ask not to be stored.
     pub hints: HintRules,
+    /// `[rooms]`: what starts the timers of rooms' messages.
+    pub rooms: RoomRules,
     /// `[erase]`: how rows are erased.
     pub erase: EraseConfig,
     /// `[sweep]`: how the whole archive is swept.
@@ -79,6 +81,6 @@ impl Config {
 
     /// The rules that policy judges by.
     pub fn rules(&self) -> Rules {
-        Rules { timers: self.timers.clone(), hints: self.hints.clone() }
+        Rules { timers: self.timers.clone(), hints: self.hints.clone(), rooms: self.rooms.clone() }
     }
 }

@@ -111,6 +111,12 @@ sections! {
         /// Which hint wins when a message has both.
         conflict: "`store` or `no-permanent-store`" = "no-permanent-store",
     }
+    rooms: RawRooms {
+        /// [What starts the timer](semantics.md#in-rooms) of a message in a room.
+        start: "`archived` or `first_reader`" = "first_reader",
+        /// Whose reading starts no timer in rooms, such as bots': users, whole domains, or occupants.
+        ignore_readers: "list of up to 1000 addresses" = "bot@example.net, bots.example.net, den@rooms.example.net/Bot",
+    }
     offline: RawOffline {
         /// The older name of `timers.unread_for`. Set one of the two.
         undelivered_for: "duration or `never`" = "never",

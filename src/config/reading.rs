@@ -1,14 +1,19 @@
-//! What starts timers, as far as it is about reading: `timers.start`, `timers.unread_for`, `timers.read_evidence`.
+//! What starts timers, as far as it is about reading: `timers.start`, `timers.unread_for`, `timers.read_evidence`,
+//! and the same for rooms: `rooms.start`, `rooms.ignore_readers`.
 
 use std::time::Duration;
 
+use super::address;
 use super::duration;
 use super::error::ConfigError;
 use super::judge::{CENTURY, Choice, Judge};
 use super::raw::Plain;
-use crate::model::{ReadEvidence, StartRule, TimerRules};
+use crate::model::{ReadEvidence, RoomStart, StartRule, TimerRules};
 
 const EVIDENCE: &str = "timers.read_evidence";
+const IGNORED: &str = "rooms.ignore_readers";
+/// Addresses in that list: each evidence in a room is compared with all of them.
+const MOST_IGNORED: usize = 1000;
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
@@ -23,6 +28,19 @@ impl Choice for StartRule {
             Self::Delivered => "delivered",
             Self::Read => "read",
             Self::Auto => "auto",
+        }
+    }
+}
+
+impl Choice for RoomStart {
+    fn all() -> &'static [Self] {
+        &[Self::Archived, Self::FirstReader]
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Archived => "archived",
+            Self::FirstReader => "first_reader",
         }
     }
 }
@@ -80,5 +98,25 @@ impl Judge<'_> {
             ReadEvidence { mds: has("mds"), markers: has("markers"), replies: has("replies") };
         self.show(EVIDENCE, evidence.names());
         Ok(evidence)
+    }
+
+    /// A list, or in the environment one text with commas.
+    pub(super) fn ignore_readers(&self, value: Option<Plain>) -> Result<Vec<String>> {
+        let remedy = "write addresses such as [\"bot@example.org\", \"bots.example.org\", \"den@rooms.example.org/Bot\"]";
+        let listed: Vec<String> = match value {
+            None => Vec::new(),
+            Some(Plain::List(listed)) => listed,
+            Some(Plain::Text(text)) => text.split(',').map(|it| it.trim().to_owned()).collect(),
+            Some(_) => return Err(self.invalid(IGNORED, "is not a list of addresses", remedy)),
+        };
+        if listed.len() > MOST_IGNORED {
+            let remedy = "name whole domains, or leave rooms.start at \"archived\"";
+            return Err(self.invalid(IGNORED, "has more than 1000 addresses", remedy));
+        }
+        for reader in &listed {
+            address::reader(reader).map_err(|problem| self.invalid(IGNORED, problem, remedy))?;
+        }
+        self.show(IGNORED, listed.clone());
+        Ok(listed)
     }
 }

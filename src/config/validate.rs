@@ -8,7 +8,7 @@ use super::error::ConfigError;
 use super::judge::{CENTURY, Judge};
 use super::raw::{
     RawArchive, RawComponent, RawConfig, RawDatabase, RawErase, RawHints, RawHttp, RawLog,
-    RawOffline, RawSweep, RawTimers,
+    RawOffline, RawRooms, RawSweep, RawTimers,
 };
 use super::sources::Sources;
 use super::types::{
@@ -17,7 +17,7 @@ use super::types::{
 };
 use super::{Config, DatabaseUrl, duration};
 use crate::component::ServerAddress;
-use crate::model::{HintRules, TimerRules};
+use crate::model::{HintRules, RoomRules, TimerRules};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -32,8 +32,19 @@ type Result<T> = std::result::Result<T, ConfigError>;
 pub(super) fn config(sources: &Sources) -> Result<Config> {
     let (raw, layers) = sources.read()?;
     let judge = Judge::new(sources, &layers);
-    let RawConfig { component, database, archive, timers, hints, offline, erase, sweep, http, log } =
-        raw;
+    let RawConfig {
+        component,
+        database,
+        archive,
+        timers,
+        hints,
+        rooms,
+        offline,
+        erase,
+        sweep,
+        http,
+        log,
+    } = raw;
     let component = judge.component(component)?;
     let database = judge.database(database)?;
     let archive = judge.archive(archive)?;
@@ -44,6 +55,7 @@ pub(super) fn config(sources: &Sources) -> Result<Config> {
         archive,
         timers,
         hints: judge.hints(hints)?,
+        rooms: judge.rooms(rooms)?,
         erase: judge.erase(erase)?,
         sweep: judge.sweep(sweep)?,
         http: judge.http(http)?,
@@ -157,6 +169,11 @@ impl Judge<'_> {
             self.span("hints.keep_for", raw.keep_for, Duration::ZERO..=CENTURY, default.keep_for)?;
         let conflict = self.choice_or("hints.conflict", raw.conflict, default.conflict)?;
         Ok(HintRules { keep_for, conflict })
+    }
+
+    fn rooms(&self, raw: RawRooms) -> Result<RoomRules> {
+        let start = self.choice_or("rooms.start", raw.start, RoomRules::default().start)?;
+        Ok(RoomRules { start, ignore_readers: self.ignore_readers(raw.ignore_readers)? })
     }
 
     fn erase(&self, raw: RawErase) -> Result<EraseConfig> {

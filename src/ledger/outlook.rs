@@ -34,7 +34,7 @@ pub struct Outlook {
 /// Timers that start at reading, in figures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Readings {
-    /// They wait for their owner to read the message.
+    /// They wait for their owner, or anybody in the room, to read the message.
     pub waiting: i64,
     /// They have been running since the message was read.
     pub started: i64,
@@ -45,7 +45,7 @@ pub struct Readings {
 /// The outlook of one store and reason.
 pub type Outlooks = Vec<((Store, Reason), Outlook)>;
 
-/// Counts timers that start at reading, in users' archives on these hosts.
+/// Counts timers that start at reading, in users' and rooms' archives on these hosts.
 pub async fn readings(connection: &mut PgConnection, hosts: &[String]) -> Result<Readings> {
     let read: Vec<String> =
         StartedBy::ALL.iter().filter(|it| it.is_read()).map(ToString::to_string).collect();
@@ -56,7 +56,7 @@ pub async fn readings(connection: &mut PgConnection, hosts: &[String]) -> Result
                count(*) FILTER (WHERE started_by = ANY ($2)) AS "started!",
                count(*) FILTER (WHERE started_by = 'unread' AND runs_from <= now()) AS "capped!"
           FROM ephemerd.expiries
-         WHERE store = 'archive' AND phase = 'pending' AND host = ANY ($1)"#,
+         WHERE store IN ('archive', 'room') AND phase = 'pending' AND host = ANY ($1)"#,
         hosts,
         &read,
     )

@@ -1,5 +1,5 @@
-//! Entries that wait for their owner to read the message, found again by what shows that it was read. Chats and messages'
-//! ids are known only by digests whose key stays in the database.
+//! Entries that wait for their owner to read the message, or for anybody in a room, found again by what shows that it was
+//! read. Chats, messages' ids and senders are known only by digests whose key stays in the database.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use super::{CHANNEL, record::position};
 use crate::{
     database::{Named, Result},
-    model::{RowId, Start, StartedBy, Timestamp},
+    model::{Occupant, RowId, Start, StartedBy, Store, Timestamp},
 };
 
 /// An entry that waits from now on.
@@ -22,6 +22,8 @@ pub struct Unread<'a> {
     pub message: Option<String>,
     /// How long its timer is.
     pub timer: Duration,
+    /// In a room: who sent it, and so does not count as its reader.
+    pub sender: Occupant,
 }
 
 /// What somebody has read, or has read up to.
@@ -29,14 +31,22 @@ pub struct Unread<'a> {
 pub struct Seen<'a> {
     /// The virtual host.
     pub host: &'a str,
-    /// The reader's local part.
+    /// The reader's local part; the room's.
     pub owner: &'a str,
-    /// The other side of the chat.
+    /// The other side of the chat; the room's address.
     pub chat: &'a str,
     /// The id that the sender gave the message, if that is how it is named.
     pub message: Option<&'a str>,
     /// When it was shown.
     pub at: Timestamp,
+    /// In a room: who showed it.
+    pub reader: Option<&'a Occupant>,
+}
+
+impl Seen<'_> {
+    const fn store(&self) -> Store {
+        if self.reader.is_some() { Store::Room } else { Store::Archive }
+    }
 }
 
 /// An entry that waits in the chat of what was seen.
@@ -77,17 +87,25 @@ pub async fn note_unread(connection: &mut PgConnection, unread: &[Unread<'_>]) -
         return Ok(());
     }
     let column = |of: fn(&Unread<'_>) -> String| unread.iter().map(of).collect::<Vec<String>>();
-    let messages: Vec<Option<String>> = unread.iter().map(|it| it.message.clone()).collect();
+    let known = |of: fn(&Unread<'_>) -> Option<String>| unread.iter().map(of).collect::<Vec<_>>();
+    let messages = known(|it| it.message.clone());
     sqlx::query!(
         "-- note_unread
          UPDATE ephemerd.expiries AS e
             SET chat = ephemerd.reading_digest('chat', k.host, k.owner, k.chat),
                 message = CASE WHEN k.message IS NOT NULL
                                THEN ephemerd.reading_digest('message', k.host, k.owner, k.message) END,
-                timer_us = k.timer
-           FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::bigint[])
-                AS k(host, owner, archive_id, digest, chat, message, timer)
-          WHERE e.owner = k.owner AND e.archive_id = k.archive_id AND e.store = 'archive' AND e.host = k.host
+                timer_us = k.timer,
+                sender_nick = CASE WHEN k.nick IS NOT NULL
+                                   THEN ephemerd.reading_digest('nick', k.host, k.owner, k.nick) END,
+                sender_jid = CASE WHEN k.jid IS NOT NULL
+                                  THEN ephemerd.reading_digest('jid', k.host, k.owner, k.jid) END,
+                sender_id = CASE WHEN k.occupant IS NOT NULL
+                                 THEN ephemerd.reading_digest('occupant', k.host, k.owner, k.occupant) END
+           FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::bigint[],
+                       $8::text[], $9::text[], $10::text[], $11::text[])
+                AS k(host, owner, archive_id, digest, chat, message, timer, store, nick, jid, occupant)
+          WHERE e.owner = k.owner AND e.archive_id = k.archive_id AND e.store = k.store AND e.host = k.host
             AND e.digest = k.digest AND e.phase = 'pending' AND e.started_by = 'unread'",
         &column(|it| it.row.host.to_owned()),
         &column(|it| it.row.owner.to_owned()),
@@ -96,6 +114,10 @@ pub async fn note_unread(connection: &mut PgConnection, unread: &[Unread<'_>]) -
         &column(|it| it.chat.clone()),
         &messages as &[Option<String>],
         &unread.iter().map(|it| micros(it.timer)).collect::<Vec<_>>(),
+        &column(|it| it.row.store.to_string()),
+        &known(|it| it.sender.nick.clone()) as &[Option<String>],
+        &known(|it| it.sender.jid.clone()) as &[Option<String>],
+        &known(|it| it.sender.id.clone()) as &[Option<String>],
     )
     .execute(connection)
     .await
@@ -104,7 +126,9 @@ pub async fn note_unread(connection: &mut PgConnection, unread: &[Unread<'_>]) -
 }
 
 /// The entries that wait in the chats of what was seen, at most `rows`. If `since` is given, also records which
-/// of these readers showed something from then on.
+/// of these readers showed something from then on; of who reads in rooms nothing is recorded.
+///
+/// In a room only somebody else than the sender counts: something must be known of both, and nothing of it be alike.
 pub async fn unread_in(
     connection: &mut PgConnection,
     seen: &[Seen<'_>],
@@ -112,20 +136,27 @@ pub async fn unread_in(
     rows: i64,
 ) -> Result<Vec<Waiting>> {
     let column = |of: fn(&Seen<'_>) -> String| seen.iter().map(of).collect::<Vec<String>>();
-    let messages: Vec<Option<String>> =
-        seen.iter().map(|it| it.message.map(str::to_owned)).collect();
+    let known = |of: fn(&Seen<'_>) -> Option<String>| seen.iter().map(of).collect::<Vec<_>>();
+    let messages = known(|it| it.message.map(str::to_owned));
     let found = sqlx::query!(
         r#"-- unread_in
         WITH k AS MATERIALIZED (
-            SELECT k.host, k.owner, k.at, k.position,
+            SELECT k.host, k.owner, k.at, k.position, k.store,
                    ephemerd.reading_digest('chat', k.host, k.owner, k.chat) AS chat,
                    CASE WHEN k.message IS NOT NULL
-                        THEN ephemerd.reading_digest('message', k.host, k.owner, k.message) END AS message
-              FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[])
-                   WITH ORDINALITY AS k(host, owner, chat, message, at, position)),
+                        THEN ephemerd.reading_digest('message', k.host, k.owner, k.message) END AS message,
+                   CASE WHEN k.nick IS NOT NULL
+                        THEN ephemerd.reading_digest('nick', k.host, k.owner, k.nick) END AS nick,
+                   CASE WHEN k.jid IS NOT NULL
+                        THEN ephemerd.reading_digest('jid', k.host, k.owner, k.jid) END AS jid,
+                   CASE WHEN k.occupant IS NOT NULL
+                        THEN ephemerd.reading_digest('occupant', k.host, k.owner, k.occupant) END AS occupant
+              FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $8::text[],
+                          $9::text[], $10::text[], $11::text[])
+                   WITH ORDINALITY AS k(host, owner, chat, message, at, store, nick, jid, occupant, position)),
         noted AS (
             INSERT INTO ephemerd.readers (host, owner, seen_on)
-            SELECT host, owner, max((at AT TIME ZONE 'UTC')::date) FROM k WHERE at >= $6
+            SELECT host, owner, max((at AT TIME ZONE 'UTC')::date) FROM k WHERE at >= $6 AND store = 'archive'
              GROUP BY host, owner ORDER BY owner, host
             ON CONFLICT (owner, host) DO UPDATE SET seen_on = excluded.seen_on
              WHERE readers.seen_on < excluded.seen_on)
@@ -133,6 +164,12 @@ pub async fn unread_in(
                e.timer_us AS "timer_us!", coalesce(e.message = k.message, false) AS "is_named!"
           FROM k JOIN ephemerd.expiries AS e ON e.owner = k.owner AND e.chat = k.chat AND e.host = k.host
          WHERE e.phase = 'pending' AND e.started_by = 'unread' AND e.timer_us IS NOT NULL AND NOT e.backlog
+           AND e.store = k.store
+           AND (k.store = 'archive'
+                OR coalesce(e.sender_nick <> k.nick, e.sender_jid <> k.jid, e.sender_id <> k.occupant) IS NOT NULL
+                   AND (e.sender_nick <> k.nick) IS NOT FALSE
+                   AND (e.sender_jid <> k.jid) IS NOT FALSE
+                   AND (e.sender_id <> k.occupant) IS NOT FALSE)
          ORDER BY k.position, e.row_number DESC, e.id
          LIMIT $7"#,
         &column(|it| it.host.to_owned()),
@@ -142,6 +179,10 @@ pub async fn unread_in(
         &seen.iter().map(|it| it.at).collect::<Vec<_>>(),
         since,
         rows,
+        &column(|it| it.store().to_string()),
+        &known(|it| it.reader?.nick.clone()) as &[Option<String>],
+        &known(|it| it.reader?.jid.clone()) as &[Option<String>],
+        &known(|it| it.reader?.id.clone()) as &[Option<String>],
     )
     .fetch_all(connection)
     .await
@@ -161,9 +202,11 @@ pub async fn unread_in(
     Ok(waiting.collect())
 }
 
-/// An account in whose archive something waits to be read.
+/// An account or a room in whose archive something waits to be read.
 #[derive(Debug, Clone)]
 pub struct WaitingOwner {
+    /// It is a room.
+    pub is_room: bool,
     /// The virtual host.
     pub host: String,
     /// The local part.
@@ -172,7 +215,7 @@ pub struct WaitingOwner {
     pub since: Timestamp,
 }
 
-/// Accounts in whose archives something waits to be read, by name and host, after this one: at most `owners`.
+/// Accounts and rooms in whose archives something waits to be read, by name and host, after this one: at most `owners`.
 pub async fn waiting_owners(
     connection: &mut PgConnection,
     after: Option<&(String, String)>,
@@ -181,7 +224,7 @@ pub async fn waiting_owners(
     sqlx::query_as!(
         WaitingOwner,
         r#"-- waiting_owners
-        SELECT host, owner, min(stamped_at) AS "since!"
+        SELECT bool_or(store = 'room') AS "is_room!", host, owner, min(stamped_at) AS "since!"
           FROM ephemerd.expiries
          WHERE chat IS NOT NULL AND (owner, host) > ($1, $2)
          GROUP BY owner, host
@@ -230,7 +273,8 @@ pub async fn start_read(
         WITH started AS (
             UPDATE ephemerd.expiries AS e
                SET runs_from = k.runs_from, started_by = k.started_by, due_at = k.due_at,
-                   chat = NULL, message = NULL, timer_us = NULL, retry_at = NULL, attempts = 0
+                   chat = NULL, message = NULL, timer_us = NULL,
+                   sender_nick = NULL, sender_jid = NULL, sender_id = NULL, retry_at = NULL, attempts = 0
               FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::timestamptz[])
                    AS k(id, runs_from, started_by, due_at)
              WHERE e.id = k.id AND e.phase = 'pending' AND e.started_by = 'unread'

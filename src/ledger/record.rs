@@ -125,6 +125,12 @@ pub async fn change(connection: &mut PgConnection, entries: &[Entry]) -> Result<
             SET row_number = k.row_number, stamped_at = k.stamped_at, copy_of = k.copy_of,
                 runs_from = k.runs_from, started_by = k.started_by,
                 due_at = k.due_at, reason = k.reason, peer = k.peer,
+                chat = CASE WHEN k.started_by = 'unread' THEN e.chat END,
+                message = CASE WHEN k.started_by = 'unread' THEN e.message END,
+                timer_us = CASE WHEN k.started_by = 'unread' THEN e.timer_us END,
+                sender_nick = CASE WHEN k.started_by = 'unread' THEN e.sender_nick END,
+                sender_jid = CASE WHEN k.started_by = 'unread' THEN e.sender_jid END,
+                sender_id = CASE WHEN k.started_by = 'unread' THEN e.sender_id END,
                 retry_at = NULL, attempts = 0
            FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::text[],
                        $5::timestamptz[], $6::timestamptz[], $7::text[], $8::text[], $9::bytea[])

@@ -34,7 +34,8 @@ pub async fn keep_placeholders(
             SET phase = 'placeholder', due_at = $2, retry_at = NULL, attempts = 0, copy_of = NULL,
                 runs_from = CASE WHEN started_by = ANY ($3) THEN stamped_at ELSE runs_from END,
                 started_by = CASE WHEN started_by = ANY ($3) THEN 'archived' ELSE started_by END,
-                chat = NULL, message = NULL, timer_us = NULL
+                chat = NULL, message = NULL, timer_us = NULL,
+                sender_nick = NULL, sender_jid = NULL, sender_id = NULL
           WHERE id = ANY ($1)",
         ids,
         until,

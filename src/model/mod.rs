@@ -17,7 +17,9 @@ pub use facts::{Facts, Hints, StanzaId, Timers};
 pub use finding::{Finding, Level};
 pub use hold::{Address, HoldOn, HoldScope};
 pub use row::{RowId, RowKey};
-pub use rules::{Conflict, HintRules, ReadEvidence, Rules, StartRule, TimerRules};
+pub use rules::{
+    Conflict, HintRules, Occupant, ReadEvidence, RoomRules, RoomStart, Rules, StartRule, TimerRules,
+};
 pub use start::{Start, StartedBy};
 pub(crate) use store::display_and_parse;
 pub use store::{Inspected, Mode, Store, UnknownName};

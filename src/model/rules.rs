@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use super::Store;
+
 /// The operator's retention rules, parsed and validated by `config`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rules {
@@ -7,6 +9,24 @@ pub struct Rules {
     pub timers: TimerRules,
     /// `[hints]`
     pub hints: HintRules,
+    /// `[rooms]`
+    pub rooms: RoomRules,
+}
+
+impl Rules {
+    /// Evidence of reading is looked for in this store.
+    pub fn looks_for_readers_in(&self, store: Store) -> bool {
+        match store {
+            Store::Archive => self.timers.start.looks_for_readers(),
+            Store::Room => self.rooms.start.looks_for_readers(),
+            Store::Queue => false,
+        }
+    }
+
+    /// Evidence of reading is looked for anywhere.
+    pub fn look_for_readers(&self) -> bool {
+        Store::ALL.into_iter().any(|it| self.looks_for_readers_in(it))
+    }
 }
 
 /// How long a timer may run, and from when.
@@ -45,6 +65,62 @@ impl StartRule {
     /// Evidence of reading is looked for.
     pub const fn looks_for_readers(self) -> bool {
         matches!(self, Self::Read | Self::Auto)
+    }
+}
+
+/// What starts the timers of rooms' messages, and whose reading does not.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RoomRules {
+    /// What starts the timer of a message in a room.
+    pub start: RoomStart,
+    /// What these show counts for nothing: domains, bare addresses, and occupants' addresses.
+    pub ignore_readers: Vec<String>,
+}
+
+impl RoomRules {
+    /// What this reader shows counts for nothing.
+    pub fn ignores(&self, reader: &Occupant) -> bool {
+        let ignored = |address: &String| self.ignore_readers.contains(address);
+        let is_listed = reader.jid.as_ref().is_some_and(|jid| {
+            let domain = jid.split_once('@').map_or(jid.as_str(), |it| it.1);
+            ignored(jid) || self.ignore_readers.iter().any(|it| it == domain)
+        });
+        is_listed || reader.nick.as_ref().is_some_and(ignored)
+    }
+}
+
+/// What starts the timer of a message in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RoomStart {
+    /// The server archived it.
+    #[default]
+    Archived,
+    /// Somebody else than its sender read it.
+    FirstReader,
+}
+
+impl RoomStart {
+    /// Evidence of reading is looked for.
+    pub const fn looks_for_readers(self) -> bool {
+        matches!(self, Self::FirstReader)
+    }
+}
+
+/// By what somebody in a room is known: who wrote a message, or who read one. Rooms may hide real addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Occupant {
+    /// The address in the room: `room@conference.example.org/nick`.
+    pub nick: Option<String>,
+    /// The real bare address.
+    pub jid: Option<String>,
+    /// The room's id of this occupant (XEP-0421), which stays when the nickname changes.
+    pub id: Option<String>,
+}
+
+impl Occupant {
+    /// Nothing is known.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
     }
 }
 

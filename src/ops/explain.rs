@@ -179,7 +179,7 @@ impl Explainer {
         let id = RowId { store, host, owner: owner_name, archive_id, digest: &[] };
         let undelivered = copies.iter().any(|copy| self.holds_back(copy, now))
             || !ledger::undelivered(connection, &[id]).await?.is_empty();
-        let reads = match self.rules.timers.start {
+        let user_reads = match self.rules.timers.start {
             StartRule::Archived | StartRule::Delivered => false,
             StartRule::Read => true,
             StartRule::Auto => self.shows_reading(connection, archive, owner, now).await?,
@@ -194,6 +194,10 @@ impl Explainer {
             let at = known.iter().position(|it| it.0 == position);
             let entry = at.map(|at| known.swap_remove(at).1).into_iter().collect();
             let entry = recorded(connection, entry).await?.pop();
+            let reads = match row.key.store {
+                Store::Room => self.rules.looks_for_readers_in(Store::Room),
+                Store::Archive | Store::Queue => user_reads,
+            };
             live.push(self.live(row, entry, undelivered, reads, now));
         }
         let orphans = recorded(connection, orphans).await?;
@@ -248,13 +252,16 @@ impl Explainer {
     }
 }
 
-/// Its owner received it, and its timer may start at reading.
+/// Its owner or its room received it, and its timer may start at reading.
 pub(super) fn waits_for_reader(row: &Row, facts: &Facts, rules: &Rules) -> bool {
     let (key, xml) = (&row.key, row.xml.as_deref().unwrap_or_default());
     let owner = format!("{}@{}", key.owner, key.host);
-    key.store == Store::Archive
-        && policy::timer_from_reading(facts, rules).is_some()
-        && stanza::envelope(xml).is_some_and(|it| it.received_by(&owner).is_some())
+    let received = || match key.store {
+        Store::Archive => stanza::envelope(xml).is_some_and(|it| it.received_by(&owner).is_some()),
+        Store::Room => true,
+        Store::Queue => false,
+    };
+    policy::timer_from_reading(facts, rules).is_some() && received()
 }
 
 /// Whether this queue row is a copy of the archive row with this id: its last stanza-id is the server's own.

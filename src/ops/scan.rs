@@ -156,7 +156,11 @@ impl<'a> Scanner<'a> {
     /// whether an account shows what it reads is looked up when a row is recorded.
     fn judge(&self, row: &Row, facts: &Facts, undelivered: bool) -> Option<(Timestamp, Reason)> {
         let (rules, times) = (&self.rules.timers, (row.stamp, self.now));
-        let is_unread = rules.start == StartRule::Read && waits_for_reader(row, facts, self.rules);
+        let starts_at_reading = match row.key.store {
+            Store::Room => self.rules.looks_for_readers_in(Store::Room),
+            Store::Archive | Store::Queue => rules.start == StartRule::Read,
+        };
+        let is_unread = starts_at_reading && waits_for_reader(row, facts, self.rules);
         let unread = is_unread.then(|| policy::unread(times.0, times.1, rules.unread_for));
         let start = policy::start(None, false, times, unread);
         let placement = Placement::of(row.key.store, start, undelivered);

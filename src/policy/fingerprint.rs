@@ -2,14 +2,16 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::model::{Conflict, HintRules, ReadEvidence, Rules, StartRule, TimerRules};
+use crate::model::{
+    Conflict, HintRules, ReadEvidence, RoomRules, RoomStart, Rules, StartRule, TimerRules,
+};
 
 /// A digest of the rules that verdicts depend on: when it changes, the ledger's due times are out of date.
 ///
 /// Each rule is hashed as a line of text under its configuration key, so the digest is the same in every
 /// version of ephemerd that has the same rules.
 pub fn fingerprint(rules: &Rules) -> [u8; 32] {
-    let Rules { timers, hints } = rules;
+    let Rules { timers, hints, rooms } = rules;
     let TimerRules { min, max, negotiation_for, start, unread_for, read_evidence } = timers;
     let HintRules { keep_for, conflict } = hints;
     let conflict = match conflict {
@@ -26,7 +28,8 @@ pub fn fingerprint(rules: &Rules) -> [u8; 32] {
         ("offline.undelivered_for", unread_for.map_or_else(|| "never".to_owned(), nanos)),
     ];
     let mut digest = Sha256::new();
-    for (name, value) in lines.into_iter().chain(starts(*start, *read_evidence)) {
+    let later = starts(*start, *read_evidence).into_iter().chain(of_rooms(rooms, *read_evidence));
+    for (name, value) in lines.into_iter().chain(later) {
         digest.update(format!("{name} = {value}\n"));
     }
     digest.finalize().into()
@@ -40,12 +43,29 @@ fn starts(start: StartRule, evidence: ReadEvidence) -> Vec<(&'static str, String
         StartRule::Read => "read",
         StartRule::Auto => "auto",
     };
-    let ReadEvidence { mds, markers, replies } = evidence;
     let mut lines = vec![("timers.start", name.to_owned())];
     if start.looks_for_readers() {
-        lines.push(("timers.read_evidence", format!("{mds} {markers} {replies}")));
+        lines.push(("timers.read_evidence", counting(evidence)));
     }
     lines
+}
+
+/// The same for rooms.
+fn of_rooms(rooms: &RoomRules, evidence: ReadEvidence) -> Vec<(&'static str, String)> {
+    let RoomRules { start, ignore_readers } = rooms;
+    let name = match start {
+        RoomStart::Archived => return Vec::new(),
+        RoomStart::FirstReader => "first_reader",
+    };
+    vec![
+        ("rooms.start", format!("{name} {}", counting(evidence))),
+        ("rooms.ignore_readers", ignore_readers.join("\0")),
+    ]
+}
+
+fn counting(evidence: ReadEvidence) -> String {
+    let ReadEvidence { mds, markers, replies } = evidence;
+    format!("{mds} {markers} {replies}")
 }
 
 fn nanos(length: Duration) -> String {

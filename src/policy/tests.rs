@@ -6,7 +6,7 @@ use proptest::{option, prelude::*, sample::select};
 use super::{archived, decide, fingerprint, judge, later};
 use crate::model::{
     Because, Conflict, Facts, HintRules, Hints, Judgement, LATEST, Placement, ReadEvidence, Reason,
-    Rules, Stamp, StanzaId, StartRule, Store, TimerRules, Timers, Timestamp,
+    RoomStart, Rules, Stamp, StanzaId, StartRule, Store, TimerRules, Timers, Timestamp,
 };
 
 fn at(text: &str) -> Timestamp {
@@ -38,7 +38,7 @@ fn rules() -> impl Strategy<Value = Rules> {
     );
     let hints = (length(), select(vec![Conflict::Store, Conflict::NoPermanentStore]))
         .prop_map(|(keep_for, conflict)| HintRules { keep_for, conflict });
-    (timers, hints).prop_map(|(timers, hints)| Rules { timers, hints })
+    (timers, hints).prop_map(|(timers, hints)| Rules { timers, hints, ..Rules::default() })
 }
 
 fn facts() -> impl Strategy<Value = Facts> {
@@ -260,7 +260,7 @@ fn the_same_rules_have_the_same_fingerprint_for_ever() {
 
 #[test]
 fn each_rule_changes_the_fingerprint() {
-    let (mut rules, second) = (vec![Rules::default(); 13], seconds(1));
+    let (mut rules, second) = (vec![Rules::default(); 16], seconds(1));
     rules[1].timers.min = second;
     rules[2].timers.max = Some(second);
     rules[3].timers.negotiation_for = second;
@@ -275,6 +275,11 @@ fn each_rule_changes_the_fingerprint() {
     rules[11].timers.read_evidence.mds = false;
     rules[12].timers.start = StartRule::Read;
     rules[12].timers.read_evidence.replies = false;
+    for rule in &mut rules[13..] {
+        rule.rooms.start = RoomStart::FirstReader;
+    }
+    rules[14].rooms.ignore_readers = vec!["bot@h".to_owned()];
+    rules[15].timers.read_evidence.markers = false;
     let fingerprints: HashSet<_> = rules.iter().map(fingerprint).collect();
     assert_eq!(fingerprints.len(), rules.len());
 }

@@ -7,11 +7,12 @@ use super::{
     reader::stanza_id,
     xml::{Event, Xml},
 };
-use crate::model::StanzaId;
+use crate::model::{Occupant, StanzaId};
 
 const MARKERS: &str = "urn:xmpp:chat-markers:0";
 const REPLY: &str = "urn:xmpp:reply:0";
 const REACTIONS: &str = "urn:xmpp:reactions:0";
+const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
 const MDS: &str = "urn:xmpp:mds:displayed:0";
 
 /// Maximum number of a stanza's references to others that count.
@@ -32,6 +33,10 @@ pub struct Envelope {
     pub is_of_room: bool,
     /// It wraps another message, as MUC/Sub does.
     pub is_wrapper: bool,
+    /// The room's id of the sender (XEP-0421).
+    pub occupant_id: Option<String>,
+    /// The sender's real address, where the room added it for its archive.
+    pub real: Option<String>,
     /// The messages that it shows to have been read.
     pub shows: Vec<Shows>,
 }
@@ -64,6 +69,24 @@ impl Envelope {
         let (chat, received) = self.chat(owner)?;
         (received && !self.is_wrapper).then_some(chat)
     }
+
+    /// By what the sender of a message in this room's archive is known; `beside` is the real bare address where the
+    /// server keeps that beside the message.
+    pub fn sender_in(&self, room: &str, beside: Option<&str>) -> Occupant {
+        let (from, is_of_room) = (self.from.as_deref().unwrap_or_default(), self.is_from(room));
+        let is_nick = is_of_room && from.contains('/');
+        // ejabberd hands out messages with real addresses too.
+        let real = beside.or(self.real.as_deref()).or(Some(from).filter(|_| !is_of_room));
+        Occupant {
+            nick: is_nick.then(|| from.to_owned()),
+            jid: real.map(bare).filter(|it| !it.is_empty() && it != room),
+            id: self.occupant_id.clone(),
+        }
+    }
+
+    fn is_from(&self, room: &str) -> bool {
+        self.from.as_deref().is_some_and(|from| bare(from) == room)
+    }
 }
 
 /// An address without its resource.
@@ -88,7 +111,7 @@ pub fn envelope(text: &str) -> Option<Envelope> {
 
 fn read_envelope(text: &str) -> Result<Option<Envelope>, Unreadable> {
     let mut xml = Xml::new(text)?;
-    let mut envelope = Envelope::default();
+    let (mut envelope, mut is_in_x) = (Envelope::default(), false);
     while let Some(event) = xml.next()? {
         let Event::Start(name) = event else { continue };
         let namespace = xml.namespace(name)?;
@@ -101,7 +124,14 @@ fn read_envelope(text: &str) -> Result<Option<Envelope>, Unreadable> {
                 envelope.id = attribute("id");
                 envelope.is_error = xml.attribute("type") == Some("error");
             }
-            2 => child(&mut envelope, &xml, (namespace, name)),
+            2 => {
+                is_in_x = (namespace, name.local) == (MUC_USER, "x");
+                child(&mut envelope, &xml, (namespace, name));
+            }
+            // The room's own comes last, and it passes none on that somebody sent.
+            3 if is_in_x && (namespace, name.local) == (MUC_USER, "item") => {
+                envelope.real = xml.attribute("jid").map(str::to_owned).or(envelope.real);
+            }
             _ => {}
         }
     }
@@ -111,6 +141,9 @@ fn read_envelope(text: &str) -> Result<Option<Envelope>, Unreadable> {
 fn child(envelope: &mut Envelope, xml: &Xml<'_>, (namespace, name): (&str, Name<'_>)) {
     envelope.is_of_room |= (namespace, name.local) == (MUC_USER, "x");
     envelope.is_wrapper |= (namespace, name.local) == (PUBSUB_EVENT, "event");
+    if (namespace, name.local) == (OCCUPANT_ID, "occupant-id") {
+        envelope.occupant_id = xml.attribute("id").map(str::to_owned);
+    }
     let named = || xml.attribute("id").filter(|id| !id.is_empty()).map(str::to_owned);
     let shows = match (namespace, name.local) {
         (MARKERS, "displayed") => named().map(Shows::Displayed),
@@ -198,6 +231,23 @@ mod tests {
         );
         assert_eq!(envelope("<presence from='ann@h'/>"), None);
         assert_eq!(envelope("<message"), None);
+    }
+
+    #[test]
+    fn an_occupant_is_known_by_what_the_room_says() {
+        let known = |of: &str, beside: Option<&str>| {
+            let Occupant { nick, jid, id } = envelope(of).unwrap().sender_in("r@m", beside);
+            [nick, jid, id].map(Option::unwrap_or_default)
+        };
+        let from = "<message from='r@m/Ann'";
+        assert_eq!(known(&format!("{from}/>"), None), ["r@m/Ann", "", ""]);
+        assert_eq!(known(&format!("{from}/>"), Some("ann@h")), ["r@m/Ann", "ann@h", ""]);
+        let item = "<x xmlns='http://jabber.org/protocol/muc#user'><item jid='Ann@h/x'/></x>";
+        let id = "<occupant-id xmlns='urn:xmpp:occupant-id:0' id='7'/>";
+        assert_eq!(known(&format!("{from}>{id}{item}</message>"), None), ["r@m/Ann", "ann@h", "7"]);
+        assert_eq!(known("<message from='Ann@h/x'/>", None), ["", "ann@h", ""]);
+        assert_eq!(known("<message from='r@m'/>", Some("r@m")), ["", "", ""]);
+        assert_eq!(known("<message/>", None), ["", "", ""]);
     }
 
     #[test]

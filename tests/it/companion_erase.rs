@@ -156,8 +156,8 @@ async fn refused(lab: &Lab<Prosody>, component: &mut Component) -> Result<()> {
     let can = |it: &ephemerd_lab::xmpp::Element| -> Vec<_> {
         it.children.iter().filter_map(|can| can.attribute("what").map(str::to_owned)).collect()
     };
-    assert_eq!(can(&told), ["erase", "blank", "list", "queue", "sessions", "reads"]);
+    assert_eq!(can(&told), ["erase", "blank", "list", "queue", "sessions", "reads", "room-reads"]);
     let rooms = companion(component, &lab.endpoints().rooms).await?;
-    assert_eq!(can(&rooms), ["erase", "blank", "list", "scrub", "remember"]);
+    assert_eq!(can(&rooms), ["erase", "blank", "list", "scrub", "remember", "room-reads"]);
     Ok(())
 }

@@ -15,7 +15,11 @@ use crate::support::start;
 const EXPIRED: &str = "urn:ephemerd:0";
 
 /// Submits a room's configuration: fields and values.
-async fn configure(owner: &mut Client, room: &str, fields: &[(&str, &str)]) -> Result<()> {
+pub(crate) async fn configure(
+    owner: &mut Client,
+    room: &str,
+    fields: &[(&str, &str)],
+) -> Result<()> {
     let field = |(name, value): &(&str, &str)| {
         format!("<field var='{name}'><value>{value}</value></field>")
     };

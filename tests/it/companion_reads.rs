@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ephemerd_lab::ejabberd::{self, EjabberdConfig};
 use ephemerd_lab::prosody::{ProsodyConfig, Storage};
-use ephemerd_lab::xmpp::{Client, Component, Element};
+use ephemerd_lab::xmpp::{Client, Component, Element, Stanza};
 use ephemerd_lab::{Lab, PATIENCE, Result, Server};
 
 use crate::companion::{NS, answer};
@@ -22,8 +22,12 @@ fn item(by: &str, chat: &str, id: &str) -> Item {
 
 /// Greets the module as a daemon that wants this. Returns what it can.
 async fn greet(component: &mut Component, wanted: &str) -> Result<Vec<String>> {
+    greet_on(component, "localhost", wanted).await
+}
+
+async fn greet_on(component: &mut Component, host: &str, wanted: &str) -> Result<Vec<String>> {
     let payload = format!("<companion xmlns='{NS}' version='2' daemon='test' {wanted}/>");
-    let told = answer(component, "get", "localhost", &payload).await?;
+    let told = answer(component, "get", host, &payload).await?;
     let can = told.children.iter().filter_map(|it| it.attribute("what"));
     Ok(can.map(str::to_owned).collect())
 }
@@ -246,6 +250,115 @@ async fn long_ids_are_not_remembered<S: Server>(lab: Lab<S>) -> Result<()> {
     let [short, long] = archived.as_slice() else { panic!("two were archived") };
     assert_eq!(known, [(Some(short.as_str()), true), (Some(long.as_str()), false)]);
     Ok(())
+}
+
+/// What is announced as read in a room, up to the one that names `last`.
+async fn told_in_rooms(component: &mut Component, last: &str) -> Result<Vec<Element>> {
+    let mut all = Vec::new();
+    loop {
+        let what = "a notice of what was read in a room";
+        let is_read = |it: &Stanza| it.children.iter().any(|child| child.is(NS, "read"));
+        let stanza = component.wait_for(what, PATIENCE, is_read).await?;
+        let read = stanza.children.iter().find(|it| it.is(NS, "read")).expect("it is one");
+        for item in &read.children {
+            if item.attribute("id") == Some(last) {
+                return Ok(all);
+            }
+            let mut item = item.clone();
+            item.attributes.remove("stamp");
+            item.attributes
+                .insert("owner".to_owned(), read.attribute("owner").unwrap_or_default().to_owned());
+            all.push(item);
+        }
+    }
+}
+
+/// What the room hands out, and what users publish of it; with what the server knows of who read it.
+async fn what_is_read_in_rooms_is_told<S: Server>(lab: Lab<S>) -> Result<()> {
+    const ROOMS: &str = "room-reads='mds markers replies'";
+    let mut component = Component::connect(lab.endpoints()).await?;
+    let room = lab.endpoints().room("den");
+    let rooms = lab.endpoints().rooms.clone();
+    let (mut peter, mut rosa) = (lab.online("peter").await?, lab.online("rosa").await?);
+    let mut otto = lab.online("otto").await?;
+    peter.join(&room, "Peter").await?;
+    rosa.join(&room, "Rosa").await?;
+    let in_room = format!("to='{room}' type='groupchat'");
+    send(&mut rosa, &in_room, &displayed("unwanted")).await?;
+    rosa.sync().await?;
+    for host in ["localhost", &rooms] {
+        let can = greet_on(&mut component, host, ROOMS).await?;
+        assert!(can.contains(&"room-reads".to_owned()), "{can:?}");
+    }
+    send(&mut peter, &in_room, "<body>words</body>").await?;
+    let came = rosa.wait_for_body("words").await?;
+    let id = came.child("urn:xmpp:sid:0", "stanza-id").and_then(|it| it.attribute("id"));
+    let id = id.expect("it is archived").to_owned();
+
+    // Nobody of the room, of nobody's archive, no reference, and what nobody asked for.
+    send(&mut otto, &in_room, &displayed("of-an-outsider")).await?;
+    otto.sync().await?;
+    publishes(&mut rosa, &publish(MDS, &room, &position("hall@elsewhere.example", "no1"))).await;
+    publishes(&mut rosa, &publish(MDS, "peter@localhost", &position("rosa@localhost", "no2")))
+        .await;
+    send(&mut rosa, "to='peter@localhost' type='chat'", &displayed("no3")).await?;
+    send(&mut rosa, &in_room, &displayed(&"n".repeat(300))).await?;
+    send(&mut rosa, &in_room, "<received xmlns='urn:xmpp:receipts' id='no4'/>").await?;
+    rosa.sync().await?;
+    send(&mut rosa, &in_room, &displayed(&id)).await?;
+    let reaction =
+        "<reactions xmlns='urn:xmpp:reactions:0' id='r1'><reaction>x</reaction></reactions>";
+    send(&mut rosa, &in_room, reaction).await?;
+    rosa.sync().await?;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    publishes(&mut rosa, &publish(MDS, &room, &position(&room, &id))).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    send(&mut rosa, &in_room, &displayed("last")).await?;
+
+    let told = told_in_rooms(&mut component, "last").await?;
+    let known = |it: &Element, name: &str| it.attribute(name).unwrap_or_default().to_owned();
+    let seen: Vec<_> = told
+        .iter()
+        .map(|it| ["owner", "by", "chat", "id", "in"].map(|name| known(it, name)))
+        .collect();
+    let expected = [
+        [&room, "marker", &room, &id, "room"],
+        [&room, "reply", &room, "r1", "room"],
+        ["rosa@localhost", "mds", &room, &id, "room"],
+    ];
+    assert_eq!(seen, expected.map(|it| it.map(str::to_owned)));
+    for item in &told[..2] {
+        assert_eq!(known(item, "occupant"), format!("{room}/Rosa"));
+        assert_eq!(known(item, "jid"), "rosa@localhost");
+    }
+    assert!(!known(&told[0], "upto").is_empty(), "the module knows that message");
+    // Whoever asks again is told again, on each host what belongs there.
+    let recall = format!("<recall xmlns='{NS}' version='2' max='100'/>");
+    answer(&mut component, "get", &rooms, &recall).await?;
+    let again = told_in_rooms(&mut component, "last").await?;
+    assert_eq!(again.len(), 2, "{again:?}");
+    answer(&mut component, "get", "localhost", &recall).await?;
+    send(&mut rosa, &in_room, &displayed("end")).await?;
+    assert_eq!(told_in_rooms(&mut component, "end").await?.len(), 1);
+    // Who does not ask any more makes the module forget.
+    for host in ["localhost", &rooms] {
+        greet_on(&mut component, host, "").await?;
+        greet_on(&mut component, host, ROOMS).await?;
+        answer(&mut component, "get", host, &recall).await?;
+    }
+    send(&mut rosa, &in_room, &displayed("anew")).await?;
+    assert_eq!(told_in_rooms(&mut component, "anew").await?, []);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prosody_tells_what_was_read_in_rooms() -> Result<()> {
+    what_is_read_in_rooms_is_told(prosody().await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ejabberd_tells_what_was_read_in_rooms() -> Result<()> {
+    what_is_read_in_rooms_is_told(ejabberd().await?).await
 }
 
 async fn prosody() -> Result<Lab<ephemerd_lab::Prosody>> {

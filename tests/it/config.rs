@@ -85,6 +85,9 @@ fn the_environment_wins_and_sets_every_key() {
             "component.secret" | "database.password" => "***".into(),
             "archive.hosts" => r#"["example.net","conference.example.net"]"#.into(),
             "timers.read_evidence" => r#"["mds","replies"]"#.into(),
+            "rooms.ignore_readers" => {
+                r#"["bot@example.net","bots.example.net","den@rooms.example.net/Bot"]"#.into()
+            }
             _ => info.example.to_owned(),
         };
         let shown = &values[info.key];

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::conformance_cases::{CASES, Case, EXCEPTIONS, Fate, Place, archived};
 use crate::conformance_remote;
-use crate::support::{show_read, start};
+use crate::support::{show_read, show_read_in_room, start};
 use crate::supported;
 
 /// The timer of all marked messages, in seconds: long enough to inspect all rows before it runs out, on a busy machine.
@@ -32,6 +32,8 @@ pub(crate) struct Talk<S> {
     peter: Client,
     rosa: Client,
     pub(crate) kind: &'static str,
+    /// The archive id of the last message in the room.
+    last_in_room: String,
 }
 
 /// Identifies a case's message among all others, in its `id`.
@@ -75,7 +77,7 @@ pub(crate) async fn talk_with<S: Server>(
     let den = lab.endpoints().room("den");
     peter.join(&den, "Peter").await?;
     rosa.join(&den, "Rosa").await?;
-    Ok(Talk { lab, daemon, peter, rosa, kind })
+    Ok(Talk { lab, daemon, peter, rosa, kind, last_in_room: String::new() })
 }
 
 impl<S: Server> Talk<S> {
@@ -107,7 +109,10 @@ impl<S: Server> Talk<S> {
         self.rosa.wait_for_body("last").await.map(drop)?;
         let den = self.lab.endpoints().room("den");
         self.peter.groupchat(&den, "last in the room", "").await?;
-        self.rosa.wait_for_body("last in the room").await.map(drop)
+        let last = self.rosa.wait_for_body("last in the room").await?;
+        let id = last.child("urn:xmpp:sid:0", "stanza-id").and_then(|it| it.attribute("id"));
+        self.last_in_room = id.unwrap_or_default().to_owned();
+        Ok(())
     }
 
     /// A row of a host that `archive.hosts` does not list, as the server would write it.
@@ -149,7 +154,7 @@ impl<S: Server> Talk<S> {
         Ok(rows)
     }
 
-    /// Timers start when the recipient's client shows that the message was read.
+    /// Timers start when the recipient's client, or in the room anybody else's, shows that the message was read.
     pub(crate) fn waits_for_readers(&self) -> bool {
         self.kind.ends_with("read")
     }
@@ -163,7 +168,11 @@ impl<S: Server> Talk<S> {
         let last = "<message to='otto@localhost' type='chat' id='last'><body>last</body></message>";
         self.peter.send(last).await?;
         self.peter.sync().await?;
-        show_read(&mut self.rosa, &self.lab.endpoints().jid("peter"), "last").await
+        show_read(&mut self.rosa, &self.lab.endpoints().jid("peter"), "last").await?;
+        let den = self.lab.endpoints().room("den");
+        // What Peter's own client shows does not count.
+        show_read_in_room(&mut self.peter, &den, &self.last_in_room).await?;
+        show_read_in_room(&mut self.rosa, &den, &self.last_in_room).await
     }
 
     /// Somebody else removes these rows before us: a retraction, or the server's own expiry.
@@ -250,7 +259,7 @@ impl<S: Server> Talk<S> {
         // What modules tell of reading is kept in memory for as long as no row is known that it is about.
         eventually("what Rosa has read has started", PATIENCE, async || {
             let waiting = "SELECT count(*) FROM ephemerd.expiries
-                WHERE owner = 'rosa' AND store = 'archive' AND started_by = 'unread'";
+                WHERE (owner = 'rosa' AND store = 'archive' OR store = 'room') AND started_by = 'unread'";
             let pool = self.lab.database.superuser();
             let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(pool).await?;
             Ok((waiting == 0).then_some(()))
@@ -408,7 +417,7 @@ async fn by_readers<S: Server>(
     kind: &'static str,
 ) -> Result<Column> {
     let lab = lab.await?;
-    let config = lab.daemon_config().set("timers.start", "read");
+    let config = lab.daemon_config().set("timers.start", "read").set("rooms.start", "first_reader");
     talk_with(lab, config, kind, "auto").await?.run().await
 }
 

@@ -154,7 +154,11 @@ pub(crate) async fn by_readers() -> Result<[Column; 3]> {
 }
 
 async fn column_by_readers<S: Server>(lab: Lab<S>, kind: &'static str) -> Result<Column> {
-    let config = lab.daemon_config().set("archive.kind", "component").set("timers.start", "read");
+    let config = lab
+        .daemon_config()
+        .set("archive.kind", "component")
+        .set("timers.start", "read")
+        .set("rooms.start", "first_reader");
     run(talk_with(lab, config, kind, "auto").await?).await
 }
 

@@ -148,6 +148,8 @@ mod reading_cost;
 mod reading_life;
 #[cfg(test)]
 mod reading_modules;
+mod reading_rooms;
+mod reading_rooms_servers;
 #[cfg(test)]
 mod reading_servers;
 #[cfg(test)]

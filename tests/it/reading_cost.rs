@@ -3,10 +3,10 @@
 use std::fs;
 use std::sync::Arc;
 
-use ephemerd_lab::rows::insert;
+use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::{Lab, Postgres, PostgresConfig, Result};
 
-use crate::reading_chats::{Chats, Entry, without_words};
+use crate::reading_chats::{Chats, EPHEMERAL, Entry, displayed, without_words};
 use crate::support::{number, wait_for_number};
 
 const CHATS: usize = 190;
@@ -15,30 +15,82 @@ const CHATS: usize = 190;
 /// again, so what counts is how many there are for each reading of a span.
 #[tokio::test(flavor = "multi_thread")]
 async fn markers_cost_two_statements_a_batch_however_many_they_are() -> Result<()> {
-    let settings = vec!["shared_preload_libraries = 'pg_stat_statements'".to_owned()];
-    let config = PostgresConfig { settings, ..PostgresConfig::default() };
-    let lab = Lab::database_only_on(Arc::new(Postgres::start(config).await?)).await?;
-    let chats = Chats::start_in(lab, &[("timers.start", "read")]).await?;
+    let chats = counting(&[("timers.start", "read")]).await?;
     let pool = chats.pool();
     let friend = |at: usize| format!("friend{at}@localhost");
     let messages: Vec<_> = (0..CHATS)
         .map(|at| chats.received("bob", &format!("{}/x", friend(at)), &format!("m{at}"), 900))
         .collect();
     chats.add(&messages).await?;
-    sqlx::query("CREATE EXTENSION pg_stat_statements").execute(pool).await?;
-    sqlx::query("SELECT pg_stat_statements_reset()").execute(pool).await?;
+    count_from_now(&chats).await?;
     let markers: Vec<_> =
         (0..CHATS).map(|at| chats.marker("bob", &friend(at), &format!("m{at}"), 500)).collect();
     insert(pool, &markers).await?;
     let read = "SELECT count(*) FROM ephemerd.expiries WHERE started_by = 'marker'";
     wait_for_number(pool, read, CHATS as i64).await?;
-    let calls = async |names: &'static str| {
-        let query = "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements WHERE query ~ ('^-- (' || $1 || ')\\s')";
-        sqlx::query_scalar::<_, i64>(query).bind(names).fetch_one(pool).await
+    cost_two_statements(&chats).await
+}
+
+/// The same in rooms, whose messages are known by their archive ids.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_rooms_markers_cost_two_statements_a_batch() -> Result<()> {
+    let chats = counting(&[("rooms.start", "first_reader")]).await?;
+    let pool = chats.pool();
+    let rows = |payload: &str, nick: &str, key: &str, ago: i64| {
+        let row = |at: usize| {
+            let from = format!("room{at}@conference.localhost/{nick}");
+            let stanza = format!("<message from='{from}' type='groupchat'>{payload}</message>");
+            ArchiveRow::room(&format!("room{at}"), key, chats.began - ago, &stanza)
+        };
+        (0..CHATS).map(row).collect::<Vec<_>>()
     };
-    let batches = calls("prosody_traces").await?;
-    let (found, started) = (calls("unread_in").await?, calls("start_read").await?);
-    let others = calls("prosody_rows_naming|prosody_rows_archived_as|align_copies").await?;
+    chats.add(&rows(&format!("<body>words</body>{EPHEMERAL}"), "Ann", "one", 900)).await?;
+    count_from_now(&chats).await?;
+    insert(pool, &rows(&displayed("one"), "Bob", "two", 500)).await?;
+    let read = "SELECT count(*) FROM ephemerd.expiries WHERE started_by = 'marker'";
+    wait_for_number(pool, read, CHATS as i64).await?;
+    cost_two_statements(&chats).await
+}
+
+/// Where rooms start at archiving, no statement looks for readers.
+#[tokio::test(flavor = "multi_thread")]
+async fn rooms_that_start_at_archiving_cost_nothing() -> Result<()> {
+    let chats = counting(&[]).await?;
+    count_from_now(&chats).await?;
+    let from = "<message from='den@conference.localhost/Ann' type='groupchat'>";
+    let words = format!("{from}<body>words</body>{EPHEMERAL}</message>");
+    let marker = format!("{from}{}</message>", displayed("one"));
+    let room = |key, stanza: &str| ArchiveRow::room("den", key, chats.began, stanza);
+    chats.add(&[room("one", &words), room("two", &marker)]).await?;
+    chats.entry_in("room", "den", "one").await?;
+    let looks = "prosody_traces|unread_in|start_read|note_unread|readers|waiting_owners";
+    assert_eq!(calls(&chats, looks).await?, 0);
+    assert!(calls(&chats, "prosody_candidates").await? > 0, "statements are counted");
+    Ok(())
+}
+
+async fn counting(settings: &[(&str, &str)]) -> Result<Chats> {
+    let loaded = vec!["shared_preload_libraries = 'pg_stat_statements'".to_owned()];
+    let config = PostgresConfig { settings: loaded, ..PostgresConfig::default() };
+    let lab = Lab::database_only_on(Arc::new(Postgres::start(config).await?)).await?;
+    Chats::start_in(lab, settings).await
+}
+
+async fn count_from_now(chats: &Chats) -> Result<()> {
+    sqlx::query("CREATE EXTENSION pg_stat_statements").execute(chats.pool()).await?;
+    sqlx::query("SELECT pg_stat_statements_reset()").execute(chats.pool()).await?;
+    Ok(())
+}
+
+async fn calls(chats: &Chats, names: &'static str) -> Result<i64> {
+    let query = "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements WHERE query ~ ('^-- (' || $1 || ')\\s')";
+    Ok(sqlx::query_scalar(query).bind(names).fetch_one(chats.pool()).await?)
+}
+
+async fn cost_two_statements(chats: &Chats) -> Result<()> {
+    let batches = calls(chats, "prosody_traces").await?;
+    let (found, started) = (calls(chats, "unread_in").await?, calls(chats, "start_read").await?);
+    let others = calls(chats, "prosody_rows_naming|prosody_rows_archived_as|align_copies").await?;
     assert_eq!((started, others), (1, 0), "all of them at once, and nothing is looked up");
     assert!((1..=batches).contains(&found), "{found} look-ups for {batches} readings");
     Ok(())
@@ -98,6 +150,46 @@ async fn a_dump_does_not_say_who_read_what_after_it_is_gone() -> Result<()> {
     assert_eq!(number(pool, "SELECT count(*) FROM ephemerd.readers").await?, 0);
     let after = dump(&chats).await?;
     for trace in ["reader-bob", "writer-ann", "id-of-words", "marker", &chat, &message, &read_at] {
+        assert!(!after.contains(trace), "{trace} is left:\n{after}");
+    }
+    Ok(())
+}
+
+/// The same of a room: neither who wrote it nor who read it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_does_not_say_who_read_what_in_a_room() -> Result<()> {
+    let settings =
+        [("rooms.start", "first_reader"), ("timers.max", "20s"), ("erase.mode", "delete")];
+    let chats = Chats::start_with(&settings).await?;
+    let pool = chats.pool();
+    let row = |nick: &str, payload: &str, key: &str, ago: i64| {
+        let x = format!("<item jid='real-{nick}@localhost'/>");
+        let x = format!("<x xmlns='http://jabber.org/protocol/muc#user'>{x}</x>");
+        let from = format!("the-den@conference.localhost/nick-{nick}");
+        let stanza = format!("<message from='{from}' type='groupchat'>{payload}{x}</message>");
+        ArchiveRow::room("the-den", key, chats.began - ago, &stanza)
+    };
+    let words = format!("<body>words</body>{EPHEMERAL}");
+    chats.add(&[row("writer", &words, "id-of-words", 30)]).await?;
+    let kept = "SELECT encode(chat, 'hex'), encode(sender_nick, 'hex'), encode(sender_jid, 'hex')
+                  FROM ephemerd.expiries WHERE owner = 'the-den'";
+    let digests: (String, String, String) = sqlx::query_as(kept).fetch_one(pool).await?;
+    let before = dump(&chats).await?;
+    let digests = [digests.0, digests.1, digests.2];
+    for trace in digests.iter().map(String::as_str).chain(["the-den", "id-of-words"]) {
+        assert!(before.contains(trace), "{trace} is looked for in the right place");
+    }
+    chats.add(&[row("reader", &displayed("id-of-words"), "shown", 5)]).await?;
+    let read = dump(&chats).await?;
+    for trace in
+        digests.iter().map(String::as_str).chain(["nick-reader", "real-reader", "nick-writer"])
+    {
+        assert!(!read.contains(trace), "{trace} is left once the timer runs:\n{read}");
+    }
+    let left = "SELECT count(*) FROM ephemerd.expiries WHERE owner = 'the-den'";
+    wait_for_number(pool, left, 0).await?;
+    let after = dump(&chats).await?;
+    for trace in ["the-den", "id-of-words", "marker"] {
         assert!(!after.contains(trace), "{trace} is left:\n{after}");
     }
     Ok(())

@@ -141,9 +141,18 @@ pub(crate) fn seconds(duration: Duration) -> String {
 
 /// A client shows that everything up to this message was read.
 pub(crate) async fn show_read(client: &mut Client, to: &str, id: &str) -> Result<()> {
+    show_read_by(client, (to, "chat"), id).await
+}
+
+/// The same in a room, where a message is named by its archive id.
+pub(crate) async fn show_read_in_room(client: &mut Client, to: &str, id: &str) -> Result<()> {
+    show_read_by(client, (to, "groupchat"), id).await
+}
+
+async fn show_read_by(client: &mut Client, (to, kind): (&str, &str), id: &str) -> Result<()> {
     let marker = format!(
         "<displayed xmlns='urn:xmpp:chat-markers:0' id='{id}'/><store xmlns='urn:xmpp:hints'/>"
     );
-    client.send(&format!("<message to='{to}' type='chat' id='read'>{marker}</message>")).await?;
+    client.send(&format!("<message to='{to}' type='{kind}' id='read'>{marker}</message>")).await?;
     client.sync().await
 }

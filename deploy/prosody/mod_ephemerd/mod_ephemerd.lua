@@ -105,6 +105,7 @@ if is_rooms then
 	memory.watch(notify, safely, function (room, stanza, before)
 		archived("room", jid.node(room.jid), room.jid, stanzas.archived_as(stanza, room.jid), before, stanza);
 	end);
+	reads.start_in_rooms(notify, safely, function () return session() ~= nil; end);
 else
 	local asked_at; -- when mod_mam last asked whether to archive, which it does right before it does
 	module:hook("archive-should-store", function () asked_at = os.time(); end, 1000);
@@ -239,9 +240,9 @@ local function abilities()
 	local can, store = {}, store_of(is_rooms and "room" or "archive");
 	if store and store.storage ~= "other" then can[#can+1] = "erase"; end
 	if store then can[#can+1] = "blank"; can[#can+1] = "list"; end
-	if memory then can[#can+1] = "scrub"; can[#can+1] = "remember"; end
+	if memory then can[#can+1] = "scrub"; can[#can+1] = "remember"; can[#can+1] = "room-reads"; end
 	if store_of("queue") then can[#can+1] = "queue"; end
-	if store_of("archive") then can[#can+1] = "sessions"; can[#can+1] = "reads"; end
+	if store_of("archive") then can[#can+1] = "sessions"; can[#can+1] = "reads"; can[#can+1] = "room-reads"; end
 	return can;
 end
 
@@ -257,7 +258,8 @@ local requests = {};
 function requests.companion(request)
 	local is_old = request.attr.version == oldest_version; -- it would take our newer notices for lost ones
 	sessions.understood(not is_old);
-	reads.want(not is_old and request.attr.reads or nil);
+	local asked = is_old and {} or request.attr;
+	reads.want(asked.reads, asked["room-reads"]);
 	local reply = answer("companion", {
 		version = is_old and oldest_version or version, module = module_version, server = "Prosody " .. prosody.version;
 		boot = boot, number = ("%d"):format(number), now = stanzas.format_stamp(os.time());
@@ -297,10 +299,10 @@ function requests.remembered()
 end
 
 function requests.recall(request)
-	if is_rooms then refuse("cancel", "feature-not-implemented", "this host has no users"); end
 	local max = number_within(request.attr.max, 1, most_listed, "max");
 	local owners, seen = {}, {};
-	for _, part in ipairs { sessions, reads } do
+	local knowing = is_rooms and { reads } or { sessions, reads };
+	for _, part in ipairs(knowing) do
 		for user in pairs(part.users()) do
 			local owner = user .. "@" .. host;
 			if not seen[user] and (not request.attr.after or owner > request.attr.after) then owners[#owners+1] = owner; end
@@ -310,8 +312,7 @@ function requests.recall(request)
 	table.sort(owners);
 	for at = 1, math.min(max, #owners) do
 		local user = jid.node(owners[at]);
-		sessions.tell_again(user);
-		reads.tell_again(user);
+		for _, part in ipairs(knowing) do part.tell_again(user); end
 	end
 	local last, is_all = owners[math.min(max, #owners)], #owners <= max;
 	return answer("recall", { last = last, complete = is_all and "true" or nil });

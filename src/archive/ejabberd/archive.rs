@@ -3,7 +3,7 @@ use sqlx::{FromRow, PgConnection};
 use super::{
     Schema,
     identity::{Identities, bind_identities},
-    stamp,
+    owner_of, stamp,
 };
 use crate::{
     archive::{Horizon, MAX_STANZA_BYTES, Row, filenode, marks::*, position},
@@ -67,13 +67,13 @@ pub async fn candidates(
 ) -> Result<Vec<Row>> {
     let found: Vec<StoredRow> = sqlx::query_as(schema.sql(concat!(
         "-- ejabberd_candidates
-         SELECT a.server_host, a.username, a.timestamp, a.kind,
+         SELECT a.server_host, a.username, a.timestamp, a.kind, a.bare_peer,
                 CASE WHEN a.size <= $6 THEN a.xml END AS xml,
                 CASE WHEN a.size <= $6 THEN a.digest ELSE '' END AS digest
            FROM (SELECT *, sum(least(size, $6)) OVER (ORDER BY timestamp
                                RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
                    FROM (SELECT found.* FROM {hosts} CROSS JOIN LATERAL
-                            (SELECT h.name AS server_host, a.username, a.timestamp, a.kind, a.xml,
+                            (SELECT h.name AS server_host, a.username, a.timestamp, a.kind, a.bare_peer, a.xml,
                                     octet_length(a.xml) AS size,
                                     CASE WHEN octet_length(a.xml) <= $6 THEN {digest} END AS digest
                                FROM archive AS a
@@ -112,7 +112,7 @@ pub async fn archive_rows(
     let stamps: Vec<i64> = ids.iter().map(|id| id.2.parse().unwrap_or(-1)).collect();
     let found: Vec<StoredRow> = sqlx::query_as(schema.sql(
         "-- ejabberd_archive_rows
-         SELECT k.host AS server_host, a.username, a.timestamp, a.kind,
+         SELECT k.host AS server_host, a.username, a.timestamp, a.kind, a.bare_peer,
                 CASE WHEN octet_length(a.xml) <= $4 THEN a.xml END AS xml,
                 CASE WHEN octet_length(a.xml) <= $4 THEN {digest} ELSE '' END AS digest
            FROM unnest($1::text[], $2::text[], $3::bigint[]) AS k(host, owner, stamp)
@@ -140,7 +140,7 @@ pub async fn find(
     let mut rows = archive_rows(connection, schema, &[(host, owner, archive_id)]).await?;
     let found: Vec<StoredRow> = sqlx::query_as(schema.sql(
         "-- ejabberd_find_in_room
-         SELECT h.name AS server_host, a.username, a.timestamp, a.kind,
+         SELECT h.name AS server_host, a.username, a.timestamp, a.kind, a.bare_peer,
                 CASE WHEN octet_length(a.xml) <= $3 THEN a.xml END AS xml,
                 CASE WHEN octet_length(a.xml) <= $3 THEN {digest} ELSE '' END AS digest
            FROM {hosts}
@@ -181,6 +181,7 @@ struct StoredRow {
     username: String,
     timestamp: i64,
     kind: String,
+    bare_peer: String,
     xml: Option<String>,
     digest: Vec<u8>,
 }
@@ -188,14 +189,7 @@ struct StoredRow {
 impl StoredRow {
     /// `None` if it belongs to neither a user nor a room.
     fn read(self) -> Option<Row> {
-        let (store, owner, host) = match self.kind.as_str() {
-            "chat" => (Store::Archive, self.username, self.server_host),
-            "groupchat" => {
-                let (room, host) = self.username.split_once('@')?;
-                (Store::Room, room.to_owned(), host.to_owned())
-            }
-            _ => return None,
-        };
+        let (store, owner, host) = owner_of(&self.kind, self.username, self.server_host)?;
         let stamp = stamp(self.timestamp);
         let key = RowKey {
             store,
@@ -206,6 +200,7 @@ impl StoredRow {
             stamped_at: stamp.at,
             digest: self.digest,
         };
-        Some(Row { key, stamp, xml: self.xml })
+        let sender = (store == Store::Room).then_some(self.bare_peer);
+        Some(Row { key, stamp, xml: self.xml, sender })
     }
 }

@@ -16,7 +16,7 @@ mod spool;
 
 pub use archive::{archive_rows, candidates, find, horizon, span_end};
 pub(super) use erase::{blank, blank_queued, delete};
-pub use positions::{has_positions, positions, shows_positions};
+pub use positions::{has_positions, positions, positions_in_rooms, shows_positions};
 pub use probe::{ProbedSchema, probe, unlisted_hosts};
 pub use reading::{recent_traces, rows_archived_as, rows_naming, traces};
 pub use schema::Schema;
@@ -58,6 +58,18 @@ const fn kind(store: Store) -> &'static str {
         Store::Archive => "chat",
         Store::Room => "groupchat",
         Store::Queue => "",
+    }
+}
+
+/// Whose a row of `archive` is: store, local part, host. `None` if it belongs to neither a user nor a room.
+fn owner_of(kind: &str, username: String, server_host: String) -> Option<(Store, String, String)> {
+    match kind {
+        "chat" => Some((Store::Archive, username, server_host)),
+        "groupchat" => {
+            let (room, host) = username.split_once('@')?;
+            Some((Store::Room, room.to_owned(), host.to_owned()))
+        }
+        _ => None,
     }
 }
 

@@ -47,7 +47,7 @@ pub async fn positions(
 ) -> Result<Vec<Position>> {
     let found: Vec<StoredPosition> = sqlx::query_as(
         "-- ejabberd_positions
-         SELECT k.position, p.itemid, p.modification, p.payload
+         SELECT k.position, p.host, p.itemid, p.modification, p.payload
            FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k(account, since, position)
            JOIN ephemerd.positions AS p ON p.host = k.account
           WHERE p.modification >= k.since AND octet_length(p.payload) <= $3
@@ -63,9 +63,33 @@ pub async fn positions(
     Ok(found.into_iter().filter_map(StoredPosition::read).collect())
 }
 
+/// What anybody published of these rooms (host, local part), each since a time; the newest first.
+pub async fn positions_in_rooms(
+    connection: &mut PgConnection,
+    rooms: &[(&str, &str, Timestamp)],
+) -> Result<Vec<Position>> {
+    let found: Vec<StoredPosition> = sqlx::query_as(
+        "-- ejabberd_positions_in_rooms
+         SELECT k.position, p.host, p.itemid, p.modification, p.payload
+           FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k(room, since, position)
+           JOIN ephemerd.positions AS p ON p.itemid = k.room
+          WHERE p.modification >= k.since AND octet_length(p.payload) <= $3
+          ORDER BY p.modification DESC, k.position LIMIT $4",
+    )
+    .bind(rooms.iter().map(|it| format!("{}@{}", it.1, it.0)).collect::<Vec<_>>())
+    .bind(rooms.iter().map(|it| written(it.2)).collect::<Vec<_>>())
+    .bind(MOST_BYTES)
+    .bind(MOST_ITEMS)
+    .fetch_all(connection)
+    .await
+    .named("ejabberd_positions_in_rooms")?;
+    Ok(found.into_iter().filter_map(StoredPosition::read).collect())
+}
+
 #[derive(FromRow)]
 struct StoredPosition {
     position: i64,
+    host: String,
     itemid: String,
     modification: String,
     payload: String,
@@ -74,7 +98,8 @@ struct StoredPosition {
 impl StoredPosition {
     fn read(self) -> Option<Position> {
         Some(Position {
-            owner: position(self.position)?,
+            asked: position(self.position)?,
+            reader: self.host,
             chat: self.itemid,
             stamp: stamp(read(&self.modification)?),
             xml: self.payload,

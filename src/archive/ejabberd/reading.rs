@@ -1,12 +1,12 @@
-//! What shows that a message was read: markers, replies and reactions in the owner's archive. ejabberd keeps there only
+//! What shows that a message was read: markers, replies and reactions in the owner's or the room's archive. ejabberd keeps there only
 //! what has a body or asks to be stored.
 
 use sqlx::{FromRow, PgConnection};
 
-use super::{Schema, stamp};
+use super::{Schema, kind, owner_of, stamp};
 use crate::{
     archive::{
-        Sought, Trace,
+        Looks, Sought, Trace,
         marks::*,
         position,
         reading::{
@@ -14,19 +14,19 @@ use crate::{
         },
     },
     database::{Named, Result},
-    model::{ReadEvidence, Timestamp},
+    model::{ReadEvidence, Store, Timestamp},
 };
 
 macro_rules! traces {
     ($from:literal, $whose:literal) => {
         concat!(
-            "SELECT h.name AS server_host, a.username, a.timestamp, a.xml
+            "SELECT h.name AS server_host, a.username, a.timestamp, a.kind, a.bare_peer, a.xml
                FROM ",
             $from,
             "
               WHERE ",
             $whose,
-            " AND a.timestamp > $1 AND a.timestamp <= $2 AND a.kind = 'chat' AND octet_length(a.xml) <= $4 AND ",
+            " AND a.timestamp > $1 AND a.timestamp <= $2 AND octet_length(a.xml) <= $4 AND ",
             may_show_reading!("a.xml", "$5", "$6")
         )
     };
@@ -34,7 +34,13 @@ macro_rules! traces {
 
 const TRACES: &str = concat!(
     "-- ejabberd_traces\n",
-    traces!("{hosts} JOIN archive AS a ON {host} = h.name", "h.name = ANY ($3)"),
+    traces!(
+        "{hosts} JOIN archive AS a ON {host} = h.name",
+        "CASE a.kind
+         WHEN 'chat' THEN $8 AND h.name = ANY ($3)
+         WHEN 'groupchat' THEN $9 AND split_part(a.username, '@', 2) = ANY ($3)
+          END"
+    ),
     " ORDER BY a.timestamp FETCH FIRST ($7) ROWS WITH TIES"
 );
 
@@ -42,24 +48,24 @@ const TRACES: &str = concat!(
 const TRACES_OF: &str = concat!(
     "-- ejabberd_traces
      SELECT a.* FROM {hosts} CROSS JOIN unnest($8::text[]) AS k(owner) CROSS JOIN LATERAL (",
-    traces!("archive AS a", "{host} = h.name AND a.username = k.owner"),
+    traces!("archive AS a", "{host} = h.name AND a.username = k.owner AND a.kind = 'chat'"),
     " OFFSET 0) AS a
       WHERE h.name = ANY ($3)
       ORDER BY a.timestamp FETCH FIRST ($7) ROWS WITH TIES"
 );
 
-/// The rows of users after `after` and up to `upto` that may show that something was read, in order of `timestamp`; rows
-/// of one `timestamp` come together. Of all users, or of these.
+/// The rows after `after` and up to `upto` that may show that something was read, in order of `timestamp`; rows
+/// of one `timestamp` come together. Of all users and rooms, or of these users.
 pub async fn traces(
     connection: &mut PgConnection,
     schema: &Schema,
     (hosts, users): (&[String], Option<&[String]>),
     (after, upto): (i64, i64),
-    (rows, evidence): (i64, ReadEvidence),
+    (rows, looks): (i64, Looks),
 ) -> Result<Vec<Trace>> {
-    let ReadEvidence { markers, replies, .. } = evidence;
+    let ReadEvidence { markers, replies, .. } = looks.evidence;
     let sql = if users.is_some() { TRACES_OF } else { TRACES };
-    let mut query = sqlx::query_as(schema.sql(sql))
+    let query = sqlx::query_as(schema.sql(sql))
         .bind(after)
         .bind(upto)
         .bind(hosts)
@@ -67,11 +73,12 @@ pub async fn traces(
         .bind(markers)
         .bind(replies)
         .bind(rows);
-    if let Some(users) = users {
-        query = query.bind(users);
-    }
+    let query = match users {
+        Some(users) => query.bind(users),
+        None => query.bind(looks.users).bind(looks.rooms),
+    };
     let found: Vec<StoredTrace> = query.fetch_all(connection).await.named("ejabberd_traces")?;
-    Ok(found.into_iter().map(StoredTrace::read).collect())
+    Ok(found.into_iter().filter_map(StoredTrace::read).collect())
 }
 
 /// Of each account, what of its newest rows may show that something was read since then.
@@ -85,11 +92,11 @@ pub async fn recent_traces(
     let ReadEvidence { markers, replies, .. } = evidence;
     let found: Vec<RecentTrace> = sqlx::query_as(schema.sql(concat!(
         "-- ejabberd_recent_traces
-         SELECT k.position, k.host AS server_host, k.owner AS username, n.timestamp, n.xml
+         SELECT k.position, k.host AS server_host, k.owner AS username, n.timestamp, n.kind, n.bare_peer, n.xml
            FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k(host, owner, position)
           CROSS JOIN LATERAL (
-                SELECT a.timestamp, a.xml
-                  FROM (SELECT a.timestamp, a.xml, a.kind FROM archive AS a
+                SELECT a.*
+                  FROM (SELECT a.timestamp, a.kind, a.bare_peer, a.xml FROM archive AS a
                          WHERE {host} = k.host AND a.username = k.owner AND a.timestamp >= $3
                          ORDER BY a.timestamp DESC LIMIT $7) AS a
                  WHERE a.kind = 'chat' AND octet_length(a.xml) <= $6 AND ",
@@ -109,7 +116,8 @@ pub async fn recent_traces(
     .fetch_all(connection)
     .await
     .named("ejabberd_recent_traces")?;
-    let placed = found.into_iter().filter_map(|it| Some((position(it.position)?, it.trace.read())));
+    let placed =
+        found.into_iter().filter_map(|it| Some((position(it.position)?, it.trace.read()?)));
     Ok(placed.collect())
 }
 
@@ -156,14 +164,17 @@ pub async fn rows_archived_as(
     let select = sqlx::query_as(schema.sql(
         "-- ejabberd_rows_archived_as
          SELECT k.position, a.timestamp
-           FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[])
-                WITH ORDINALITY AS k(host, owner, chat, id, stamp, position)
+           FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[])
+                WITH ORDINALITY AS k(host, owner, chat, id, stamp, kind, position)
+           JOIN {hosts} ON k.kind = 'groupchat' OR h.name = k.host
            JOIN archive AS a
-             ON {host} = k.host AND a.username = k.owner AND a.timestamp = k.stamp AND a.bare_peer = k.chat
-            AND a.kind = 'chat'",
+             ON {host} = h.name AND a.timestamp = k.stamp AND a.kind = k.kind
+            AND a.username = CASE k.kind WHEN 'chat' THEN k.owner ELSE k.chat END
+            AND (k.kind = 'groupchat' OR a.bare_peer = k.chat)",
     ));
     let found: Vec<(i64, i64)> = bind_sought!(select, sought)
         .bind(stamps)
+        .bind(sought.iter().map(|it| kind(it.store)).collect::<Vec<_>>())
         .fetch_all(connection)
         .await
         .named("ejabberd_rows_archived_as")?;
@@ -175,6 +186,8 @@ struct StoredTrace {
     server_host: String,
     username: String,
     timestamp: i64,
+    kind: String,
+    bare_peer: String,
     xml: String,
 }
 
@@ -186,14 +199,18 @@ struct RecentTrace {
 }
 
 impl StoredTrace {
-    fn read(self) -> Trace {
-        Trace {
-            host: self.server_host,
-            owner: self.username,
+    /// `None` if it belongs to neither a user nor a room.
+    fn read(self) -> Option<Trace> {
+        let (store, owner, host) = owner_of(&self.kind, self.username, self.server_host)?;
+        Some(Trace {
+            store,
+            host,
+            owner,
             row_number: self.timestamp,
             stamp: stamp(self.timestamp),
             item: None,
             xml: self.xml,
-        }
+            sender: (store == Store::Room).then_some(self.bare_peer),
+        })
     }
 }

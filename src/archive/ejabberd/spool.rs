@@ -143,6 +143,6 @@ impl StoredRow {
             stamped_at: stamp.at,
             digest: self.digest,
         };
-        Row { key, stamp, xml: self.xml }
+        Row { key, stamp, xml: self.xml, sender: None }
     }
 }

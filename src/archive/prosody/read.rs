@@ -194,6 +194,6 @@ impl StoredRow {
             stamped_at: stamp.at,
             digest: Vec::new(),
         };
-        Ok(Row { key, stamp, xml: self.value })
+        Ok(Row { key, stamp, xml: self.value, sender: None })
     }
 }

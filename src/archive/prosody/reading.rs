@@ -1,12 +1,12 @@
-//! What shows that a message was read: markers, replies and reactions in the owner's archive, and the items of message
+//! What shows that a message was read: markers, replies and reactions in the owner's or the room's archive, and the items of message
 //! displayed synchronization, which Prosody keeps as rows of this table too.
 
 use sqlx::{FromRow, PgConnection};
 
-use super::stamp;
+use super::{stamp, store_name, store_named};
 use crate::{
     archive::{
-        Sought, Trace,
+        Looks, Sought, Trace,
         marks::*,
         position,
         reading::{
@@ -14,7 +14,7 @@ use crate::{
         },
     },
     database::{Named, Result},
-    model::{ReadEvidence, Timestamp},
+    model::{ReadEvidence, Store, Timestamp},
 };
 
 /// The store of the items. A new item of a chat is a new row, and the old one goes.
@@ -27,8 +27,8 @@ macro_rules! traces {
                  FROM prosodyarchive AS a
                 WHERE a.sort_id > $1 AND a.sort_id <= $2 AND "#,
             $whose,
-            " AND a.store IN ('archive', $8) AND octet_length(a.value) <= $4
-                  AND (a.store = 'archive' AND ",
+            " AND a.store = ANY ($10::text[] || $8::text) AND octet_length(a.value) <= $4
+                  AND (a.store <> $8 AND ",
             may_show_reading!("a.value", "$6", "$7"),
             " OR a.store = $8 AND $5)"
         )
@@ -41,21 +41,24 @@ const TRACES: &str =
 /// The planner takes searching in texts to be cheap, and must not do so for all users before it picks these.
 const TRACES_OF: &str = concat!(
     "-- prosody_traces
-     SELECT a.* FROM unnest($3) AS h(name) CROSS JOIN unnest($10::text[]) AS k(owner) CROSS JOIN LATERAL (",
+     SELECT a.* FROM unnest($3) AS h(name) CROSS JOIN unnest($11::text[]) AS k(owner) CROSS JOIN LATERAL (",
     traces!(r#"a.host = h.name AND a."user" = k.owner"#),
     " OFFSET 0) AS a
       ORDER BY a.sort_id LIMIT $9"
 );
 
-/// The rows after `after` and up to `upto` that may show that something was read, in order of `sort_id`: of all users, or
-/// of these.
+/// The rows after `after` and up to `upto` that may show that something was read, in order of `sort_id`: of all users
+/// and rooms, or of these users.
 pub async fn traces(
     connection: &mut PgConnection,
     (hosts, users): (&[String], Option<&[String]>),
     (after, upto): (i64, i64),
-    (rows, evidence): (i64, ReadEvidence),
+    (rows, looks): (i64, Looks),
 ) -> Result<Vec<Trace>> {
-    let ReadEvidence { mds, markers, replies } = evidence;
+    let ReadEvidence { mds, markers, replies } = looks.evidence;
+    let stores = [(Store::Archive, looks.users), (Store::Room, looks.rooms)];
+    let stores: Vec<&str> =
+        stores.into_iter().filter(|it| it.1).map(|it| store_name(it.0)).collect();
     let mut query = sqlx::query_as(if users.is_some() { TRACES_OF } else { TRACES })
         .bind(after)
         .bind(upto)
@@ -65,7 +68,8 @@ pub async fn traces(
         .bind(markers)
         .bind(replies)
         .bind(ITEMS)
-        .bind(rows);
+        .bind(rows)
+        .bind(stores);
     if let Some(users) = users {
         query = query.bind(users);
     }
@@ -183,12 +187,14 @@ pub async fn rows_archived_as(
     let select = sqlx::query_as(
         r#"-- prosody_rows_archived_as
         SELECT k.position, a.sort_id::bigint
-          FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
-               WITH ORDINALITY AS k(host, owner, chat, id, position)
+          FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
+               WITH ORDINALITY AS k(host, owner, chat, id, store, position)
           JOIN prosodyarchive AS a
-            ON a.host = k.host AND a."user" = k.owner AND a.store = 'archive' AND a.key = k.id AND a."with" = k.chat"#,
+            ON a.host = k.host AND a."user" = k.owner AND a.store = k.store AND a.key = k.id
+           AND (a.store = 'muc_log' OR a."with" = k.chat)"#,
     );
     let found: Vec<(i64, i64)> = bind_sought!(select, sought)
+        .bind(sought.iter().map(|it| store_name(it.store)).collect::<Vec<_>>())
         .fetch_all(connection)
         .await
         .named("prosody_rows_archived_as")?;
@@ -216,12 +222,14 @@ struct RecentTrace {
 impl StoredTrace {
     fn read(self) -> Trace {
         Trace {
+            store: store_named(&self.store).unwrap_or(Store::Archive),
             host: self.host,
             owner: self.user,
             row_number: self.sort_id,
             stamp: stamp(self.when),
             item: (self.store == ITEMS).then_some(self.key),
             xml: self.value,
+            sender: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::show;
 use crate::ledger::{Pause, Phase};
-use crate::model::{Facts, Judgement, LATEST, StartedBy};
+use crate::model::{Facts, Judgement, LATEST, StartedBy, Store};
 use crate::ops::{Afterwards, Explanation, FoundMessage, Live, Recorded};
 
 /// A given stanza.
@@ -82,15 +82,19 @@ fn counted_from(explanation: &Explanation) -> String {
     let start = explanation.start;
     let later = start.at - explanation.archived_at;
     let at = show::time(start.at);
+    let (reader, nobody) = match explanation.store {
+        Store::Room => ("somebody in the room", "nobody in the room has"),
+        Store::Archive | Store::Queue => ("its owner", "its owner has not"),
+    };
     let evidence = match start.by {
         StartedBy::Mds => "as MDS showed",
         StartedBy::Marker => "as a displayed marker showed",
         StartedBy::Reply => "as a reply or reaction showed",
         StartedBy::Unread if start.at == LATEST => {
-            return "; it waits for its owner to read it".to_owned();
+            return format!("; it waits for {reader} to read it");
         }
         StartedBy::Unread => {
-            return format!("; its owner has not read it yet; counted at the latest from {at}");
+            return format!("; {nobody} read it yet; counted at the latest from {at}");
         }
         _ if later.is_zero() => return String::new(),
         _ if later == TimeDelta::seconds(1) => {
@@ -98,7 +102,7 @@ fn counted_from(explanation: &Explanation) -> String {
         }
         _ => return format!("; counted from {at}"),
     };
-    format!("; counted from when its owner read it, {at}, {evidence}")
+    format!("; counted from when {reader} read it, {at}, {evidence}")
 }
 
 /// What the stanza says, in brief.

@@ -214,7 +214,7 @@ impl<R: Requests> Listener<R> {
             self.asking.spawn(task::named("sessions", async move {
                 let asking = async {
                     let companion = requests.companion(&host).await?;
-                    if companion.can.sessions {
+                    if companion.can.sessions || companion.can.room_reads {
                         requests.recall(&host).await?;
                     }
                     Ok(companion)
@@ -232,6 +232,14 @@ impl<R: Requests> Listener<R> {
                     self.complete.push(host);
                 }
                 // Others may have lost a notice meanwhile.
+                self.ask();
+            }
+            Ok(companion) if companion.can.room_reads => {
+                // It has no sessions that anything would wait for.
+                if let Some(hosts) = &mut self.may_know {
+                    hosts.remove(&host);
+                }
+                self.complete.push(host);
                 self.ask();
             }
             Ok(_) | Err(Unanswered::Absent | Unanswered::Forbidden | Unanswered::Unimplemented) => {

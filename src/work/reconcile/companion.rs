@@ -58,7 +58,7 @@ pub(in crate::work) async fn reconcile(
     for (copy, facts) in &copies {
         hold_back(connection, copy, facts, context).await?;
     }
-    if !copies.is_empty() && context.rules.timers.start.looks_for_readers() {
+    if !copies.is_empty() && context.rules.looks_for_readers_in(Store::Archive) {
         let ids: Vec<(&str, &str, &str)> = copies.iter().filter_map(|it| original(it.0)).collect();
         ledger::align_copies(connection, &ids).await?;
     }

@@ -9,7 +9,7 @@ use crate::{
     archive::{Archive, Sought},
     database::Result,
     ledger::{self, Seen, Started, Waiting},
-    model::{Stamp, Start, StartRule, StartedBy, Timestamp},
+    model::{Occupant, Stamp, Start, StartRule, StartedBy, Store, Timestamp},
     policy,
     stanza::{self, Envelope},
 };
@@ -19,7 +19,7 @@ const ENTRIES: i64 = 10_000;
 /// Messages that one statement looks up: up to five rows of 64 KiB have the id of each.
 const SOUGHT_AT_ONCE: usize = 50;
 
-/// What shows that its owner has read something.
+/// What shows that its owner, or somebody in a room, has read something.
 #[derive(Debug, Clone)]
 pub(super) struct Proof {
     pub(super) host: String,
@@ -33,6 +33,8 @@ pub(super) struct Proof {
     pub(super) has_whole_seconds: bool,
     /// When the message was archived that is read up to, where a module knows.
     pub(super) upto: Option<Timestamp>,
+    /// In a room, which is then the owner and the chat: who showed it.
+    pub(super) reader: Option<Occupant>,
 }
 
 /// How a message is named.
@@ -44,6 +46,8 @@ pub(super) enum Named {
     UptoArchived(String),
     /// By the sender's id: it alone was read.
     Alone(String),
+    /// The same, by its archive id.
+    AloneArchived(String),
 }
 
 /// Where evidence stands: what it shows to have been read came before.
@@ -81,8 +85,25 @@ impl Proof {
     fn message(&self) -> Option<&str> {
         match &self.named {
             Named::Upto(id) | Named::Alone(id) => Some(id),
-            Named::UptoArchived(_) => None,
+            Named::UptoArchived(_) | Named::AloneArchived(_) => None,
         }
+    }
+
+    /// It covers what it names and nothing else.
+    const fn is_alone(&self) -> bool {
+        matches!(self.named, Named::Alone(_) | Named::AloneArchived(_))
+    }
+
+    /// It names this entry's message.
+    fn is_about(&self, entry: &Waiting) -> bool {
+        match &self.named {
+            Named::Upto(_) | Named::Alone(_) => entry.is_named && self.is_after(entry),
+            Named::UptoArchived(id) | Named::AloneArchived(id) => *id == entry.archive_id,
+        }
+    }
+
+    const fn store(&self) -> Store {
+        if self.reader.is_some() { Store::Room } else { Store::Archive }
     }
 }
 
@@ -127,9 +148,9 @@ fn covered(
     let mut earliest: BTreeMap<i64, Started> = BTreeMap::new();
     for entry in waiting {
         let Some(proof) = proofs.get(entry.seen) else { continue };
-        let is_covered = match proof.named {
-            Named::Alone(_) => entry.is_named && proof.is_after(entry),
-            _ => positions.get(&entry.seen).is_some_and(|upto| entry.row_number <= *upto),
+        let is_covered = match proof.is_alone() {
+            true => proof.is_about(entry),
+            false => positions.get(&entry.seen).is_some_and(|upto| entry.row_number <= *upto),
         };
         if is_covered {
             let starts = begins(entry, proof, now);
@@ -143,8 +164,9 @@ fn covered(
 }
 
 fn seen(proof: &Proof) -> Seen<'_> {
-    let Proof { host, owner, chat, .. } = proof;
-    Seen { host, owner, chat, message: proof.message(), at: proof.start.at }
+    let Proof { host, owner, chat, reader, .. } = proof;
+    let (message, at, reader) = (proof.message(), proof.start.at, reader.as_ref());
+    Seen { host, owner, chat, message, at, reader }
 }
 
 fn begins(entry: &Waiting, proof: &Proof, now: Timestamp) -> Started {
@@ -165,12 +187,10 @@ async fn positions(
     let mut oldest: BTreeMap<usize, Timestamp> = BTreeMap::new();
     for entry in waiting {
         let Some(proof) = proofs.get(entry.seen) else { continue };
-        let is_named = match &proof.named {
-            Named::Upto(_) => entry.is_named && proof.is_after(entry),
-            Named::UptoArchived(id) => *id == entry.archive_id,
-            Named::Alone(_) => continue,
-        };
-        if is_named {
+        if proof.is_alone() {
+            continue;
+        }
+        if proof.is_about(entry) {
             let upto = positions.entry(entry.seen).or_insert(entry.row_number);
             *upto = entry.row_number.max(*upto);
         }
@@ -202,8 +222,10 @@ async fn positions(
 }
 
 fn sought<'a>(archive: &Archive, (_, proof, since): &(usize, &'a Proof, Timestamp)) -> Sought<'a> {
-    let (Named::Upto(id) | Named::UptoArchived(id) | Named::Alone(id)) = &proof.named;
+    let (Named::Upto(id) | Named::UptoArchived(id) | Named::Alone(id) | Named::AloneArchived(id)) =
+        &proof.named;
     Sought {
+        store: proof.store(),
         host: &proof.host,
         owner: &proof.owner,
         chat: proof.chat.split('/').next().unwrap_or_default(),

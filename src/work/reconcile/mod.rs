@@ -111,7 +111,7 @@ pub(super) async fn reconcile(
         let held = archive.archive_rows(connection, ids).await?;
         reconcile_page(connection, &mut Read::all(&held), context, reconciled).await?;
     }
-    if !copies.is_empty() && context.rules.timers.start.looks_for_readers() {
+    if !copies.is_empty() && context.rules.looks_for_readers_in(Store::Archive) {
         ledger::align_copies(connection, &copies).await?;
     }
     Ok(())

@@ -13,7 +13,7 @@ use crate::{
     archive::Position,
     database::Result,
     ledger::{self, WaitingOwner},
-    model::{Start, StartedBy},
+    model::{Occupant, Start, StartedBy, Store, Timestamp},
     policy, stanza,
     work::base::count,
 };
@@ -46,8 +46,7 @@ pub(in crate::work) async fn notice_positions(
     context: Context<'_>,
     reconciled: &mut Reconciled,
 ) -> Result<Round> {
-    let rules = &context.rules.timers;
-    let looks = rules.start.looks_for_readers() && rules.read_evidence.mds;
+    let looks = context.rules.look_for_readers() && context.rules.timers.read_evidence.mds;
     let Some(archive) = context.archive.filter(|it| looks && it.may_have_positions()) else {
         return Ok(Round::default());
     };
@@ -59,11 +58,16 @@ pub(in crate::work) async fn notice_positions(
         return Ok(Round { after: None, rests_until: Some(began + ASK_AGAIN) });
     }
     let owners = ledger::waiting_owners(connection, round.after.as_ref(), OWNERS).await?;
-    let asked: Vec<_> =
-        owners.iter().map(|it| (it.host.as_str(), it.owner.as_str(), it.since)).collect();
-    let positions = archive.positions(connection, &asked).await?;
-    let proofs: Vec<Proof> =
-        positions.iter().filter_map(|it| proof(&owners, it, context)).collect();
+    let (rooms, accounts): (Vec<&WaitingOwner>, Vec<_>) = owners.iter().partition(|it| it.is_room);
+    let mut proofs = Vec::new();
+    if !accounts.is_empty() {
+        let positions = archive.positions(connection, &asked(&accounts)).await?;
+        proofs.extend(positions.iter().filter_map(|it| proof(&accounts, it, context)));
+    }
+    if !rooms.is_empty() && context.rules.looks_for_readers_in(Store::Room) {
+        let positions = archive.positions_in_rooms(connection, &asked(&rooms)).await?;
+        proofs.extend(positions.iter().filter_map(|it| proof(&rooms, it, context)));
+    }
     reconciled.started.extend(start(connection, &proofs, context, true).await?);
     let last = owners.last().filter(|_| count(owners.len()) >= OWNERS);
     Ok(Round {
@@ -72,11 +76,19 @@ pub(in crate::work) async fn notice_positions(
     })
 }
 
-/// Such an item may name only its owner's own archive.
-fn proof(owners: &[WaitingOwner], position: &Position, context: Context<'_>) -> Option<Proof> {
-    let WaitingOwner { host, owner, .. } = owners.get(position.owner)?;
+fn asked<'a>(owners: &[&'a WaitingOwner]) -> Vec<(&'a str, &'a str, Timestamp)> {
+    owners.iter().map(|it| (it.host.as_str(), it.owner.as_str(), it.since)).collect()
+}
+
+/// Such an item may name only its owner's own archive, or the room's that it is about.
+fn proof(owners: &[&WaitingOwner], position: &Position, context: Context<'_>) -> Option<Proof> {
+    let WaitingOwner { is_room, host, owner, .. } = owners.get(position.asked)?;
     let own = address(host, owner);
     let named = stanza::displayed_item(&position.xml).filter(|it| it.by == own)?;
+    let reader = Occupant { jid: Some(position.reader.clone()), ..Occupant::default() };
+    if *is_room && context.rules.rooms.ignores(&reader) {
+        return None;
+    }
     let at = policy::archived(position.stamp, context.now).at;
     Some(Proof {
         host: host.clone(),
@@ -87,5 +99,6 @@ fn proof(owners: &[WaitingOwner], position: &Position, context: Context<'_>) -> 
         before: Before::Time(at),
         has_whole_seconds: false,
         upto: None,
+        reader: is_room.then_some(reader),
     })
 }

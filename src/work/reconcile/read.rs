@@ -1,8 +1,10 @@
-//! Timers that start at reading: which rows wait for their owner, and what in the archive shows that they were read.
+//! Timers that start at reading: which rows wait for their owner, or for anybody in a room, and what in the archive shows
+//! that they were read.
 //!
-//! Evidence counts only from the owner's own archive or items, because there the owner's server stamped who sent it. It
-//! comes after what it names, so rows are recorded first. What names a row that is not recorded yet counts when the tail
-//! reads the same span again: until all earlier transactions have ended on Prosody, for ten minutes on ejabberd.
+//! Evidence counts only from the owner's own archive or items, and of rooms only from the room's archive or a user's items,
+//! because there the server stamped who sent it. It comes after what it names, so rows are recorded first. What names a
+//! row that is not recorded yet counts when the tail reads the same span again: until all earlier transactions have ended
+//! on Prosody, for ten minutes on ejabberd.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -14,12 +16,12 @@ use super::{
     evidence::{Before, Named, Proof, start},
 };
 use crate::{
-    archive::{Evidence, Table, Trace, companion::Reading},
+    archive::{Looks, Table, Trace, companion::Reading},
     database::Result,
     ledger::{self, Unread},
-    model::{Start, StartRule, StartedBy, Store, Timestamp},
+    model::{Occupant, Start, StartRule, StartedBy, Store},
     policy,
-    stanza::{self, Shows},
+    stanza::{self, Envelope, Shows},
 };
 
 /// Rows that one statement returns, each up to 64 KiB long.
@@ -45,30 +47,34 @@ struct Awaits {
     chat: String,
     message: Option<String>,
     timer: Duration,
+    /// In a room: who sent it.
+    sender: Occupant,
 }
 
 impl Awaited {
-    /// The rows among these that their owners received, with words and a timer, and whose timers start at reading.
+    /// The rows among these that somebody received, with words and a timer, and whose timers start at reading.
     pub(super) async fn among(
         connection: &mut PgConnection,
         reads: &[Read<'_>],
         context: Context<'_>,
     ) -> Result<Self> {
         let rules = &context.rules.timers;
-        if !rules.start.looks_for_readers() {
+        if !context.rules.look_for_readers() {
             return Ok(Self::default());
         }
         let rows = reads.iter().enumerate();
         let mut awaited: BTreeMap<usize, Awaits> =
             rows.filter_map(|(at, read)| Some((at, awaits(read, context)?))).collect();
         if rules.start == StartRule::Auto && !awaited.is_empty() {
-            let positions: Vec<usize> = awaited.keys().copied().collect();
+            let in_archive =
+                |at: &usize| reads.get(*at).is_some_and(|it| it.row.key.store == Store::Archive);
+            let positions: Vec<usize> = awaited.keys().copied().filter(in_archive).collect();
             let keys = positions.iter().filter_map(|at| reads.get(*at)).map(|it| &it.row.key);
             let owners: Vec<_> = keys.map(|it| (it.host.as_str(), it.owner.as_str())).collect();
             let readers = readers(connection, &owners, context).await?;
             let readers: HashSet<usize> =
                 readers.iter().filter_map(|at| positions.get(*at).copied()).collect();
-            awaited.retain(|at, _| readers.contains(at));
+            awaited.retain(|at, _| !in_archive(at) || readers.contains(at));
         }
         Ok(Self(awaited))
     }
@@ -92,6 +98,7 @@ impl Awaited {
                     chat: awaits.chat.clone(),
                     message: awaits.message.clone(),
                     timer: awaits.timer,
+                    sender: awaits.sender.clone(),
                 })
             })
             .collect();
@@ -126,13 +133,18 @@ async fn readers(
 
 fn awaits(read: &Read<'_>, context: Context<'_>) -> Option<Awaits> {
     let key = &read.row.key;
-    if key.store != Store::Archive {
+    if !context.rules.looks_for_readers_in(key.store) {
         return None;
     }
     let timer = policy::timer_from_reading(read.facts.as_ref()?, context.rules)?;
     let envelope = stanza::envelope(read.row.xml.as_deref()?)?;
-    let chat = envelope.received_by(&address(&key.host, &key.owner))?;
-    Some(Awaits { chat, message: envelope.id, timer })
+    let owner = address(&key.host, &key.owner);
+    if key.store == Store::Room {
+        let sender = envelope.sender_in(&owner, read.row.sender.as_deref());
+        return Some(Awaits { chat: owner, message: None, timer, sender });
+    }
+    let chat = envelope.received_by(&owner)?;
+    Some(Awaits { chat, message: envelope.id, timer, sender: Occupant::default() })
 }
 
 pub(super) fn address(host: &str, owner: &str) -> String {
@@ -149,46 +161,95 @@ pub(in crate::work) async fn notice_reading(
     reconciled: &mut Reconciled,
 ) -> Result<()> {
     let Some(archive) = context.archive else { return Ok(()) };
-    let rules = &context.rules.timers;
-    if !rules.start.looks_for_readers() || !table.stores().contains(&Store::Archive) {
+    if !context.rules.look_for_readers() || !table.stores().contains(&Store::Archive) {
         return Ok(());
     }
+    let looks = Looks::of(context.rules);
     let waiting = ledger::waiting_users(connection, USERS).await?;
-    let users = (waiting.len() < USERS).then_some(waiting.as_slice());
+    let users = (!looks.rooms && waiting.len() < USERS).then_some(waiting.as_slice());
     while after < upto && !waiting.is_empty() {
-        let (span, limits) = ((after, upto), (TRACES, rules.read_evidence));
+        let (span, limits) = ((after, upto), (TRACES, looks));
         let traces = archive.traces(connection, table, (hosts, users), span, limits).await?;
         let full = i64::try_from(traces.len()).is_ok_and(|n| n >= TRACES);
         after = traces.last().filter(|_| full).map_or(upto, |last| last.row_number);
-        let proofs: Vec<Proof> = traces.iter().flat_map(|it| proofs(it, context.now)).collect();
+        let proofs: Vec<Proof> = traces.iter().flat_map(|it| proofs(it, hosts, context)).collect();
         reconciled.started.extend(start(connection, &proofs, context, true).await?);
     }
     Ok(())
 }
 
-/// What a row shows. An item may name only its owner's own archive; a message counts only from its owner.
-fn proofs(trace: &Trace, now: Timestamp) -> Vec<Proof> {
-    let Some((chat, shown)) = trace.evidence() else { return Vec::new() };
+/// What a row shows. An item may name only its owner's own archive, or a room's that it is about; a message counts only
+/// from its owner, or of anybody in its room.
+fn proofs(trace: &Trace, hosts: &[String], context: Context<'_>) -> Vec<Proof> {
     let owner = address(&trace.host, &trace.owner);
-    let named = shown.into_iter().filter_map(|it| match it {
-        Evidence::Item(id) => {
-            (id.by == owner).then_some((Named::UptoArchived(id.id), StartedBy::Mds))
-        }
-        Evidence::Message(Shows::Displayed(id)) => Some((Named::Upto(id), StartedBy::Marker)),
-        Evidence::Message(Shows::Answered(id)) => Some((Named::Alone(id), StartedBy::Reply)),
-    });
-    let at = policy::archived(trace.stamp, now).at;
-    let proof = |(named, by)| Proof {
+    let at = policy::archived(trace.stamp, context.now).at;
+    let proof = |chat: &str, named, by| Proof {
         host: trace.host.clone(),
         owner: trace.owner.clone(),
-        chat: chat.clone(),
+        chat: chat.to_owned(),
         named,
         start: Start { at, by },
         before: Before::Row(trace.row_number),
         has_whole_seconds: trace.stamp.whole_seconds,
         upto: None,
+        reader: None,
     };
-    named.map(proof).collect()
+    if let Some(chat) = &trace.item {
+        let counts = stanza::displayed_item(&trace.xml).and_then(|item| {
+            let found = proof(chat, Named::UptoArchived(item.id), StartedBy::Mds);
+            if item.by == *chat {
+                return published_of_room(found, hosts, context);
+            }
+            let looks = context.rules.looks_for_readers_in(Store::Archive);
+            (looks && item.by == owner).then_some(found)
+        });
+        return counts.into_iter().collect();
+    }
+    let Some(envelope) = stanza::envelope(&trace.xml).filter(|it| !it.is_error) else {
+        return Vec::new();
+    };
+    if trace.store == Store::Room {
+        return proofs_in_room(&envelope, trace, context, |named, by| proof(&owner, named, by));
+    }
+    let Some((chat, received)) = envelope.chat(&owner) else { return Vec::new() };
+    let shows = envelope.shows.into_iter().filter(|_| !received && chat != owner);
+    let named = shows.map(|it| match it {
+        Shows::Displayed(id) => (Named::Upto(id), StartedBy::Marker),
+        Shows::Answered(id) => (Named::Alone(id), StartedBy::Reply),
+    });
+    named.map(|(named, by)| proof(&chat, named, by)).collect()
+}
+
+/// What somebody's message in a room shows. It names others by their ids in the room's archive.
+fn proofs_in_room(
+    envelope: &Envelope,
+    trace: &Trace,
+    context: Context<'_>,
+    proof: impl Fn(Named, StartedBy) -> Proof,
+) -> Vec<Proof> {
+    let room = address(&trace.host, &trace.owner);
+    let reader = envelope.sender_in(&room, trace.sender.as_deref());
+    if context.rules.rooms.ignores(&reader) {
+        return Vec::new();
+    }
+    let named = envelope.shows.iter().map(|it| match it.clone() {
+        Shows::Displayed(id) => (Named::UptoArchived(id), StartedBy::Marker),
+        Shows::Answered(id) => (Named::AloneArchived(id), StartedBy::Reply),
+    });
+    let with_reader = |it| Proof { reader: Some(reader.clone()), ..it };
+    named.map(|(named, by)| with_reader(proof(named, by))).collect()
+}
+
+/// What a user published of a room, if it counts: the room's archive is the one that is meant.
+fn published_of_room(proof: Proof, hosts: &[String], context: Context<'_>) -> Option<Proof> {
+    let reader = Occupant { jid: Some(address(&proof.host, &proof.owner)), ..Occupant::default() };
+    let (owner, host) = proof.chat.split_once('@')?;
+    let (owner, host) = (owner.to_owned(), host.to_owned());
+    let rules = context.rules;
+    let counts = rules.looks_for_readers_in(Store::Room)
+        && hosts.contains(&host)
+        && !rules.rooms.ignores(&reader);
+    counts.then_some(Proof { host, owner, reader: Some(reader), ..proof })
 }
 
 /// What a module announced: whose host and name, and what that owner has read.
@@ -206,7 +267,7 @@ pub(in crate::work) async fn notice_announced(
     context: Context<'_>,
     is_new: bool,
 ) -> Result<Vec<StartedBy>> {
-    if !context.rules.timers.start.looks_for_readers() {
+    if !context.rules.look_for_readers() {
         return Ok(Vec::new());
     }
     let proofs: Vec<Proof> =
@@ -217,21 +278,33 @@ pub(in crate::work) async fn notice_announced(
 /// What a module announced, if it counts.
 fn announced_proof(announced: &Announced, context: Context<'_>) -> Option<Proof> {
     let Announced { host, owner, reading } = announced;
-    let Reading { by, chat, id, stamp, upto } = reading;
+    let Reading { by, chat, id, stamp, upto, in_room } = reading;
     let evidence = context.rules.timers.read_evidence;
-    let (counts, named) = match by {
-        StartedBy::Mds => (evidence.mds, Named::UptoArchived(id.clone())),
-        StartedBy::Marker => (evidence.markers, Named::Upto(id.clone())),
-        _ => (evidence.replies, Named::Alone(id.clone())),
+    let (counts, named) = match (by, in_room) {
+        (StartedBy::Mds, _) => (evidence.mds, Named::UptoArchived(id.clone())),
+        (StartedBy::Marker, None) => (evidence.markers, Named::Upto(id.clone())),
+        (StartedBy::Marker, Some(_)) => (evidence.markers, Named::UptoArchived(id.clone())),
+        (_, None) => (evidence.replies, Named::Alone(id.clone())),
+        (_, Some(_)) => (evidence.replies, Named::AloneArchived(id.clone())),
     };
     // An occupant's nickname is as it is.
     let chat = if chat.contains('/') { chat.clone() } else { chat.to_lowercase() };
     let at = policy::archived(*stamp, context.now).at;
     let is_own = chat == address(host, owner);
-    (counts && !is_own).then(|| Proof {
-        host: host.clone(),
-        owner: owner.clone(),
-        chat,
+    let (archive, reader) = match in_room {
+        Some(known) => {
+            let reader = announced_reader(known, announced, &chat)?;
+            let counts = context.rules.looks_for_readers_in(Store::Room)
+                && !context.rules.rooms.ignores(&reader);
+            (chat.split_once('@').filter(|_| counts)?, Some(reader))
+        }
+        None if is_own || !context.rules.looks_for_readers_in(Store::Archive) => return None,
+        None => ((owner.as_str(), host.as_str()), None),
+    };
+    counts.then(|| Proof {
+        host: archive.1.to_owned(),
+        owner: archive.0.to_owned(),
+        chat: chat.clone(),
         named,
         start: Start { at, by: *by },
         before: Before::Time(at),
@@ -240,5 +313,17 @@ fn announced_proof(announced: &Announced, context: Context<'_>) -> Option<Proof>
             None => stamp.whole_seconds,
         },
         upto: *upto,
+        reader,
     })
+}
+
+/// Who read something in a room. Of markers and replies the room's own host says who sent them; the host of a user says
+/// only what this user published.
+fn announced_reader(known: &Occupant, announced: &Announced, chat: &str) -> Option<Occupant> {
+    let own = address(&announced.host, &announced.owner);
+    if chat == own {
+        return Some(known.clone());
+    }
+    let published = announced.reading.by == StartedBy::Mds;
+    published.then(|| Occupant { jid: Some(own), ..known.clone() })
 }

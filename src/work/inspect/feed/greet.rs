@@ -146,7 +146,8 @@ async fn greeting<R: Requests>(
     recalls: bool,
 ) -> std::result::Result<Companion, Unanswered> {
     let companion = requests.companion(host).await?;
-    if !companion.can.sessions || !recalls {
+    let can = companion.can;
+    if !(can.sessions || can.room_reads) || !recalls {
         return Ok(companion);
     }
     requests.recall(host).await?;
