@@ -55,7 +55,7 @@ async fn in_rooms_markers_cost_two_statements_a_batch() -> Result<()> {
 /// Where rooms start at archiving, no statement looks for readers.
 #[tokio::test(flavor = "multi_thread")]
 async fn rooms_that_start_at_archiving_cost_nothing() -> Result<()> {
-    let chats = counting(&[]).await?;
+    let chats = counting(&[("timers.start", "delivered")]).await?;
     count_from_now(&chats).await?;
     let from = "<message from='den@conference.localhost/Ann' type='groupchat'>";
     let words = format!("{from}<body>words</body>{EPHEMERAL}</message>");
@@ -63,7 +63,8 @@ async fn rooms_that_start_at_archiving_cost_nothing() -> Result<()> {
     let room = |key, stanza: &str| ArchiveRow::room("den", key, chats.began, stanza);
     chats.add(&[room("one", &words), room("two", &marker)]).await?;
     chats.entry_in("room", "den", "one").await?;
-    let looks = "prosody_traces|unread_in|start_read|note_unread|readers|waiting_owners";
+    let looks =
+        "prosody_traces|unread_in|start_read|note_unread|readers|waiting_owners|waiting_users";
     assert_eq!(calls(&chats, looks).await?, 0);
     assert!(calls(&chats, "prosody_candidates").await? > 0, "statements are counted");
     Ok(())
