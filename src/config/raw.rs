@@ -99,7 +99,7 @@ sections! {
         /// A message that only agrees on a timer is kept at least this long.
         negotiation_for: "duration" = "1d",
         /// [What starts the timer](semantics.md#what-starts-a-timer) of a message, in its recipient's archive.
-        start: "`archived`, `delivered`, `read` or `auto`" = "auto",
+        start: "`archived`, `delivered`, `read` or `auto`" = "delivered",
         /// How long an unreceived or unread message waits before its timer starts anyway.
         unread_for: "duration or `never`" = "never",
         /// What counts as read.

@@ -254,8 +254,12 @@ fn a_stamp_at_the_very_time_of_the_clock_is_not_from_the_future() {
 
 #[test]
 fn the_same_rules_have_the_same_fingerprint_for_ever() {
-    let default = "3d52992ea3d27ee0d6b9c1434f54bbc4edb5c4e4ab5afc45fd2ce286eaba20b9";
-    assert_eq!(hex::encode(fingerprint(&Rules::default())), default);
+    let mut rules = Rules::default();
+    let default = "54c2061dcb559a57ca385807012bf59b8d7e22ad5ad823edae60d19ea3d4906f";
+    assert_eq!(hex::encode(fingerprint(&rules)), default);
+    rules.timers.start = StartRule::Delivered;
+    let delivered = "3d52992ea3d27ee0d6b9c1434f54bbc4edb5c4e4ab5afc45fd2ce286eaba20b9";
+    assert_eq!(hex::encode(fingerprint(&rules)), delivered);
 }
 
 #[test]
@@ -270,8 +274,7 @@ fn each_rule_changes_the_fingerprint() {
     rules[7].timers.unread_for = None;
     rules[8].timers.start = StartRule::Archived;
     rules[9].timers.start = StartRule::Read;
-    rules[10].timers.start = StartRule::Auto;
-    rules[11].timers.start = StartRule::Auto;
+    rules[10].timers.start = StartRule::Delivered;
     rules[11].timers.read_evidence.mds = false;
     rules[12].timers.start = StartRule::Read;
     rules[12].timers.read_evidence.replies = false;
