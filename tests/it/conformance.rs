@@ -21,7 +21,7 @@ use crate::supported;
 /// The timer of all marked messages, in seconds: long enough to inspect all rows before it runs out, on a busy machine.
 pub(crate) const TIMER: u64 = 20;
 /// How long after its due time a message may still exist: restarts, rests on files and a busy machine are included.
-pub(crate) const LATEST: Duration = Duration::from_secs(TIMER + 90);
+pub(crate) const LATEST: Duration = Duration::from_secs(TIMER + 240);
 
 /// How many rows contain a case's message: before anything was due, and after everything was.
 pub(crate) type Rows = (i64, i64);

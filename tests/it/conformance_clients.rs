@@ -17,7 +17,7 @@ use crate::support::start;
 /// The timer that takes the captured one's place, in seconds: long enough to send everything and to look at it.
 const TIMER: u32 = 20;
 /// How long after its due time a message may still exist, on a busy machine with rests on files.
-const LATEST: Duration = Duration::from_secs(90);
+const LATEST: Duration = Duration::from_secs(240);
 
 /// One captured stanza.
 struct Captured {
