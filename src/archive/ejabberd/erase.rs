@@ -29,8 +29,8 @@ pub(in crate::archive) async fn delete(
          deleted AS (
              DELETE FROM archive AS a USING locked AS k WHERE {archived_there}
              RETURNING k.part, k.place)
-         SELECT k.position, d.part IS NOT NULL
-           FROM locked AS k LEFT JOIN deleted AS d USING (part, place)",
+         SELECT k.position, (k.part, k.place) IN (SELECT d.part, d.place FROM deleted AS d)
+           FROM locked AS k",
     ));
     let rows: Vec<(i64, bool)> = bind_identities!(delete, Identities::of(keys.iter().copied()))
         .fetch_all(connection)

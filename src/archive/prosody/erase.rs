@@ -13,6 +13,9 @@ use crate::{
 
 /// Deletes exactly these rows if they are still marked or our placeholders, except those that another session
 /// has locked.
+///
+/// What was deleted is looked up by IN, which hashes it: PostgreSQL takes the results of both parts to be single rows, and
+/// compares each with each where they are joined.
 pub(in crate::archive) async fn delete(
     connection: &mut PgConnection,
     keys: &[&RowKey],
@@ -32,8 +35,8 @@ pub(in crate::archive) async fn delete(
              WHERE k.ours AND a.tableoid = k.part AND a.ctid = k.place AND ",
         is_named!(),
         " RETURNING k.part, k.place)
-        SELECT k.position, k.ours, d.part IS NOT NULL
-          FROM locked AS k LEFT JOIN deleted AS d USING (part, place)",
+        SELECT k.position, k.ours, (k.part, k.place) IN (SELECT d.part, d.place FROM deleted AS d)
+          FROM locked AS k",
     ));
     let rows: Vec<(i64, bool, bool)> =
         bind_identities!(delete, Identities::of(keys.iter().copied()))
