@@ -74,14 +74,17 @@ const PROSODY: &str = r#"
            extract(epoch FROM clock_timestamp())::float8
       FROM prosodyarchive t"#;
 
-/// By Prosody's names for the stores.
+/// By Prosody's names for the stores. What was archived has its time in its stanza-id: the queue's own stamp is
+/// later, by as long as ejabberd took.
 const EJABBERD: &str = "
     SELECT CASE WHEN username LIKE '%@%' THEN 'muc_log' ELSE 'archive' END, split_part(username, '@', 1), id::bigint,
            '', timestamp / 1e6::float8, xml, (to_jsonb(t) - 'xml')::text,
            extract(epoch FROM clock_timestamp())::float8
       FROM archive t
      UNION ALL
-    SELECT 'offline', username, seq::bigint, '', extract(epoch FROM created_at::timestamptz)::float8, xml,
+    SELECT 'offline', username, seq::bigint, '',
+           coalesce(substring(xml FROM '<stanza-id [^>]*id=''([0-9]+)''')::float8 / 1e6,
+                    extract(epoch FROM created_at::timestamptz)::float8), xml,
            (to_jsonb(t) - 'xml')::text, extract(epoch FROM clock_timestamp())::float8
       FROM spool t";
 
