@@ -177,6 +177,8 @@ mod sent_ejabberd;
 #[cfg(test)]
 mod sent_watch;
 #[cfg(test)]
+mod statement_costs;
+#[cfg(test)]
 mod status;
 #[cfg(test)]
 mod support;
