@@ -11,7 +11,7 @@ pub mod prosody;
 mod reading;
 
 pub use any::{Archive, Kind, Order, Probed, Table, probe};
-pub use reading::{Looks, Position, Sought, Trace};
+pub use reading::{Looks, Position, Published, Sought, Trace};
 
 use std::collections::BTreeMap;
 

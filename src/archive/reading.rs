@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use super::{Archive, Table, ejabberd, prosody};
 use crate::{
     database::Result,
-    model::{Finding, ReadEvidence, Rules, Stamp, StartRule, Store, Timestamp},
+    model::{Finding, ReadEvidence, Rules, Stamp, StartRule, Store, Timestamp, bare_jid},
     stanza,
 };
 
@@ -55,6 +55,15 @@ pub struct Trace {
     pub xml: String,
     /// In a room: the sender's real bare address, where the server keeps that beside the stanza.
     pub sender: Option<String>,
+}
+
+/// Whose positions are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// By these accounts, of any chat.
+    ByAccounts,
+    /// Of these rooms, by anybody.
+    OfRooms,
 }
 
 /// What a client published as read (XEP-0490), where that is no row of the archive.
@@ -121,12 +130,9 @@ impl Trace {
         if self.item.is_some() {
             return stanza::displayed_item(&self.xml).is_some();
         }
-        let owner = format!("{}@{}", self.owner, self.host);
-        let envelope = stanza::envelope(&self.xml).filter(|it| !it.is_error);
-        envelope.is_some_and(|it| {
-            let is_sent = |(chat, received): (String, bool)| !received && chat != owner;
-            !it.shows.is_empty() && it.chat(&owner).is_some_and(is_sent)
-        })
+        let owner = bare_jid(&self.owner, &self.host);
+        let shown = stanza::envelope(&self.xml).and_then(|it| it.shown_by(&owner));
+        shown.is_some_and(|(_, shows)| !shows.is_empty())
     }
 }
 
@@ -161,6 +167,7 @@ impl Archive {
         evidence: ReadEvidence,
     ) -> Result<BTreeMap<usize, Timestamp>> {
         let mut readers = BTreeMap::new();
+        let looks_up = evidence.mds && !owners.is_empty() && self.has_positions(connection).await?;
         for (part, owners) in owners.chunks(OWNERS_AT_ONCE).enumerate() {
             let mut note = |at: usize, shown: Timestamp| {
                 let last = readers.entry(part * OWNERS_AT_ONCE + at).or_insert(shown);
@@ -176,9 +183,9 @@ impl Archive {
             };
             let traces = traces.iter().filter(|it| it.1.is_evidence());
             traces.for_each(|it| note(it.0, it.1.stamp.at));
-            if evidence.mds && self.has_positions(connection).await? {
+            if looks_up {
                 let asked: Vec<_> = owners.iter().map(|it| (it.0, it.1, since)).collect();
-                let positions = self.positions(connection, &asked).await?;
+                let positions = self.positions(connection, Published::ByAccounts, &asked).await?;
                 let shows = |it: &&Position| stanza::displayed_item(&it.xml).is_some();
                 positions.iter().filter(shows).for_each(|it| note(it.asked, it.stamp.at));
             }
@@ -204,27 +211,16 @@ impl Archive {
         }
     }
 
-    /// What these accounts (host, local part) published, each since a time.
+    /// What was published by these accounts or of these rooms (host, local part), each since a time.
     pub async fn positions(
         &self,
         connection: &mut PgConnection,
-        owners: &[(&str, &str, Timestamp)],
+        published: Published,
+        whose: &[(&str, &str, Timestamp)],
     ) -> Result<Vec<Position>> {
         match self {
             Self::Prosody => Ok(Vec::new()),
-            Self::Ejabberd(_) => ejabberd::positions(connection, owners).await,
-        }
-    }
-
-    /// What anybody published of these rooms, each since a time.
-    pub async fn positions_in_rooms(
-        &self,
-        connection: &mut PgConnection,
-        rooms: &[(&str, &str, Timestamp)],
-    ) -> Result<Vec<Position>> {
-        match self {
-            Self::Prosody => Ok(Vec::new()),
-            Self::Ejabberd(_) => ejabberd::positions_in_rooms(connection, rooms).await,
+            Self::Ejabberd(_) => ejabberd::positions(connection, published, whose).await,
         }
     }
 

@@ -16,7 +16,7 @@ pub use clock::{Clock, SystemClock};
 pub use facts::{Facts, Hints, StanzaId, Timers};
 pub use finding::{Finding, Level};
 pub use hold::{Address, HoldOn, HoldScope};
-pub use row::{RowId, RowKey};
+pub use row::{RowId, RowKey, bare_jid};
 pub use rules::{
     Conflict, HintRules, Occupant, ReadEvidence, RoomRules, RoomStart, Rules, StartRule, TimerRules,
 };

@@ -34,6 +34,11 @@ pub struct RowId<'a> {
     pub digest: &'a [u8],
 }
 
+/// The bare JID (RFC 7622) of a user or a room.
+pub fn bare_jid(local: &str, host: &str) -> String {
+    format!("{local}@{host}")
+}
+
 impl RowKey {
     /// How the ledger identifies the row.
     pub fn id(&self) -> RowId<'_> {

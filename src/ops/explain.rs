@@ -10,7 +10,7 @@ use crate::{
     ledger::{self, Entry, Expiry, Pause},
     model::{
         Facts, Judgement, Placement, Reason, RowId, Rules, Stamp, Start, StartRule, Store,
-        Timestamp,
+        Timestamp, bare_jid,
     },
     policy,
     stanza::{self, Unreadable},
@@ -255,7 +255,7 @@ impl Explainer {
 /// Its owner or its room received it, and its timer may start at reading.
 pub(super) fn waits_for_reader(row: &Row, facts: &Facts, rules: &Rules) -> bool {
     let (key, xml) = (&row.key, row.xml.as_deref().unwrap_or_default());
-    let owner = format!("{}@{}", key.owner, key.host);
+    let owner = bare_jid(&key.owner, &key.host);
     let received = || match key.store {
         Store::Archive => stanza::envelope(xml).is_some_and(|it| it.received_by(&owner).is_some()),
         Store::Room => true,

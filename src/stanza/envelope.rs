@@ -70,6 +70,12 @@ impl Envelope {
         (received && !self.is_wrapper).then_some(chat)
     }
 
+    /// What a message that this user sent to somebody else shows to have been read, and in which chat.
+    pub fn shown_by(self, owner: &str) -> Option<(String, Vec<Shows>)> {
+        let (chat, received) = self.chat(owner).filter(|_| !self.is_error)?;
+        (!received && chat != owner).then_some((chat, self.shows))
+    }
+
     /// By what the sender of a message in this room's archive is known; `beside` is the real bare address where the
     /// server keeps that beside the message.
     pub fn sender_in(&self, room: &str, beside: Option<&str>) -> Occupant {

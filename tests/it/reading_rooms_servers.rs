@@ -72,6 +72,26 @@ impl<S: Server> Den<S> {
     async fn waiting(&self, is: i64) -> Result<()> {
         wait_for_number(self.lab.database.superuser(), WAITING, is).await
     }
+
+    /// Peter says this, and Rosa's client shows that she has read it, again and again until that counts: the module may
+    /// not have been told yet what to announce.
+    async fn until_announced(
+        &mut self,
+        words: &str,
+        mut shows: impl AsyncFnMut(&mut Client, &str, &str) -> Result<()>,
+    ) -> Result<()> {
+        let id = self.say(words, 3_600).await?;
+        self.waiting(1).await?;
+        let pool = self.lab.database.superuser();
+        eventually("the module announces what was read", PATIENCE, async || {
+            shows(&mut self.rosa, &self.room, &id).await?;
+            let_pass(pool, 0.3).await?;
+            Ok((number(pool, WAITING).await? == 0).then_some(()))
+        })
+        .await?;
+        // Where stamps are whole seconds, what came in the same second counts as read.
+        let_pass(pool, 1.1).await
+    }
 }
 
 /// Someone's client shows this in the room.
@@ -114,25 +134,8 @@ async fn the_module_shows_the_first_reader<S: Server>(
     let mut den = Den::of(lab, only_module).await?;
     let shown = |id: &str| displayed(id).replace(STORE, "");
     // Until both modules were told what to announce.
-    let id = den.say("zero", 3_600).await?;
-    den.waiting(1).await?;
-    eventually("the rooms' host announces what was read", PATIENCE, async || {
-        show(&mut den.rosa, &den.room, &shown(&id)).await?;
-        let_pass(den.lab.database.superuser(), 0.3).await?;
-        Ok((number(den.lab.database.superuser(), WAITING).await? == 0).then_some(()))
-    })
-    .await?;
-    // Where stamps are whole seconds, what came in the same second counts as read.
-    let_pass(den.lab.database.superuser(), 1.1).await?;
-    let id = den.say("nought", 3_600).await?;
-    den.waiting(1).await?;
-    eventually("the users' host announces what was read", PATIENCE, async || {
-        publish(&mut den.rosa, &den.room, &id).await?;
-        let_pass(den.lab.database.superuser(), 0.3).await?;
-        Ok((number(den.lab.database.superuser(), WAITING).await? == 0).then_some(()))
-    })
-    .await?;
-    let_pass(den.lab.database.superuser(), 1.1).await?;
+    den.until_announced("zero", async |rosa, room, id| show(rosa, room, &shown(id)).await).await?;
+    den.until_announced("nought", publish).await?;
     by_each_kind(&mut den, shown, [1.0, 0.0, 1.0]).await
 }
 
@@ -220,15 +223,7 @@ async fn on_prosody_positions_do_not_count_where_addresses_are_hidden() -> Resul
 async fn read_while_the_daemon_is_down<S: Server>(lab: Lab<S>, only_module: bool) -> Result<()> {
     let mut den = Den::of(lab, only_module).await?;
     let shown = |id: &str| displayed(id).replace(STORE, "");
-    let id = den.say("one", 3_600).await?;
-    den.waiting(1).await?;
-    eventually("the rooms' host announces what was read", PATIENCE, async || {
-        show(&mut den.rosa, &den.room, &shown(&id)).await?;
-        let_pass(den.lab.database.superuser(), 0.3).await?;
-        Ok((number(den.lab.database.superuser(), WAITING).await? == 0).then_some(()))
-    })
-    .await?;
-    let_pass(den.lab.database.superuser(), 1.1).await?;
+    den.until_announced("one", async |rosa, room, id| show(rosa, room, &shown(id)).await).await?;
     let id = den.say("two", 3_600).await?;
     den.waiting(1).await?;
     den.daemon.kill().await?;

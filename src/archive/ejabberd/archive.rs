@@ -8,7 +8,7 @@ use super::{
 use crate::{
     archive::{Horizon, MAX_STANZA_BYTES, Row, filenode, marks::*, position},
     database::{Named, Result},
-    model::{RowKey, Store, Timestamp},
+    model::{RowKey, Store, Timestamp, bare_jid},
 };
 
 /// The archive's current horizon.
@@ -148,7 +148,7 @@ pub async fn find(
              ON {host} = h.name AND a.username = $1 AND a.timestamp = $2
           WHERE a.kind = 'groupchat'",
     ))
-    .bind(format!("{owner}@{host}"))
+    .bind(bare_jid(owner, host))
     .bind(archive_id.parse().unwrap_or(-1_i64))
     .bind(MAX_STANZA_BYTES)
     .fetch_all(connection)

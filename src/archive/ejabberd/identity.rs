@@ -3,7 +3,7 @@
 use sqlx::postgres::types::Oid;
 
 use super::kind;
-use crate::model::{RowKey, Store};
+use crate::model::{RowKey, Store, bare_jid};
 
 /// What [`Schema::sql`](super::Schema) substitutes for `{archived}`: the rows `a` of `archive` with exactly
 /// the keys `k`, which [`Identities`] binds as $1 to $5.
@@ -51,7 +51,7 @@ impl Identities {
         for key in keys {
             identities.hosts.push(key.host.clone());
             identities.usernames.push(match key.store {
-                Store::Room => format!("{}@{}", key.owner, key.host),
+                Store::Room => bare_jid(&key.owner, &key.host),
                 Store::Archive | Store::Queue => key.owner.clone(),
             });
             identities.numbers.push(key.row_number);

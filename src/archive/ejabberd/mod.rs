@@ -16,7 +16,7 @@ mod spool;
 
 pub use archive::{archive_rows, candidates, find, horizon, span_end};
 pub(super) use erase::{blank, blank_queued, delete};
-pub use positions::{has_positions, positions, positions_in_rooms, shows_positions};
+pub use positions::{has_positions, positions, shows_positions};
 pub use probe::{ProbedSchema, probe, unlisted_hosts};
 pub use reading::{recent_traces, rows_archived_as, rows_naming, traces};
 pub use schema::Schema;

@@ -5,9 +5,9 @@ use sqlx::{FromRow, PgConnection};
 
 use super::stamp;
 use crate::{
-    archive::{Position, position},
+    archive::{Position, Published, position},
     database::{Named, Result},
-    model::Timestamp,
+    model::{Timestamp, bare_jid},
 };
 
 /// Items that one statement returns. What is beyond them is seen once others wait no more.
@@ -40,49 +40,38 @@ pub async fn shows_positions(connection: &mut PgConnection) -> Result<bool> {
     .named("ejabberd_shows_positions")
 }
 
-/// What these accounts (host, local part) published, each since a time; the newest first.
+macro_rules! positions {
+    ($asked:literal) => {
+        concat!(
+            "-- ejabberd_positions
+         SELECT k.position, p.host, p.itemid, p.modification, p.payload
+           FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k(address, since, position)
+           JOIN ephemerd.positions AS p ON ",
+            $asked,
+            " = k.address
+          WHERE p.modification >= k.since AND octet_length(p.payload) <= $3
+          ORDER BY p.modification DESC, k.position LIMIT $4"
+        )
+    };
+}
+
+/// What was published by these accounts or of these rooms (host, local part), each since a time; the newest first.
 pub async fn positions(
     connection: &mut PgConnection,
-    owners: &[(&str, &str, Timestamp)],
+    published: Published,
+    whose: &[(&str, &str, Timestamp)],
 ) -> Result<Vec<Position>> {
-    let found: Vec<StoredPosition> = sqlx::query_as(
-        "-- ejabberd_positions
-         SELECT k.position, p.host, p.itemid, p.modification, p.payload
-           FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k(account, since, position)
-           JOIN ephemerd.positions AS p ON p.host = k.account
-          WHERE p.modification >= k.since AND octet_length(p.payload) <= $3
-          ORDER BY p.modification DESC, k.position LIMIT $4",
-    )
-    .bind(owners.iter().map(|it| format!("{}@{}", it.1, it.0)).collect::<Vec<_>>())
-    .bind(owners.iter().map(|it| written(it.2)).collect::<Vec<_>>())
+    let found: Vec<StoredPosition> = sqlx::query_as(match published {
+        Published::ByAccounts => positions!("p.host"),
+        Published::OfRooms => positions!("p.itemid"),
+    })
+    .bind(whose.iter().map(|it| bare_jid(it.1, it.0)).collect::<Vec<_>>())
+    .bind(whose.iter().map(|it| written(it.2)).collect::<Vec<_>>())
     .bind(MOST_BYTES)
     .bind(MOST_ITEMS)
     .fetch_all(connection)
     .await
     .named("ejabberd_positions")?;
-    Ok(found.into_iter().filter_map(StoredPosition::read).collect())
-}
-
-/// What anybody published of these rooms (host, local part), each since a time; the newest first.
-pub async fn positions_in_rooms(
-    connection: &mut PgConnection,
-    rooms: &[(&str, &str, Timestamp)],
-) -> Result<Vec<Position>> {
-    let found: Vec<StoredPosition> = sqlx::query_as(
-        "-- ejabberd_positions_in_rooms
-         SELECT k.position, p.host, p.itemid, p.modification, p.payload
-           FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k(room, since, position)
-           JOIN ephemerd.positions AS p ON p.itemid = k.room
-          WHERE p.modification >= k.since AND octet_length(p.payload) <= $3
-          ORDER BY p.modification DESC, k.position LIMIT $4",
-    )
-    .bind(rooms.iter().map(|it| format!("{}@{}", it.1, it.0)).collect::<Vec<_>>())
-    .bind(rooms.iter().map(|it| written(it.2)).collect::<Vec<_>>())
-    .bind(MOST_BYTES)
-    .bind(MOST_ITEMS)
-    .fetch_all(connection)
-    .await
-    .named("ejabberd_positions_in_rooms")?;
     Ok(found.into_iter().filter_map(StoredPosition::read).collect())
 }
 

@@ -1,5 +1,5 @@
-//! What shows that a message was read: markers, replies and reactions in the owner's or the room's archive. ejabberd keeps there only
-//! what has a body or asks to be stored.
+//! What shows that a message was read: markers, replies and reactions in the owner's or the room's archive. ejabberd keeps
+//! there only what has a body or asks to be stored.
 
 use sqlx::{FromRow, PgConnection};
 

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     archive::{Horizon, MAX_COPIES, MAX_STANZA_BYTES, Row, filenode, marks::*, position},
     database::{Named, Result},
-    model::{RowKey, Stamp, Store, Timestamp},
+    model::{RowKey, Stamp, Store, Timestamp, bare_jid},
     stanza,
 };
 
@@ -130,7 +130,7 @@ impl StoredRow {
     fn read(self) -> Row {
         let archived = self.xml.as_deref().and_then(|xml| {
             let id = stanza::read(xml).ok()?.last_stanza_id?;
-            let own = id.by == format!("{}@{}", self.username, self.server_host);
+            let own = id.by == bare_jid(&self.username, &self.server_host);
             id.id.parse().ok().filter(|_| own).map(stamp)
         });
         let stamp = archived.unwrap_or(Stamp { at: self.stamped_at, whole_seconds: false });

@@ -1,5 +1,5 @@
-//! What shows that a message was read: markers, replies and reactions in the owner's or the room's archive, and the items of message
-//! displayed synchronization, which Prosody keeps as rows of this table too.
+//! What shows that a message was read: markers, replies and reactions in the owner's or the room's archive, and the items
+//! of message displayed synchronization, which Prosody keeps as rows of this table too.
 
 use sqlx::{FromRow, PgConnection};
 

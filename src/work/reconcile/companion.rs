@@ -8,7 +8,7 @@ use crate::{
     archive::companion::Shown,
     database::{self, Error, Result},
     ledger::{self, Entry, Phase},
-    model::{Facts, LATEST, Placement, Reason, StanzaId, Store},
+    model::{Facts, LATEST, Placement, Reason, StanzaId, Store, bare_jid},
     policy,
     work::base::presence::{CompanionSettings, SWEEP},
 };
@@ -76,7 +76,7 @@ fn read(shown: &Shown) -> Read<'_> {
     let mut read = Read::of(&shown.row);
     if let Some(facts) = read.facts.as_mut().filter(|_| shown.row.key.store == Store::Queue) {
         let key = &shown.row.key;
-        let by = format!("{}@{}", key.owner, key.host);
+        let by = bare_jid(&key.owner, &key.host);
         facts.last_stanza_id = shown.copy_of.clone().map(|id| StanzaId { by, id });
     }
     read

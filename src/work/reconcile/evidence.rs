@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use sqlx::PgConnection;
 
-use super::{Context, read::address};
+use super::Context;
 use crate::{
     archive::{Archive, Sought},
     database::Result,
     ledger::{self, Seen, Started, Waiting},
-    model::{Occupant, Stamp, Start, StartRule, StartedBy, Store, Timestamp},
+    model::{Occupant, Stamp, Start, StartRule, StartedBy, Store, Timestamp, bare_jid},
     policy,
     stanza::{self, Envelope},
 };
@@ -78,7 +78,7 @@ impl Proof {
 
     /// Whether this is the message, in the same chat of the same owner.
     fn names(&self, envelope: &Envelope) -> bool {
-        let chat = envelope.chat(&address(&self.host, &self.owner));
+        let chat = envelope.chat(&bare_jid(&self.owner, &self.host));
         envelope.id.as_deref() == self.message() && chat.is_some_and(|(chat, _)| chat == self.chat)
     }
 

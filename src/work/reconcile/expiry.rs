@@ -7,7 +7,7 @@ use crate::{
     archive::Row,
     database::Result,
     ledger::{self, Entry, Expiry, Phase},
-    model::{Facts, Placement, Reason, Store},
+    model::{Facts, Placement, Reason, Store, bare_jid},
     policy, stanza,
 };
 
@@ -57,7 +57,7 @@ impl<'a> Read<'a> {
     fn other_side(&self) -> Option<String> {
         let key = &self.row.key;
         let xml = self.row.xml.as_deref().filter(|_| key.store != Store::Room)?;
-        stanza::other_side(xml, &format!("{}@{}", key.owner, key.host))
+        stanza::other_side(xml, &bare_jid(&key.owner, &key.host))
     }
 
     /// What the ledger should say of this row. A running timer keeps its start.

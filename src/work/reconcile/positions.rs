@@ -7,13 +7,12 @@ use tokio::time::{Duration, Instant};
 use super::{
     Context, Reconciled,
     evidence::{Before, Named, Proof, start},
-    read::address,
 };
 use crate::{
-    archive::Position,
+    archive::{Position, Published},
     database::Result,
     ledger::{self, WaitingOwner},
-    model::{Occupant, Start, StartedBy, Store, Timestamp},
+    model::{Occupant, Start, StartedBy, Store, Timestamp, bare_jid},
     policy, stanza,
     work::base::count,
 };
@@ -46,7 +45,7 @@ pub(in crate::work) async fn notice_positions(
     context: Context<'_>,
     reconciled: &mut Reconciled,
 ) -> Result<Round> {
-    let looks = context.rules.look_for_readers() && context.rules.timers.read_evidence.mds;
+    let looks = context.rules.looks_for_readers() && context.rules.timers.read_evidence.mds;
     let Some(archive) = context.archive.filter(|it| looks && it.may_have_positions()) else {
         return Ok(Round::default());
     };
@@ -61,11 +60,12 @@ pub(in crate::work) async fn notice_positions(
     let (rooms, accounts): (Vec<&WaitingOwner>, Vec<_>) = owners.iter().partition(|it| it.is_room);
     let mut proofs = Vec::new();
     if !accounts.is_empty() {
-        let positions = archive.positions(connection, &asked(&accounts)).await?;
+        let positions =
+            archive.positions(connection, Published::ByAccounts, &asked(&accounts)).await?;
         proofs.extend(positions.iter().filter_map(|it| proof(&accounts, it, context)));
     }
     if !rooms.is_empty() && context.rules.looks_for_readers_in(Store::Room) {
-        let positions = archive.positions_in_rooms(connection, &asked(&rooms)).await?;
+        let positions = archive.positions(connection, Published::OfRooms, &asked(&rooms)).await?;
         proofs.extend(positions.iter().filter_map(|it| proof(&rooms, it, context)));
     }
     reconciled.started.extend(start(connection, &proofs, context, true).await?);
@@ -83,7 +83,7 @@ fn asked<'a>(owners: &[&'a WaitingOwner]) -> Vec<(&'a str, &'a str, Timestamp)> 
 /// Such an item may name only its owner's own archive, or the room's that it is about.
 fn proof(owners: &[&WaitingOwner], position: &Position, context: Context<'_>) -> Option<Proof> {
     let WaitingOwner { is_room, host, owner, .. } = owners.get(position.asked)?;
-    let own = address(host, owner);
+    let own = bare_jid(owner, host);
     let named = stanza::displayed_item(&position.xml).filter(|it| it.by == own)?;
     let reader = Occupant { jid: Some(position.reader.clone()), ..Occupant::default() };
     if *is_room && context.rules.rooms.ignores(&reader) {

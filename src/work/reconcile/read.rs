@@ -19,7 +19,7 @@ use crate::{
     archive::{Looks, Table, Trace, companion::Reading},
     database::Result,
     ledger::{self, Unread},
-    model::{Occupant, Start, StartRule, StartedBy, Store},
+    model::{Occupant, Start, StartRule, StartedBy, Store, bare_jid},
     policy,
     stanza::{self, Envelope, Shows},
 };
@@ -59,7 +59,7 @@ impl Awaited {
         context: Context<'_>,
     ) -> Result<Self> {
         let rules = &context.rules.timers;
-        if !context.rules.look_for_readers() {
+        if !context.rules.looks_for_readers() {
             return Ok(Self::default());
         }
         let rows = reads.iter().enumerate();
@@ -138,17 +138,13 @@ fn awaits(read: &Read<'_>, context: Context<'_>) -> Option<Awaits> {
     }
     let timer = policy::timer_from_reading(read.facts.as_ref()?, context.rules)?;
     let envelope = stanza::envelope(read.row.xml.as_deref()?)?;
-    let owner = address(&key.host, &key.owner);
+    let owner = bare_jid(&key.owner, &key.host);
     if key.store == Store::Room {
         let sender = envelope.sender_in(&owner, read.row.sender.as_deref());
         return Some(Awaits { chat: owner, message: None, timer, sender });
     }
     let chat = envelope.received_by(&owner)?;
     Some(Awaits { chat, message: envelope.id, timer, sender: Occupant::default() })
-}
-
-pub(super) fn address(host: &str, owner: &str) -> String {
-    format!("{owner}@{host}")
 }
 
 /// Starts the timers of what was read, by what this span of a table shows.
@@ -161,7 +157,7 @@ pub(in crate::work) async fn notice_reading(
     reconciled: &mut Reconciled,
 ) -> Result<()> {
     let Some(archive) = context.archive else { return Ok(()) };
-    if !context.rules.look_for_readers() || !table.stores().contains(&Store::Archive) {
+    if !context.rules.looks_for_readers() || !table.stores().contains(&Store::Archive) {
         return Ok(());
     }
     let looks = Looks::of(context.rules);
@@ -181,7 +177,7 @@ pub(in crate::work) async fn notice_reading(
 /// What a row shows. An item may name only its owner's own archive, or a room's that it is about; a message counts only
 /// from its owner, or of anybody in its room.
 fn proofs(trace: &Trace, hosts: &[String], context: Context<'_>) -> Vec<Proof> {
-    let owner = address(&trace.host, &trace.owner);
+    let owner = bare_jid(&trace.owner, &trace.host);
     let at = policy::archived(trace.stamp, context.now).at;
     let proof = |chat: &str, named, by| Proof {
         host: trace.host.clone(),
@@ -205,15 +201,12 @@ fn proofs(trace: &Trace, hosts: &[String], context: Context<'_>) -> Vec<Proof> {
         });
         return counts.into_iter().collect();
     }
-    let Some(envelope) = stanza::envelope(&trace.xml).filter(|it| !it.is_error) else {
-        return Vec::new();
-    };
+    let Some(envelope) = stanza::envelope(&trace.xml) else { return Vec::new() };
     if trace.store == Store::Room {
         return proofs_in_room(&envelope, trace, context, |named, by| proof(&owner, named, by));
     }
-    let Some((chat, received)) = envelope.chat(&owner) else { return Vec::new() };
-    let shows = envelope.shows.into_iter().filter(|_| !received && chat != owner);
-    let named = shows.map(|it| match it {
+    let Some((chat, shows)) = envelope.shown_by(&owner) else { return Vec::new() };
+    let named = shows.into_iter().map(|it| match it {
         Shows::Displayed(id) => (Named::Upto(id), StartedBy::Marker),
         Shows::Answered(id) => (Named::Alone(id), StartedBy::Reply),
     });
@@ -227,9 +220,9 @@ fn proofs_in_room(
     context: Context<'_>,
     proof: impl Fn(Named, StartedBy) -> Proof,
 ) -> Vec<Proof> {
-    let room = address(&trace.host, &trace.owner);
+    let room = bare_jid(&trace.owner, &trace.host);
     let reader = envelope.sender_in(&room, trace.sender.as_deref());
-    if context.rules.rooms.ignores(&reader) {
+    if envelope.is_error || context.rules.rooms.ignores(&reader) {
         return Vec::new();
     }
     let named = envelope.shows.iter().map(|it| match it.clone() {
@@ -242,7 +235,7 @@ fn proofs_in_room(
 
 /// What a user published of a room, if it counts: the room's archive is the one that is meant.
 fn published_of_room(proof: Proof, hosts: &[String], context: Context<'_>) -> Option<Proof> {
-    let reader = Occupant { jid: Some(address(&proof.host, &proof.owner)), ..Occupant::default() };
+    let reader = Occupant { jid: Some(bare_jid(&proof.owner, &proof.host)), ..Occupant::default() };
     let (owner, host) = proof.chat.split_once('@')?;
     let (owner, host) = (owner.to_owned(), host.to_owned());
     let rules = context.rules;
@@ -267,7 +260,7 @@ pub(in crate::work) async fn notice_announced(
     context: Context<'_>,
     is_new: bool,
 ) -> Result<Vec<StartedBy>> {
-    if !context.rules.look_for_readers() {
+    if !context.rules.looks_for_readers() {
         return Ok(Vec::new());
     }
     let proofs: Vec<Proof> =
@@ -290,7 +283,7 @@ fn announced_proof(announced: &Announced, context: Context<'_>) -> Option<Proof>
     // An occupant's nickname is as it is.
     let chat = if chat.contains('/') { chat.clone() } else { chat.to_lowercase() };
     let at = policy::archived(*stamp, context.now).at;
-    let is_own = chat == address(host, owner);
+    let is_own = chat == bare_jid(owner, host);
     let (archive, reader) = match in_room {
         Some(known) => {
             let reader = announced_reader(known, announced, &chat)?;
@@ -320,7 +313,7 @@ fn announced_proof(announced: &Announced, context: Context<'_>) -> Option<Proof>
 /// Who read something in a room. Of markers and replies the room's own host says who sent them; the host of a user says
 /// only what this user published.
 fn announced_reader(known: &Occupant, announced: &Announced, chat: &str) -> Option<Occupant> {
-    let own = address(&announced.host, &announced.owner);
+    let own = bare_jid(&announced.owner, &announced.host);
     if chat == own {
         return Some(known.clone());
     }
