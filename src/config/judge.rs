@@ -269,16 +269,29 @@ impl<'a> Judge<'a> {
         self.choice(key, text.as_deref().unwrap_or(default.name()))
     }
 
-    /// `archive.hosts`: a list, or comma-separated text in the environment.
+    /// A list of these, or in the environment one text with commas; `None` if it is not given.
+    pub(super) fn listed(
+        &self,
+        key: &'static str,
+        value: Option<Plain>,
+        (these, remedy): (&str, &str),
+    ) -> Result<Option<Vec<String>>> {
+        match value {
+            None => Ok(None),
+            Some(Plain::List(listed)) => Ok(Some(listed)),
+            Some(Plain::Text(text)) => {
+                Ok(Some(text.split(',').map(|it| it.trim().to_owned()).collect()))
+            }
+            Some(_) => Err(self.invalid(key, format!("is not a list of {these}"), remedy)),
+        }
+    }
+
+    /// `archive.hosts`.
     pub(super) fn hosts(&self, value: Option<Plain>) -> Result<Vec<String>> {
         const KEY: &str = "archive.hosts";
         let example = "write hosts = [\"example.org\", \"conference.example.org\"]";
-        let hosts: Vec<String> = match value {
-            None => return Err(self.missing(KEY, example)),
-            Some(Plain::List(hosts)) => hosts,
-            Some(Plain::Text(text)) => text.split(',').map(|host| host.trim().to_owned()).collect(),
-            Some(_) => return Err(self.invalid(KEY, "is not a list of names", example)),
-        };
+        let listed = self.listed(KEY, value, ("names", example))?;
+        let hosts = listed.ok_or_else(|| self.missing(KEY, example))?;
         if hosts.is_empty() {
             return Err(self.invalid(KEY, "is empty, so nothing would be erased", example));
         }

@@ -77,15 +77,13 @@ impl Judge<'_> {
         Ok(wait)
     }
 
-    /// A list, or in the environment one text with commas.
+    /// What counts as read.
     pub(super) fn read_evidence(&self, value: Option<Plain>) -> Result<ReadEvidence> {
         let remedy = "write some of [\"mds\", \"markers\", \"replies\"]";
-        let listed: Vec<String> = match value {
-            None => ReadEvidence::default().names().into_iter().map(str::to_owned).collect(),
-            Some(Plain::List(listed)) => listed,
-            Some(Plain::Text(text)) => text.split(',').map(|it| it.trim().to_owned()).collect(),
-            Some(_) => return Err(self.invalid(EVIDENCE, "is not a list of names", remedy)),
-        };
+        let listed = self.listed(EVIDENCE, value, ("names", remedy))?;
+        let listed = listed.unwrap_or_else(|| {
+            ReadEvidence::default().names().into_iter().map(str::to_owned).collect()
+        });
         if listed.is_empty() {
             let remedy = format!("{remedy}, or set timers.start = \"delivered\"");
             return Err(self.invalid(EVIDENCE, "is empty, so that nothing would be read", remedy));
@@ -100,15 +98,10 @@ impl Judge<'_> {
         Ok(evidence)
     }
 
-    /// A list, or in the environment one text with commas.
+    /// Whose reading starts no timer in rooms.
     pub(super) fn ignore_readers(&self, value: Option<Plain>) -> Result<Vec<String>> {
         let remedy = "write addresses such as [\"bot@example.org\", \"bots.example.org\", \"den@rooms.example.org/Bot\"]";
-        let listed: Vec<String> = match value {
-            None => Vec::new(),
-            Some(Plain::List(listed)) => listed,
-            Some(Plain::Text(text)) => text.split(',').map(|it| it.trim().to_owned()).collect(),
-            Some(_) => return Err(self.invalid(IGNORED, "is not a list of addresses", remedy)),
-        };
+        let listed = self.listed(IGNORED, value, ("addresses", remedy))?.unwrap_or_default();
         if listed.len() > MOST_IGNORED {
             let remedy = "name whole domains, or leave rooms.start at \"archived\"";
             return Err(self.invalid(IGNORED, "has more than 1000 addresses", remedy));

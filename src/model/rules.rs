@@ -24,7 +24,7 @@ impl Rules {
     }
 
     /// Evidence of reading is looked for anywhere.
-    pub fn look_for_readers(&self) -> bool {
+    pub fn looks_for_readers(&self) -> bool {
         Store::ALL.into_iter().any(|it| self.looks_for_readers_in(it))
     }
 }
