@@ -24,33 +24,39 @@ macro_rules! hints {
     };
 }
 
+/// The column contains these words. `strpos` skips as it searches, and takes half as long as LIKE.
+macro_rules! has {
+    ($column:literal, $words:expr) => {
+        concat!("strpos(", $column, ", '", $words, "') > 0")
+    };
+}
+
+/// The column has a hint that forbids storing, if it has hints at all.
+macro_rules! forbids_storing {
+    ($column:literal) => {
+        concat!("(", has!($column, "no-stor"), " OR ", has!($column, "no-permanent-stor"), ")")
+    };
+}
+
 /// The column may hold a marked stanza or one of our placeholders.
 macro_rules! may_be_marked {
     ($column:literal) => {
         concat!(
             "(",
-            $column,
-            " LIKE '%",
-            ephemeral!(),
-            "%' OR ",
-            $column,
-            " LIKE '%",
-            ephemerd!(),
-            "%' OR (",
-            $column,
-            " LIKE '%",
-            hints!(),
-            "%' AND (",
-            $column,
-            " LIKE '%no-stor%' OR ",
-            $column,
-            " LIKE '%no-permanent-stor%')))"
+            has!($column, ephemeral!()),
+            " OR ",
+            has!($column, ephemerd!()),
+            " OR (",
+            has!($column, hints!()),
+            " AND ",
+            forbids_storing!($column),
+            "))"
         )
     };
 }
 
-/// The same for ejabberd's queue, without parentheses: placeholders there are removed by the server. Short,
-/// because an index may use this condition.
+/// The same for ejabberd's queue, without parentheses: placeholders there are removed by the server. Short and
+/// in LIKE, because operators' indexes have this condition.
 macro_rules! may_wait_marked {
     ($column:literal) => {
         concat!($column, " LIKE '%", ephemeral!(), "%' OR ", $column, " LIKE '%", hints!(), "%'")
@@ -70,11 +76,9 @@ macro_rules! still_marked {
             quoted!($column, ephemerd!()),
             " OR (",
             quoted!($column, hints!()),
-            " AND (",
-            $column,
-            " LIKE '%no-stor%' OR ",
-            $column,
-            " LIKE '%no-permanent-stor%')))"
+            " AND ",
+            forbids_storing!($column),
+            "))"
         )
     };
 }
@@ -87,16 +91,16 @@ macro_rules! may_show_reading {
             "(",
             $markers,
             " AND ",
-            $column,
-            " LIKE '%displayed%' AND ",
-            $column,
-            " LIKE '%urn:xmpp:chat-markers:0%' OR ",
+            has!($column, "displayed"),
+            " AND ",
+            has!($column, "urn:xmpp:chat-markers:0"),
+            " OR ",
             $replies,
             " AND (",
-            $column,
-            " LIKE '%urn:xmpp:reply:0%' OR ",
-            $column,
-            " LIKE '%urn:xmpp:reactions:0%'))"
+            has!($column, "urn:xmpp:reply:0"),
+            " OR ",
+            has!($column, "urn:xmpp:reactions:0"),
+            "))"
         )
     };
 }
@@ -105,21 +109,17 @@ macro_rules! quoted {
     ($column:literal, $namespace:expr) => {
         concat!(
             "(",
-            $column,
-            " LIKE '%''",
-            $namespace,
-            "''%' OR ",
-            $column,
-            " LIKE '%\"",
-            $namespace,
-            "\"%')"
+            has!($column, concat!("''", $namespace, "''")),
+            " OR ",
+            has!($column, concat!("\"", $namespace, "\"")),
+            ")"
         )
     };
 }
 
 pub(super) use {
-    ephemeral, ephemerd, hints, may_be_marked, may_show_reading, may_wait_marked, quoted,
-    still_marked,
+    ephemeral, ephemerd, forbids_storing, has, hints, may_be_marked, may_show_reading,
+    may_wait_marked, quoted, still_marked,
 };
 
 /// The namespaces that are looked for.

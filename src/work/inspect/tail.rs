@@ -41,12 +41,18 @@ const SHORTEST_POLL: Duration = Duration::from_millis(20);
 /// Maximum number of spans in one transaction: short transactions let others in.
 const SPANS: usize = 10;
 
+/// How long to wait after a poll that took this long: until the next is due, but no shorter than the poll took, so that
+/// a busy tail leaves the database half of the time.
+fn rest(poll: Duration, took: Duration) -> Duration {
+    poll.saturating_sub(took).max(took.min(poll))
+}
+
 /// What the tail needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InspectSettings {
     /// Only rows of these hosts.
     pub hosts: Vec<String>,
-    /// Interval between polls.
+    /// Interval between polls, from the beginning of one to the beginning of the next.
     pub poll: Duration,
     /// What the operator decided.
     pub rules: Rules,
@@ -116,6 +122,7 @@ impl Inspector {
             if self.settings.take() {
                 replace(&self.judging, self.settings.rules.clone());
             }
+            let began = Instant::now();
             let step = match in_time("inspect", TRANSACTION_LIMIT, self.step()).await {
                 Err(error) if error.is_contention() => {
                     debug!(%error, "inspection waits for another session");
@@ -129,7 +136,7 @@ impl Inspector {
                 Ok(Step::More) => Duration::ZERO,
                 Ok(Step::CaughtUp | Step::Elsewhere | Step::Waits) => {
                     retry.succeeded();
-                    self.settings.poll
+                    rest(self.settings.poll, began.elapsed())
                 }
                 Err(error) => {
                     self.give_up_passes();
@@ -343,4 +350,18 @@ async fn first_start(connection: &mut PgConnection, table: &Table) -> Result<boo
         info!(table, row_number = newest, "first start: inspection begins after this row");
     }
     Ok(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polls_keep_their_interval_and_leave_the_database_half_of_the_time() {
+        let ms = Duration::from_millis;
+        assert_eq!(rest(ms(500), ms(0)), ms(500));
+        assert_eq!(rest(ms(500), ms(80)), ms(420));
+        assert_eq!(rest(ms(500), ms(400)), ms(400));
+        assert_eq!(rest(ms(500), ms(60_000)), ms(500), "never longer than the interval");
+    }
 }
