@@ -78,7 +78,7 @@ const RUN: &[(&str, &str, usize, &str)] = &[
     ("docs/metrics.md", "sh", 1, "walks.rs"),
     ("docs/operating.md", "console", 11, "console.rs"),
     ("docs/operating.md", "sql", 1, "walks.rs"),
-    ("docs/privacy.md", "sql", 2, "walks.rs"),
+    ("docs/privacy.md", "sql", 3, "walks.rs"),
     ("docs/runbook.md", "sh", 12, "walks.rs"),
 ];
 
