@@ -1,0 +1,213 @@
+//! Rooms whose timers start when every member has read the message (`rooms.start = "everyone"`): asks the module who the
+//! members are, and judges what waits there.
+//!
+//! What somebody has just read is judged within a second, everything else in rounds, because members come and go. Members
+//! are known only here, and only while a room is judged.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use sqlx::PgPool;
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::{
+    archive::companion::{Requests, Unanswered},
+    database::{self, Named as _, Result, in_time},
+    ledger::{self, Judged, Member, Started},
+    metrics::Metrics,
+    model::{Occupant, RoomStart, Rules, Stamp, Start, StartedBy, Timestamp},
+    policy,
+    work::{
+        TRANSACTION_LIMIT,
+        base::{Retry, count, presence::CompanionSettings},
+    },
+};
+
+/// Interval between looks for rooms in which somebody has read something.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Maximum number of rooms judged at each look for that reason, and of those judged again in a round.
+const ROOMS: i64 = 20;
+/// Interval between rounds.
+const ROUND_EVERY: Duration = Duration::from_secs(60);
+/// Maximum number of entries in one transaction.
+const ENTRIES: i64 = 1_000;
+/// How long until a module that does not answer, or cannot, is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// The worker of one daemon. Only a daemon whose component is connected can ask.
+pub struct Everyone<R> {
+    pool: PgPool,
+    requests: R,
+    settings: watch::Receiver<CompanionSettings>,
+    /// The archive's stamps may be whole seconds.
+    whole_seconds: bool,
+    /// Modules that did not answer are not asked before.
+    not_before: HashMap<String, Instant>,
+    round: Round,
+    metrics: Arc<Metrics>,
+    retry: Retry,
+}
+
+/// Rooms are judged again in rounds: which one was last, and when the next round begins or this one goes on.
+struct Round {
+    after: Option<(String, String)>,
+    next: Instant,
+}
+
+impl<R: Requests> Everyone<R> {
+    /// A worker that starts with [`Everyone::run`]. `whole_seconds`: the archive's stamps may be whole seconds.
+    pub fn new(
+        pool: PgPool,
+        requests: R,
+        settings: watch::Receiver<CompanionSettings>,
+        whole_seconds: bool,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let round = Round { after: None, next: Instant::now() };
+        let retry = Retry::new("judging whether every member has read something", LOOK_EVERY, 10);
+        let not_before = HashMap::new();
+        Self { pool, requests, settings, whole_seconds, not_before, round, metrics, retry }
+    }
+
+    /// Judges what waits, until stopped.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut connection = self.requests.connection();
+        let mut wait = LOOK_EVERY;
+        loop {
+            let waits_for_everyone = self.waits_for_everyone();
+            let looks = waits_for_everyone && connection.borrow_and_update().is_some();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = self.settings.changed() => if changed.is_err() { return stop.cancelled().await },
+                changed = connection.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.not_before.clear();
+                }
+                () = tokio::time::sleep(wait), if looks => {
+                    let Some(looked) = stop.run_until_cancelled(self.look()).await else { return };
+                    wait = match looked {
+                        Ok(()) => LOOK_EVERY,
+                        Err(error) => LOOK_EVERY + self.retry.failed(&error, &self.metrics),
+                    };
+                    if wait == LOOK_EVERY {
+                        self.retry.succeeded();
+                    }
+                }
+            }
+        }
+    }
+
+    fn waits_for_everyone(&self) -> bool {
+        self.settings.borrow().rules.rooms.start == RoomStart::Everyone
+    }
+
+    /// Judges the rooms in which somebody has read something, and a part of the others if their round is due.
+    async fn look(&mut self) -> Result<()> {
+        let now = Instant::now();
+        self.not_before.retain(|_, until| *until > now);
+        let mut hosts = self.settings.borrow().hosts.clone();
+        hosts.retain(|it| !self.not_before.contains_key(it));
+        if hosts.is_empty() {
+            return Ok(());
+        }
+        for room in self.rooms(&hosts).await? {
+            if !self.not_before.contains_key(&room.1) {
+                self.judge(&room).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The rooms to judge now, by local part and host.
+    async fn rooms(&mut self, hosts: &[String]) -> Result<VecDeque<(String, String)>> {
+        let mut connection = self.pool.acquire().await.named("everyone_connect")?;
+        let mut rooms: VecDeque<_> =
+            ledger::unjudged_rooms(&mut connection, hosts, ROOMS).await?.into();
+        if Instant::now() >= self.round.next {
+            let after = self.round.after.as_ref();
+            let others = ledger::waiting_rooms(&mut connection, hosts, after, ROOMS).await?;
+            self.round.after = others.last().filter(|_| count(others.len()) >= ROOMS).cloned();
+            if self.round.after.is_none() {
+                self.round.next = Instant::now() + ROUND_EVERY;
+            }
+            rooms.extend(others.into_iter().filter(|it| !rooms.contains(it)).collect::<Vec<_>>());
+        }
+        Ok(rooms)
+    }
+
+    /// Judges what waits in a room.
+    async fn judge(&mut self, (room, host): &(String, String)) -> Result<()> {
+        let members = match self.requests.members(host, room).await {
+            Ok(members) => members,
+            // It is there, and has no answer for this room.
+            Err(Unanswered::Refused | Unanswered::Unreadable) => None,
+            Err(why) => {
+                debug!(host, "who is a member of a room is not known: {why}");
+                self.not_before.insert(host.clone(), Instant::now() + ASK_AGAIN);
+                return Ok(());
+            }
+        };
+        if !self.waits_for_everyone() {
+            return Ok(());
+        }
+        let rules = self.settings.borrow().rules.clone();
+        let members = members.map(|all| waited_for(all, &rules));
+        let mut after = 0;
+        loop {
+            let page = self.judge_page((host, room), members.as_deref(), after);
+            let Some(last) = in_time("everyone", TRANSACTION_LIMIT, page).await? else {
+                return Ok(());
+            };
+            after = last;
+        }
+    }
+
+    /// Judges the entries after this one, in one transaction. Returns the last one, if there may be more.
+    async fn judge_page(
+        &self,
+        owner: (&str, &str),
+        members: Option<&[Member]>,
+        after: i64,
+    ) -> Result<Option<i64>> {
+        let mut transaction = self.pool.begin().await.named("everyone_begin")?;
+        // The order of locks in which others change what waits.
+        ledger::lock_feeds(&mut transaction, &[owner.0.to_owned()]).await?;
+        ledger::lock_cursors(&mut transaction).await?;
+        let now = database::now(&mut transaction).await?;
+        let page = ledger::judge_room(&mut transaction, owner, members, after, ENTRIES).await?;
+        let (read, missing): (Vec<&Judged>, Vec<_>) = page.iter().partition(|it| it.is_read);
+        let starting: Vec<Started> =
+            read.iter().filter_map(|it| starts(it, self.whole_seconds, now)).collect();
+        let started = ledger::start_read(&mut transaction, &starting).await?;
+        ledger::note_judged(&mut transaction, &missing).await?;
+        transaction.commit().await.named("everyone_commit")?;
+        started.iter().for_each(|by| self.metrics.started.of(*by).inc());
+        Ok(page.last().filter(|_| count(page.len()) >= ENTRIES).map(|it| it.id))
+    }
+}
+
+/// Those whose reading counts.
+fn waited_for(members: Vec<Occupant>, rules: &Rules) -> Vec<Member> {
+    let lower = |it: Occupant| Occupant { jid: it.jid.map(|jid| jid.to_lowercase()), ..it };
+    let counting = members.into_iter().map(lower).filter(|it| !rules.rooms.ignores(it));
+    counting.filter_map(|it| Some(Member { jid: it.jid?, id: it.id })).collect()
+}
+
+/// When the timer of what everyone has read starts: when the last of them showed it. If somebody was missing before, and
+/// nobody has shown anything since, whoever was missing has left, and it starts now. `None` if it starts by itself before.
+fn starts(entry: &Judged, whole_seconds: bool, now: Timestamp) -> Option<Started> {
+    let last = entry.last.filter(|_| !entry.was_judged);
+    let (at, by) = last.unwrap_or((now, StartedBy::Members));
+    let unread = Start { at: entry.starts_at, by: StartedBy::Unread };
+    let stamp = Stamp { at: entry.stamped_at, whole_seconds };
+    let start = policy::read(Start { at, by }, (stamp, now), unread);
+    let due_at = policy::later(start.at, entry.timer);
+    (start.by != StartedBy::Unread).then_some(Started { id: entry.id, start, due_at })
+}
