@@ -145,6 +145,7 @@ mod reading_chats;
 #[cfg(test)]
 mod reading_cost;
 #[cfg(test)]
+mod reading_everyone;
 mod reading_life;
 #[cfg(test)]
 mod reading_modules;

@@ -32,8 +32,8 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Maximum number of rooms judged at each look for that reason, and of those judged again in a round.
 const ROOMS: i64 = 20;
-/// Interval between rounds.
-const ROUND_EVERY: Duration = Duration::from_secs(60);
+/// Interval between rounds; more if a round takes longer.
+const ROUND_EVERY: Duration = Duration::from_secs(5);
 /// Maximum number of entries in one transaction.
 const ENTRIES: i64 = 1_000;
 /// How long until a module that does not answer, or cannot, is asked again.
@@ -53,9 +53,10 @@ pub struct Everyone<R> {
     retry: Retry,
 }
 
-/// Rooms are judged again in rounds: which one was last, and when the next round begins or this one goes on.
+/// Rooms are judged again in rounds: which one was last, when this round began, and when the next one begins.
 struct Round {
     after: Option<(String, String)>,
+    began: Instant,
     next: Instant,
 }
 
@@ -68,7 +69,7 @@ impl<R: Requests> Everyone<R> {
         whole_seconds: bool,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let round = Round { after: None, next: Instant::now() };
+        let round = Round { after: None, began: Instant::now(), next: Instant::now() };
         let retry = Retry::new("judging whether every member has read something", LOOK_EVERY, 10);
         let not_before = HashMap::new();
         Self { pool, requests, settings, whole_seconds, not_before, round, metrics, retry }
@@ -133,9 +134,12 @@ impl<R: Requests> Everyone<R> {
         if Instant::now() >= self.round.next {
             let after = self.round.after.as_ref();
             let others = ledger::waiting_rooms(&mut connection, hosts, after, ROOMS).await?;
+            if after.is_none() {
+                self.round.began = Instant::now();
+            }
             self.round.after = others.last().filter(|_| count(others.len()) >= ROOMS).cloned();
             if self.round.after.is_none() {
-                self.round.next = Instant::now() + ROUND_EVERY;
+                self.round.next = Instant::now() + ROUND_EVERY.max(self.round.began.elapsed());
             }
             rooms.extend(others.into_iter().filter(|it| !rooms.contains(it)).collect::<Vec<_>>());
         }
@@ -146,8 +150,13 @@ impl<R: Requests> Everyone<R> {
     async fn judge(&mut self, (room, host): &(String, String)) -> Result<()> {
         let members = match self.requests.members(host, room).await {
             Ok(members) => members,
-            // It is there, and has no answer for this room.
-            Err(Unanswered::Refused | Unanswered::Unreadable) => None,
+            // It is there, and has no answer for this room now.
+            Err(
+                Unanswered::Busy
+                | Unanswered::StorageFailed
+                | Unanswered::Refused
+                | Unanswered::Unreadable,
+            ) => None,
             Err(why) => {
                 debug!(host, "who is a member of a room is not known: {why}");
                 self.not_before.insert(host.clone(), Instant::now() + ASK_AGAIN);
