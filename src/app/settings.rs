@@ -111,7 +111,9 @@ fn wanted_reads(config: &Config) -> Wanted {
     let is_archived = config.archive.kind == ArchiveKind::Prosody;
     let is_known = |store| store == Store::Archive || rules.rooms.start != RoomStart::Everyone;
     let wanted = |store| match rules.looks_for_readers_in(store) {
-        true => ReadEvidence { mds, markers: markers && !(is_archived && is_known(store)), replies },
+        true => {
+            ReadEvidence { mds, markers: markers && !(is_archived && is_known(store)), replies }
+        }
         false => ReadEvidence::NONE,
     };
     Wanted { reads: wanted(Store::Archive), in_rooms: wanted(Store::Room) }

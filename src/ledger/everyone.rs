@@ -192,6 +192,39 @@ pub async fn judge_room(
     Ok(judged.collect())
 }
 
+/// Entries on these hosts of which somebody is known to have read the message, as if nobody else were waited for: at most
+/// `entries`, by id.
+pub async fn partly_read(
+    connection: &mut PgConnection,
+    hosts: &[String],
+    entries: i64,
+) -> Result<Vec<Judged>> {
+    let found = sqlx::query!(
+        r#"-- partly_read
+        SELECT id, stamped_at, runs_from, timer_us AS "timer_us!", read_at, read_by
+          FROM ephemerd.expiries
+         WHERE store = 'room' AND chat IS NOT NULL AND timer_us IS NOT NULL AND readers IS NOT NULL
+           AND phase = 'pending' AND started_by = 'unread' AND NOT backlog AND host = ANY ($1)
+         ORDER BY id LIMIT $2"#,
+        hosts,
+        entries,
+    )
+    .fetch_all(connection)
+    .await
+    .named("partly_read")?;
+    let judged = found.into_iter().map(|row| Judged {
+        id: row.id,
+        stamped_at: row.stamped_at,
+        starts_at: row.runs_from,
+        timer: Duration::from_micros(row.timer_us.unsigned_abs()),
+        is_read: true,
+        last: row.read_at.zip(row.read_by.and_then(|by| by.parse().ok())),
+        was_judged: false,
+        readers: 0,
+    });
+    Ok(judged.collect())
+}
+
 /// Somebody is missing who has not read these. If somebody has read one of them since it was judged, it is judged again.
 pub async fn note_judged(connection: &mut PgConnection, judged: &[&Judged]) -> Result<()> {
     if judged.is_empty() {

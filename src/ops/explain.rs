@@ -9,8 +9,8 @@ use crate::{
     database::{self, Result},
     ledger::{self, Entry, Expiry, Pause},
     model::{
-        Facts, Judgement, Placement, Reason, RoomStart, RowId, Rules, Stamp, Start, StartRule, Store,
-        Timestamp, bare_jid,
+        Facts, Judgement, Placement, Reason, RoomStart, RowId, Rules, Stamp, Start, StartRule,
+        Store, Timestamp, bare_jid,
     },
     policy,
     stanza::{self, Unreadable},

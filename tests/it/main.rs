@@ -26,6 +26,7 @@ mod companion_halt;
 #[cfg(test)]
 mod companion_lists;
 #[cfg(test)]
+mod companion_members;
 mod companion_memory;
 #[cfg(test)]
 mod companion_notices;

@@ -145,7 +145,10 @@ async fn a_dump_does_not_say_who_read_what_after_it_is_gone() -> Result<()> {
     assert_eq!(entry.by, "marker");
     let read_at = chrono::DateTime::from_timestamp(chats.began - entry.ago, 0).expect("a time");
     let read_at = read_at.format("%Y-%m-%d %H:%M:%S").to_string();
-    assert!(dump(&chats.lab.database).await?.contains(&read_at), "{read_at} is looked for in the right place");
+    assert!(
+        dump(&chats.lab.database).await?.contains(&read_at),
+        "{read_at} is looked for in the right place"
+    );
     let left = "SELECT count(*) FROM ephemerd.expiries WHERE owner = 'reader-bob'";
     wait_for_number(pool, left, 0).await?;
     assert_eq!(number(pool, "SELECT count(*) FROM ephemerd.readers").await?, 0);

@@ -18,9 +18,11 @@ use crate::support::{number, start, wait_for_number};
 const SECONDS: u32 = 3;
 const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
 /// Entries of which somebody is known to have read them, and whose members were asked for since.
-const JUDGED: &str = "SELECT count(*) FROM ephemerd.expiries WHERE judged AND cardinality(readers) > 0";
+const JUDGED: &str =
+    "SELECT count(*) FROM ephemerd.expiries WHERE judged AND cardinality(readers) > 0";
 /// Entries that say anything of readers.
-const KEPT: &str = "SELECT count(*) FROM ephemerd.expiries WHERE num_nonnulls(readers, read_at, read_by) > 0";
+const KEPT: &str =
+    "SELECT count(*) FROM ephemerd.expiries WHERE num_nonnulls(readers, read_at, read_by) > 0";
 
 /// A room with Peter, who owns it and speaks, Rosa, a member, and Mia, an admin. Ada, a member too, is ignored.
 struct Den<S: Server> {

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, Transaction};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -49,6 +49,8 @@ pub struct Everyone<R> {
     /// Modules that did not answer are not asked before.
     not_before: HashMap<String, Instant>,
     round: Round,
+    /// Since the rule changed, nothing was left that somebody has read.
+    none_is_partly_read: bool,
     metrics: Arc<Metrics>,
     retry: Retry,
 }
@@ -71,8 +73,17 @@ impl<R: Requests> Everyone<R> {
     ) -> Self {
         let round = Round { after: None, began: Instant::now(), next: Instant::now() };
         let retry = Retry::new("judging whether every member has read something", LOOK_EVERY, 10);
-        let not_before = HashMap::new();
-        Self { pool, requests, settings, whole_seconds, not_before, round, metrics, retry }
+        Self {
+            pool,
+            requests,
+            settings,
+            whole_seconds,
+            not_before: HashMap::new(),
+            round,
+            none_is_partly_read: false,
+            metrics,
+            retry,
+        }
     }
 
     /// Judges what waits, until stopped.
@@ -80,11 +91,18 @@ impl<R: Requests> Everyone<R> {
         let mut connection = self.requests.connection();
         let mut wait = LOOK_EVERY;
         loop {
-            let waits_for_everyone = self.waits_for_everyone();
-            let looks = waits_for_everyone && connection.borrow_and_update().is_some();
+            let is_connected = connection.borrow_and_update().is_some();
+            let looks = match self.rule() {
+                RoomStart::Everyone => is_connected,
+                RoomStart::FirstReader => !self.none_is_partly_read,
+                RoomStart::Archived => false,
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
-                changed = self.settings.changed() => if changed.is_err() { return stop.cancelled().await },
+                changed = self.settings.changed() => match changed {
+                    Ok(()) => self.none_is_partly_read = false,
+                    Err(_) => return stop.cancelled().await,
+                },
                 changed = connection.changed() => {
                     if changed.is_err() {
                         return;
@@ -105,12 +123,38 @@ impl<R: Requests> Everyone<R> {
         }
     }
 
-    fn waits_for_everyone(&self) -> bool {
-        self.settings.borrow().rules.rooms.start == RoomStart::Everyone
+    fn rule(&self) -> RoomStart {
+        self.settings.borrow().rules.rooms.start
+    }
+
+    /// Nobody else is waited for any more: what somebody has read starts.
+    async fn start_partly_read(&mut self) -> Result<()> {
+        let hosts = self.settings.borrow().hosts.clone();
+        let mut transaction = self.begin(&hosts).await?;
+        let now = database::now(&mut transaction).await?;
+        let found = ledger::partly_read(&mut transaction, &hosts, ENTRIES).await?;
+        let starting: Vec<Started> =
+            found.iter().filter_map(|it| starts(it, self.whole_seconds, now)).collect();
+        let started = ledger::start_read(&mut transaction, &starting).await?;
+        transaction.commit().await.named("everyone_commit")?;
+        started.iter().for_each(|by| self.metrics.started.of(*by).inc());
+        self.none_is_partly_read = count(found.len()) < ENTRIES || started.is_empty();
+        Ok(())
+    }
+
+    /// A transaction with the locks under which others change what waits, in their order.
+    async fn begin(&self, hosts: &[String]) -> Result<Transaction<'static, Postgres>> {
+        let mut transaction = self.pool.begin().await.named("everyone_begin")?;
+        ledger::lock_feeds(&mut transaction, hosts).await?;
+        ledger::lock_cursors(&mut transaction).await?;
+        Ok(transaction)
     }
 
     /// Judges the rooms in which somebody has read something, and a part of the others if their round is due.
     async fn look(&mut self) -> Result<()> {
+        if self.rule() == RoomStart::FirstReader {
+            return in_time("everyone", TRANSACTION_LIMIT, self.start_partly_read()).await;
+        }
         let now = Instant::now();
         self.not_before.retain(|_, until| *until > now);
         let mut hosts = self.settings.borrow().hosts.clone();
@@ -163,7 +207,7 @@ impl<R: Requests> Everyone<R> {
                 return Ok(());
             }
         };
-        if !self.waits_for_everyone() {
+        if self.rule() != RoomStart::Everyone {
             return Ok(());
         }
         let rules = self.settings.borrow().rules.clone();
@@ -185,10 +229,7 @@ impl<R: Requests> Everyone<R> {
         members: Option<&[Member]>,
         after: i64,
     ) -> Result<Option<i64>> {
-        let mut transaction = self.pool.begin().await.named("everyone_begin")?;
-        // The order of locks in which others change what waits.
-        ledger::lock_feeds(&mut transaction, &[owner.0.to_owned()]).await?;
-        ledger::lock_cursors(&mut transaction).await?;
+        let mut transaction = self.begin(&[owner.0.to_owned()]).await?;
         let now = database::now(&mut transaction).await?;
         let page = ledger::judge_room(&mut transaction, owner, members, after, ENTRIES).await?;
         let (read, missing): (Vec<&Judged>, Vec<_>) = page.iter().partition(|it| it.is_read);

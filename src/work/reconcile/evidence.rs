@@ -126,8 +126,7 @@ pub(super) async fn start(
         let covered = covered(proofs, &waiting, &positions);
         let waits_for_all = |it: &&(&Waiting, &Proof)| waits_for_everyone(it.1, context);
         let noted: Vec<_> = covered.iter().filter(waits_for_all).collect();
-        let noted =
-            ledger::note_room_readers(connection, &read_by(&noted, context.now)).await? > 0;
+        let noted = ledger::note_room_readers(connection, &read_by(&noted, context.now)).await? > 0;
         let covered = earliest(covered.iter().filter(|it| !waits_for_all(it)), context.now);
         if i64::try_from(waiting.len()).is_ok_and(|n| n < ENTRIES) {
             started.extend(ledger::start_read(connection, &covered).await?);
