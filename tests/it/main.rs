@@ -147,6 +147,7 @@ mod reading_chats;
 mod reading_cost;
 #[cfg(test)]
 mod reading_everyone;
+mod reading_everyone_rows;
 mod reading_life;
 #[cfg(test)]
 mod reading_modules;
