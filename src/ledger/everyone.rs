@@ -10,8 +10,8 @@ use crate::{
     model::{StartedBy, Timestamp},
 };
 
-/// Maximum number of digests noted of one entry: rooms with more members are not waited for.
-const MOST_READERS: i32 = 2_000;
+/// Maximum number of digests noted of one entry: two for each member of the largest room that is waited for.
+const MOST_READERS: i32 = 1_000;
 
 /// Somebody has read an entry's message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,24 +150,26 @@ pub async fn judge_room(
     let found = sqlx::query!(
         r#"-- judge_room
         WITH m AS MATERIALIZED (
-            SELECT ephemerd.reading_digest('jid', $1::text, $2::text, k.jid) AS jid,
-                   CASE WHEN k.occupant IS NOT NULL
-                        THEN ephemerd.reading_digest('occupant', $1::text, $2::text, k.occupant) END AS occupant
-              FROM unnest($3::text[], $4::text[]) AS k(jid, occupant)),
+            SELECT k.position, ephemerd.reading_digest('jid', $1::text, $2::text, k.jid) AS digest
+              FROM unnest($3::text[]) WITH ORDINALITY AS k(jid, position)
+            UNION ALL
+            SELECT k.position, ephemerd.reading_digest('occupant', $1::text, $2::text, k.occupant)
+              FROM unnest($4::text[]) WITH ORDINALITY AS k(occupant, position) WHERE k.occupant IS NOT NULL),
         e AS MATERIALIZED (
             SELECT id, stamped_at, runs_from, timer_us, readers, read_at, read_by, judged, sender_jid, sender_id
               FROM ephemerd.expiries
              WHERE owner = $2 AND host = $1 AND store = 'room' AND chat IS NOT NULL AND timer_us IS NOT NULL
                AND phase = 'pending' AND started_by = 'unread' AND NOT backlog AND id > $6
-             ORDER BY id LIMIT $7)
-        SELECT e.id, e.stamped_at, e.runs_from, e.timer_us AS "timer_us!", e.read_at, e.read_by, e.judged,
-               coalesce(cardinality(e.readers), 0) AS "readers!",
-               ($5::boolean AND NOT EXISTS (
-                    SELECT FROM m
-                     WHERE (m.jid = e.sender_jid) IS NOT TRUE AND (m.occupant = e.sender_id) IS NOT TRUE
-                       AND (m.jid = ANY (e.readers)) IS NOT TRUE
-                       AND (m.occupant = ANY (e.readers)) IS NOT TRUE)) AS "is_read!"
-          FROM e ORDER BY e.id"#,
+             ORDER BY id LIMIT $7),
+        r AS (
+            SELECT e.id, count(DISTINCT m.position) AS members
+              FROM e CROSS JOIN LATERAL unnest(e.readers || ARRAY[e.sender_jid, e.sender_id]) AS known(digest)
+              JOIN m ON m.digest = known.digest
+             GROUP BY e.id)
+        SELECT e.id AS "id!", e.stamped_at AS "stamped_at!", e.runs_from AS "runs_from!", e.timer_us AS "timer_us!",
+               e.read_at, e.read_by, e.judged AS "judged!", coalesce(cardinality(e.readers), 0) AS "readers!",
+               ($5::boolean AND coalesce(r.members, 0) = cardinality($3::text[])) AS "is_read!"
+          FROM e LEFT JOIN r ON r.id = e.id ORDER BY e.id"#,
         host,
         owner,
         &named.iter().map(|it| it.jid.clone()).collect::<Vec<_>>(),
