@@ -53,7 +53,20 @@ pub struct Judged {
     /// Somebody was missing before, and nothing was shown since.
     pub was_judged: bool,
     /// How many digests of readers there are.
-    readers: i32,
+    pub readers: i32,
+}
+
+impl Judged {
+    /// An entry that everyone has read, with its stamp, when its timer starts without that, and how long it is.
+    pub const fn new(
+        id: i64,
+        stamped_at: Timestamp,
+        starts_at: Timestamp,
+        timer: Duration,
+    ) -> Self {
+        let (is_read, last, was_judged, readers) = (true, None, false, 0);
+        Self { id, stamped_at, starts_at, timer, is_read, last, was_judged, readers }
+    }
 }
 
 /// Notes who has read what waits for everyone. Returns of how many entries that was not known.
@@ -91,41 +104,22 @@ pub async fn note_room_readers(connection: &mut PgConnection, read: &[ReadBy]) -
     Ok(noted.rows_affected())
 }
 
-/// Rooms on these hosts, by name (local part, host), in which something waits that was not judged since somebody read it,
-/// or at all: at most `rooms`.
-pub async fn unjudged_rooms(
-    connection: &mut PgConnection,
-    hosts: &[String],
-    rooms: i64,
-) -> Result<Vec<(String, String)>> {
-    let found = sqlx::query!(
-        "-- unjudged_rooms
-         SELECT DISTINCT owner, host FROM ephemerd.expiries
-          WHERE store = 'room' AND chat IS NOT NULL AND NOT judged AND NOT backlog AND host = ANY ($1)
-          ORDER BY owner, host LIMIT $2",
-        hosts,
-        rooms,
-    )
-    .fetch_all(connection)
-    .await
-    .named("unjudged_rooms")?;
-    Ok(found.into_iter().map(|row| (row.owner, row.host)).collect())
-}
-
-/// Rooms on these hosts, by name (local part, host), in which something waits for somebody who was missing; after this
-/// one, at most `rooms`.
+/// Rooms on these hosts, by name (local part, host), in which something waits: for somebody who was missing (`judged`), or
+/// that was not judged since somebody read it, or at all. Those after this one, at most `rooms`.
 pub async fn waiting_rooms(
     connection: &mut PgConnection,
     hosts: &[String],
+    judged: bool,
     after: Option<&(String, String)>,
     rooms: i64,
 ) -> Result<Vec<(String, String)>> {
     let found = sqlx::query!(
         "-- waiting_rooms
          SELECT DISTINCT owner, host FROM ephemerd.expiries
-          WHERE store = 'room' AND chat IS NOT NULL AND judged AND NOT backlog AND host = ANY ($1)
-            AND (owner, host) > ($2, $3)
-          ORDER BY owner, host LIMIT $4",
+          WHERE store = 'room' AND chat IS NOT NULL AND judged = $1 AND NOT backlog AND runs_from > clock_timestamp()
+            AND host = ANY ($2) AND (owner, host) > ($3, $4)
+          ORDER BY owner, host LIMIT $5",
+        judged,
         hosts,
         after.map_or("", |it| it.0.as_str()),
         after.map_or("", |it| it.1.as_str()),
@@ -159,7 +153,8 @@ pub async fn judge_room(
             SELECT id, stamped_at, runs_from, timer_us, readers, read_at, read_by, judged, sender_jid, sender_id
               FROM ephemerd.expiries
              WHERE owner = $2 AND host = $1 AND store = 'room' AND chat IS NOT NULL AND timer_us IS NOT NULL
-               AND phase = 'pending' AND started_by = 'unread' AND NOT backlog AND id > $6
+               AND phase = 'pending' AND started_by = 'unread' AND NOT backlog AND runs_from > clock_timestamp()
+               AND id > $6
              ORDER BY id LIMIT $7),
         r AS (
             SELECT e.id, count(DISTINCT m.position) AS members
@@ -181,15 +176,15 @@ pub async fn judge_room(
     .fetch_all(connection)
     .await
     .named("judge_room")?;
-    let judged = found.into_iter().map(|row| Judged {
-        id: row.id,
-        stamped_at: row.stamped_at,
-        starts_at: row.runs_from,
-        timer: Duration::from_micros(row.timer_us.unsigned_abs()),
-        is_read: row.is_read,
-        last: row.read_at.zip(row.read_by.and_then(|by| by.parse().ok())),
-        was_judged: row.judged,
-        readers: row.readers,
+    let judged = found.into_iter().map(|row| {
+        let timer = Duration::from_micros(row.timer_us.unsigned_abs());
+        Judged {
+            is_read: row.is_read,
+            last: row.read_at.zip(row.read_by.and_then(|by| by.parse().ok())),
+            was_judged: row.judged,
+            readers: row.readers,
+            ..Judged::new(row.id, row.stamped_at, row.runs_from, timer)
+        }
     });
     Ok(judged.collect())
 }
@@ -214,15 +209,10 @@ pub async fn partly_read(
     .fetch_all(connection)
     .await
     .named("partly_read")?;
-    let judged = found.into_iter().map(|row| Judged {
-        id: row.id,
-        stamped_at: row.stamped_at,
-        starts_at: row.runs_from,
-        timer: Duration::from_micros(row.timer_us.unsigned_abs()),
-        is_read: true,
-        last: row.read_at.zip(row.read_by.and_then(|by| by.parse().ok())),
-        was_judged: false,
-        readers: 0,
+    let judged = found.into_iter().map(|row| {
+        let timer = Duration::from_micros(row.timer_us.unsigned_abs());
+        let last = row.read_at.zip(row.read_by.and_then(|by| by.parse().ok()));
+        Judged { last, ..Judged::new(row.id, row.stamped_at, row.runs_from, timer) }
     });
     Ok(judged.collect())
 }

@@ -33,8 +33,7 @@ pub use cursor::{
     start_cursor,
 };
 pub use everyone::{
-    Judged, Member, ReadBy, judge_room, note_judged, note_room_readers, partly_read,
-    unjudged_rooms, waiting_rooms,
+    Judged, Member, ReadBy, judge_room, note_judged, note_room_readers, partly_read, waiting_rooms,
 };
 pub use feeds::{
     CatchUp, Feed, Heard, Relist, catch_ups, complete_catch_up, fed_hosts, feed, follow_feed,

@@ -276,6 +276,28 @@ async fn what_members_read_while_the_daemon_is_down_counts() -> Result<()> {
     Ok(())
 }
 
+/// Who became a member after the message was sent is waited for, too, and so is nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_becomes_a_member_meanwhile_is_waited_for() -> Result<()> {
+    let config = EjabberdConfig { companion: true, ..EjabberdConfig::default() };
+    let mut den = Den::of(Lab::ejabberd(&config).await?, false, "14d", false).await?;
+    let id = den.say("one", 3_600).await?;
+    den.waiting(1).await?;
+    den.until_rosa_counts(&id).await?;
+    let room = den.room.clone();
+    affiliate(&mut den.peter, &room, "otto", "member").await?;
+    show(&mut den.mia, &room, &displayed(&id)).await?;
+    let both = "SELECT count(*) FROM ephemerd.expiries WHERE judged AND cardinality(readers) = 2";
+    wait_for_number(den.pool(), both, 1).await?;
+    den.waiting(1).await?;
+    let mut otto = den.lab.online("otto").await?;
+    otto.join(&room, "otto").await?;
+    show(&mut otto, &room, &displayed(&id)).await?;
+    den.waiting(0).await?;
+    assert_eq!(den.started("marker").await?, 1.0);
+    Ok(())
+}
+
 /// A member who has left before anybody read anything: nobody is left to wait for.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_is_left_to_read_goes() -> Result<()> {

@@ -4,11 +4,7 @@
 //! What somebody has just read is judged within a second, everything else in rounds, because members come and go. Members
 //! are known only here, and only while a room is judged.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio::{sync::watch, time::Instant};
@@ -50,6 +46,8 @@ pub struct Everyone<R> {
     /// Modules that did not answer are not asked before.
     not_before: HashMap<String, Instant>,
     round: Round,
+    /// The room up to which what was not judged before is judged; `None` if all of it is.
+    unjudged_after: Option<(String, String)>,
     /// Since the rule changed, nothing was left that somebody has read.
     none_is_partly_read: bool,
     metrics: Arc<Metrics>,
@@ -81,6 +79,7 @@ impl<R: Requests> Everyone<R> {
             whole_seconds,
             not_before: HashMap::new(),
             round,
+            unjudged_after: None,
             none_is_partly_read: false,
             metrics,
             retry,
@@ -172,13 +171,15 @@ impl<R: Requests> Everyone<R> {
     }
 
     /// The rooms to judge now, by local part and host.
-    async fn rooms(&mut self, hosts: &[String]) -> Result<VecDeque<(String, String)>> {
+    async fn rooms(&mut self, hosts: &[String]) -> Result<Vec<(String, String)>> {
         let mut connection = self.pool.acquire().await.named("everyone_connect")?;
-        let mut rooms: VecDeque<_> =
-            ledger::unjudged_rooms(&mut connection, hosts, ROOMS).await?.into();
+        let after = self.unjudged_after.as_ref();
+        let mut rooms = ledger::waiting_rooms(&mut connection, hosts, false, after, ROOMS).await?;
+        // So that rooms in which much happens keep none of the others waiting.
+        self.unjudged_after = rooms.last().filter(|_| count(rooms.len()) >= ROOMS).cloned();
         if Instant::now() >= self.round.next {
             let after = self.round.after.as_ref();
-            let others = ledger::waiting_rooms(&mut connection, hosts, after, ROOMS).await?;
+            let others = ledger::waiting_rooms(&mut connection, hosts, true, after, ROOMS).await?;
             if after.is_none() {
                 self.round.began = Instant::now();
             }
@@ -261,4 +262,61 @@ fn starts(entry: &Judged, whole_seconds: bool, now: Timestamp) -> Option<Started
     let start = policy::read(Start { at, by }, (stamp, now), unread);
     let due_at = policy::later(start.at, entry.timer);
     (start.by != StartedBy::Unread).then_some(Started { id: entry.id, start, due_at })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_timestamp(seconds, 0).unwrap()
+    }
+
+    /// Archived at 100, and waiting until 1,000 at the latest.
+    fn entry(last: Option<(i64, StartedBy)>, was_judged: bool) -> Judged {
+        let last = last.map(|(seconds, by)| (at(seconds), by));
+        Judged { last, was_judged, ..Judged::new(7, at(100), at(1_000), Duration::from_secs(60)) }
+    }
+
+    fn start(entry: &Judged, now: i64) -> Option<(i64, StartedBy, i64)> {
+        let started = starts(entry, false, at(now))?;
+        Some((started.start.at.timestamp(), started.start.by, started.due_at.timestamp()))
+    }
+
+    #[test]
+    fn the_last_reader_starts_the_timer_when_they_read() {
+        let read = |seconds| entry(Some((seconds, StartedBy::Mds)), false);
+        assert_eq!(start(&read(300), 400), Some((300, StartedBy::Mds, 360)));
+        assert_eq!(start(&read(50), 400), Some((100, StartedBy::Mds, 160)), "not before it came");
+        assert_eq!(start(&read(1_000), 2_000), None, "it has started by itself");
+    }
+
+    #[test]
+    fn who_leaves_starts_the_timer_when_that_is_noticed() {
+        let members = Some((400, StartedBy::Members, 460));
+        assert_eq!(start(&entry(Some((300, StartedBy::Marker)), true), 400), members);
+        assert_eq!(start(&entry(None, true), 400), members);
+        assert_eq!(start(&entry(None, false), 400), members, "nobody else was there");
+        assert_eq!(start(&entry(None, true), 1_000), None);
+    }
+
+    #[test]
+    fn ignored_members_are_not_waited_for() {
+        let mut rules = Rules::default();
+        rules.rooms.ignore_readers =
+            ["bot@h", "bots.h", "den@rooms/Weather"].map(str::to_owned).to_vec();
+        let member = |jid: &str, nick: Option<&str>| Occupant {
+            jid: Some(jid.to_owned()),
+            nick: nick.map(str::to_owned),
+            id: None,
+        };
+        let all = vec![
+            member("Bot@h", None),
+            member("a@bots.h", None),
+            member("w@h", Some("den@rooms/Weather")),
+            member("Ann@h", Some("den@rooms/Ann")),
+        ];
+        let left = waited_for(all, &rules);
+        assert_eq!(left, [Member { jid: "ann@h".to_owned(), id: None }]);
+    }
 }
