@@ -5,7 +5,7 @@ use ephemerd_lab::{PATIENCE, Result};
 
 use crate::reading_chats::{Chats, Entry, displayed};
 use crate::reading_rooms::{ROOM, known};
-use crate::support::{number, wait_for_number};
+use crate::support::{number, printed, run, wait_for_number};
 
 const READERS: &str =
     "SELECT coalesce(sum(cardinality(readers)), 0)::bigint FROM ephemerd.expiries";
@@ -49,6 +49,26 @@ async fn readers_are_known_by_what_the_room_says_of_them() -> Result<()> {
     let bob = format!("{}{}", displayed("two"), known("", "b"));
     chats.add(&[chats.shown("Bob", &bob, 400)]).await?;
     assert_eq!(readers().await?, 3);
+    Ok(())
+}
+
+/// What people are told says for whom it waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_and_check_say_that_rooms_wait_for_every_member() -> Result<()> {
+    let chats = rooms().await?;
+    chats.add(&[chats.said_with("Ann", &known("", "a"), "one", 900)]).await?;
+    let live = ["explain", "--owner", ROOM, "--id", "one"];
+    let text = printed(&chats.config, &live).await?;
+    let waits = "not every member of the room has read it yet; counted at the latest from ";
+    assert!(text.contains(waits), "{text}");
+    // As if the module had told that whoever was missing has left.
+    let left = "UPDATE ephemerd.expiries SET started_by = 'members', runs_from = now() WHERE owner = 'den'";
+    sqlx::query(left).execute(chats.pool()).await?;
+    let text = printed(&chats.config, &live).await?;
+    let says = "counted from when no member was left who had not read it, ";
+    assert!(text.contains(says) && !text.contains("that differs"), "{text}");
+    let checked = run(&chats.config, &["check"]).await?.stdout;
+    assert!(checked.contains("Messages in rooms wait for every member"), "{checked}");
     Ok(())
 }
 

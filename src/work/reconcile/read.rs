@@ -214,8 +214,8 @@ fn proofs(trace: &Trace, hosts: &[String], context: Context<'_>) -> Vec<Proof> {
 }
 
 /// By what the sender of a message in a room's archive is known. Where it matters who it is, and not only who it is not, a
-/// real address counts only from `beside` the message: Prosody archives what occupants write into it themselves, if the
-/// room hides addresses.
+/// real address counts only if it is `beside` the message: inside, Prosody archives what occupants wrote themselves where
+/// the room hides addresses.
 fn known_in(
     envelope: &Envelope,
     room: &str,
