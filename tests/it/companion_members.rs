@@ -236,6 +236,8 @@ async fn a_module_that_lists_no_members_is_named() -> Result<()> {
     wait_for_number(pool, noted, 1).await?;
     crate::sent_watch::let_pass(pool, 3.0).await?;
     wait_for_number(pool, WAITING, 1).await?;
+    let logged = "rooms' members are not known, so messages there wait for timers.unread_for";
+    assert_eq!(daemon.log()?.matches(logged).count(), 1, "{}", daemon.log()?);
     assert!(daemon.terminate().await?.success());
     let checked = run(&config, &["check"]).await?.stdout;
     let says =

@@ -4,12 +4,16 @@
 //! What somebody has just read is judged within a second, everything else in rounds, because members come and go. Members
 //! are known only here, and only while a room is judged.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::{
     archive::companion::{Requests, Unanswered},
@@ -45,6 +49,8 @@ pub struct Everyone<R> {
     whole_seconds: bool,
     /// Modules that did not answer are not asked before.
     not_before: HashMap<String, Instant>,
+    /// Hosts of which it was logged that nothing there lists members.
+    logged: HashSet<String>,
     round: Round,
     /// The room up to which what was not judged before is judged; `None` if all of it is.
     unjudged_after: Option<(String, String)>,
@@ -78,6 +84,7 @@ impl<R: Requests> Everyone<R> {
             settings,
             whole_seconds,
             not_before: HashMap::new(),
+            logged: HashSet::new(),
             round,
             unjudged_after: None,
             none_is_partly_read: false,
@@ -204,7 +211,7 @@ impl<R: Requests> Everyone<R> {
                 | Unanswered::Unreadable,
             ) => None,
             Err(why) => {
-                debug!(host, "who is a member of a room is not known: {why}");
+                self.complain(host, why);
                 self.not_before.insert(host.clone(), Instant::now() + ASK_AGAIN);
                 return Ok(());
             }
@@ -221,6 +228,21 @@ impl<R: Requests> Everyone<R> {
                 return Ok(());
             };
             after = last;
+        }
+    }
+
+    /// Logs once for each host that nothing there lists members.
+    fn complain(&mut self, host: &str, why: Unanswered) {
+        let lists_none =
+            matches!(why, Unanswered::Absent | Unanswered::Unimplemented | Unanswered::Forbidden);
+        if lists_none && self.logged.insert(host.to_owned()) {
+            warn!(
+                host,
+                help = why.remedy(),
+                "rooms' members are not known, so messages there wait for timers.unread_for: {why}"
+            );
+        } else {
+            debug!(host, "rooms' members are not known: {why}");
         }
     }
 
