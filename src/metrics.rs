@@ -42,7 +42,7 @@ metrics! {
     expiries_recorded: ByReason = "ephemerd_expiries_recorded_total";
     /// Timers that started because something showed that the message was read.
     started: ByEvidence = "ephemerd_started_total";
-    /// Rows erased without any sign that their owner, or anybody in the room, had read them, because timers.unread_for had run out.
+    /// Rows erased because timers.unread_for had run out, without any sign that whoever they waited for had read them.
     unread_capped: IntCounter = "ephemerd_unread_capped_total";
     /// Ephemeral timers that are not a number of seconds.
     invalid_timers: IntCounter = "ephemerd_invalid_timers_total";

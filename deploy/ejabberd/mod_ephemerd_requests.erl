@@ -27,6 +27,7 @@
 -define(MAX_ID, 256).
 -define(MIN_BYTES, 1024).
 -define(MAX_BYTES, 262144).
+-define(MAX_MEMBERS_BYTES, 131072).
 -define(BETWEEN_LISTS_MS, 50).
 %% How long one reading of the owners serves further pages.
 -define(OWNERS_KEPT_MS, 60000).
@@ -95,6 +96,7 @@ answer(#iq{type = Type, to = #jid{lserver = Domain}, sub_els = [#xmlel{name = Na
             same_version(El),
             case {Type, Name} of
                 {get, <<"owners">>} -> paced(fun() -> owners(Domain, El, State) end, State);
+                {get, <<"members">>} -> {ok, members(Domain, El, State), State};
                 {get, <<"remembered">>} -> {ok, remembered(Domain, State), State};
                 {get, <<"list">>} -> paced(fun() -> {list(Domain, El, State), State} end, State);
                 {get, <<"recall">>} -> {ok, recall(Domain, El, State), State};
@@ -150,7 +152,7 @@ abilities(Host, Domain) ->
               end,
     case Domain of
         Host -> [What || What <- [<<"sessions">>, <<"reads">>, <<"room-reads">>], Archive /= []] ++ Archive ++ [<<"queue">> || mod_ephemerd_queue:is_known(Host)];
-        _ -> Archive ++ [<<"scrub">>, <<"remember">>, <<"room-reads">>]
+        _ -> Archive ++ [<<"scrub">>, <<"remember">>, <<"room-reads">>, <<"members">>]
     end.
 
 change(Domain, El, Change, Name, #state{host = Host} = State) ->
@@ -189,6 +191,26 @@ remembered(Domain, #state{host = Host}) ->
     Domain /= Host orelse not_implemented(<<>>),
     Count = mod_ephemerd_memory:tell_again(Host, Domain),
     element(<<"remembered">>, [{<<"count">>, integer_to_binary(Count)}], []).
+
+%% If not all of them can be listed, none is: there are too many, or whole domains.
+members(Domain, El, #state{host = Host}) ->
+    Domain /= Host orelse not_implemented(<<>>),
+    {{Name, _} = Room, Jid} = owner(Domain, El),
+    case mod_ephemerd_room:members(Host, Room) of
+        {members, Members} ->
+            All = [member({Name, Domain}, Member) || Member <- lists:sort(Members)],
+            Bytes = lists:sum([byte_size(Value) || Attrs <- All, {_, Value} <- Attrs]),
+            Domains = [Who || {{<<>>, _, _} = Who, _} <- Members],
+            IsAll = length(All) =< ?MAX_ITEMS andalso Bytes =< ?MAX_MEMBERS_BYTES andalso Domains == [],
+            element(<<"members">>, [{<<"owner">>, Jid}, {<<"members-only">>, <<"true">>} | [{<<"complete">>, <<"true">>} || IsAll]],
+                    [#xmlel{name = <<"member">>, attrs = Attrs} || IsAll, Attrs <- All]);
+        open -> element(<<"members">>, [{<<"owner">>, Jid}], []);
+        none -> item_not_found();
+        _ -> throw({refuse, failed()})
+    end.
+
+member({Room, Domain}, {Who, Nicks}) ->
+    [{<<"jid">>, jid:encode(Who)} | [{<<"occupant">>, jid:encode({Room, Domain, Nick})} || Nick <- Nicks]].
 
 %%% Lists
 

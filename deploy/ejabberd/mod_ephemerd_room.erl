@@ -7,8 +7,8 @@
 %%% General Public License for more details. SPDX-License-Identifier: GPL-2.0-or-later
 
 -module(mod_ephemerd_room).
--export([scrub/2, messages/1, clear_subject/3]).
--export([scrub_state/3, messages_of/2, clear_state/3]).
+-export([scrub/2, messages/1, clear_subject/3, members/2]).
+-export([scrub_state/3, messages_of/2, clear_state/3, members_of/2]).
 
 -include("logger.hrl").
 -include("xmpp.hrl").
@@ -49,6 +49,34 @@ clear_subject(Host, {Room, Domain}, Names) ->
             Cleared;
         _ -> {ok, 0}
     end.
+
+%% The members of a room for members only, owners and admins included, with what each is called there, if they are there:
+%% `open` is another room, `none` no room. One that is not loaded is not woken.
+-spec members(binary(), {binary(), binary()}) -> {members, [{jid:ljid(), [binary()]}]} | open | none | busy | unable.
+members(Host, {Room, Domain}) ->
+    case mod_muc:find_online_room(Room, Domain) of
+        {ok, Pid} ->
+            case in_room(Pid, fun(State, Caller) -> ?MODULE:members_of(State, Caller) end) of
+                {ok, 0} -> none;
+                {ok, Found} -> Found;
+                Failed -> Failed
+            end;
+        error ->
+            case mod_muc:restore_room(Host, Domain, Room) of
+                Opts when is_list(Opts) ->
+                    listed(proplists:get_value(members_only, Opts, false), proplists:get_value(affiliations, Opts, []), #{});
+                _ -> none
+            end
+    end.
+
+listed(true, Affiliations, Nicks) ->
+    Here = maps:from_list([{jid:remove_resource(Full), Nick} || {Nick, All} <- maps:to_list(Nicks), Full <- All]),
+    {members, [{Who, [maps:get(Who, Here) || maps:is_key(Who, Here)]}
+               || {Who, Is} <- Affiliations, lists:member(affiliation(Is), [owner, admin, member])]};
+listed(_, _, _) -> open.
+
+affiliation({Affiliation, _Reason}) -> Affiliation;
+affiliation(Affiliation) -> Affiliation.
 
 %% A persistent room saves itself when its configuration is set.
 store(Pid) ->
@@ -95,6 +123,12 @@ messages_of([_, _, #state{history = #lqueue{queue = Queue}}, mod_muc_room | _] =
     Caller ! {Ref, [Message || {_, #message{} = Message, _, _, _} <- p1_queue:to_list(Queue)]},
     State;
 messages_of(State, _) -> State.
+
+members_of([_, _, #state{config = #config{members_only = IsForMembers}, affiliations = Affiliations, nicks = Nicks}, mod_muc_room | _] = State,
+           {Caller, Ref}) ->
+    Caller ! {Ref, listed(IsForMembers, maps:to_list(Affiliations), Nicks)},
+    State;
+members_of(State, _) -> State.
 
 clear_state([Name, StateName, #state{subject = [_ | _] = Subject} = Data, mod_muc_room | More] = State, Names, {Caller, Ref}) ->
     case Names(Subject) of

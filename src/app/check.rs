@@ -8,7 +8,7 @@ use crate::{
     config::{ArchiveKind, Config},
     database::{self, DatabaseSettings, Result},
     ledger,
-    model::{Clock as _, Finding, SystemClock},
+    model::{Clock as _, Finding, RoomStart, SystemClock},
     work::base::leader,
 };
 
@@ -74,6 +74,11 @@ async fn archives(connection: &mut PgConnection, config: &Config) -> Result<Vec<
         }
         if config.rooms.start.looks_for_readers() {
             findings.push(archive.reading_in_rooms());
+        }
+        if config.rooms.start == RoomStart::Everyone {
+            findings.push(Finding::good(
+                "Messages in rooms wait for every member, or for timers.unread_for where no companion module lists the members.",
+            ));
         }
     }
     Ok(findings)

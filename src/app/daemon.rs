@@ -276,6 +276,8 @@ impl Workers {
         let tail = Arc::new(Notify::new());
         let stop = || self.stop.clone();
         let remembered = self.spawn_remembered(tasks, modules.link.clone());
+        let (link, whole_seconds) = (modules.link.clone(), !archive.numbers_are_stamps());
+        self.spawn_everyone(tasks, link, whole_seconds);
         begin(tasks, "scrub", scrub::scrub(modules.link.clone(), to_scrub, stop()));
         let (inspect, sweep) = (
             Changing::new(self.updates.inspect.clone()),

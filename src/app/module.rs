@@ -20,7 +20,7 @@ use crate::{
     component::{self, Link},
     config::{ArchiveKind, Config},
     metrics::Metrics,
-    model::{Finding, Level, Store},
+    model::{Finding, Level, RoomStart, Store},
     work::{
         Changing,
         base::{presence::Present, wake::Wake},
@@ -28,7 +28,10 @@ use crate::{
             companion::CompanionEraser,
             remembered::{self, Remembered},
         },
-        inspect::feed::{Feed, Links},
+        inspect::{
+            everyone::Everyone,
+            feed::{Feed, Links},
+        },
         sweep::owners::Walker,
     },
 };
@@ -50,6 +53,7 @@ impl Workers {
         let Modules { link, notices, leading } = modules;
         let (present, walk) = (Present::default(), Arc::new(Notify::new()));
         let remembered = self.spawn_remembered(tasks, link.clone());
+        self.spawn_everyone(tasks, link.clone(), true);
         let settings = Changing::new(self.updates.companion.clone());
         let (judging, judged) = watch::channel(settings.clone_now());
         let feed = Feed::new(
@@ -91,6 +95,19 @@ impl Workers {
         let worker = Remembered::new(self.pool.clone(), link, settings, erasing);
         begin(tasks, "remembered", worker.run(announced, self.stop.clone()));
         remembered
+    }
+
+    /// The worker for rooms in which timers start when every member has read the message. `whole_seconds`: the archive's
+    /// stamps may be whole seconds.
+    pub(super) fn spawn_everyone(
+        &self,
+        tasks: &mut JoinSet<&'static str>,
+        link: Link,
+        whole_seconds: bool,
+    ) {
+        let (settings, metrics) = (self.updates.companion.clone(), Arc::clone(&self.metrics));
+        let worker = Everyone::new(self.pool.clone(), link, settings, whole_seconds, metrics);
+        begin(tasks, "everyone", worker.run(self.stop.clone()));
     }
 }
 
@@ -143,6 +160,8 @@ async fn ask_all(link: &Link, config: &Config, needed: bool) -> Vec<Finding> {
     }
     let mut findings = Vec::new();
     let rules = config.rules();
+    let waits_for_all = rules.rooms.start == RoomStart::Everyone;
+    let mut knows_members = false;
     let shows_less = |it: &Companion| {
         rules.looks_for_readers_in(Store::Archive) && it.can.sessions && !it.can.reads
             || rules.looks_for_readers_in(Store::Room) && it.can.scrub && !it.can.room_reads
@@ -150,15 +169,30 @@ async fn ask_all(link: &Link, config: &Config, needed: bool) -> Vec<Finding> {
     for host in &config.archive.hosts {
         let patience = if needed { PATIENCE } else { SHORT_PATIENCE };
         let asked = tokio::time::timeout(patience, link.companion(host)).await;
-        let shows_nothing = asked.as_ref().is_ok_and(|it| it.as_ref().is_ok_and(shows_less));
-        findings.extend(finding(host, asked.unwrap_or(Err(Unanswered::Silent)), needed));
+        let asked = asked.unwrap_or(Err(Unanswered::Silent));
+        let answers = |has: fn(&Companion) -> bool| asked.as_ref().is_ok_and(has);
+        let shows_nothing = asked.as_ref().is_ok_and(shows_less);
+        findings.extend(finding(host, asked.clone(), needed));
         findings.extend(shows_nothing.then(|| {
             Finding::warning(
                 format!("companion module on {host}: it does not show what was read"),
                 "install this program's module, which does",
             )
         }));
+        knows_members |= answers(|it| it.can.members);
+        findings.extend((waits_for_all && answers(|it| it.can.scrub && !it.can.members)).then(|| {
+            Finding::warning(
+                format!("companion module on {host}: it does not list rooms' members, so messages there wait for timers.unread_for"),
+                "install this program's module, which does",
+            )
+        }));
     }
+    findings.extend((waits_for_all && !knows_members).then(|| {
+        Finding::warning(
+            "No companion module lists rooms' members: with rooms.start = \"everyone\" all timers in rooms start timers.unread_for after archiving.",
+            "load the companion module on the rooms' host and list that host in archive.hosts, or set rooms.start = \"first_reader\"",
+        )
+    }));
     findings
 }
 

@@ -7,7 +7,7 @@ use crate::{
     archive::companion::Wanted,
     component::{self, ComponentSettings},
     config::{ArchiveKind, BacklogRule, Config},
-    model::{ReadEvidence, Store},
+    model::{ReadEvidence, RoomStart, Store},
     work::{
         base::{presence::CompanionSettings, replace},
         erase::EraseSettings,
@@ -107,11 +107,13 @@ fn companion_settings(config: &Config) -> CompanionSettings {
 fn wanted_reads(config: &Config) -> Wanted {
     let (rules, ReadEvidence { mds, markers, replies }) =
         (config.rules(), config.timers.read_evidence);
-    // Prosody archives every marker.
-    let markers = markers && config.archive.kind != ArchiveKind::Prosody;
-    let evidence = ReadEvidence { mds, markers, replies };
+    // Prosody archives every marker, but in rooms not always who sent it.
+    let is_archived = config.archive.kind == ArchiveKind::Prosody;
+    let is_known = |store| store == Store::Archive || rules.rooms.start != RoomStart::Everyone;
     let wanted = |store| match rules.looks_for_readers_in(store) {
-        true => evidence,
+        true => {
+            ReadEvidence { mds, markers: markers && !(is_archived && is_known(store)), replies }
+        }
         false => ReadEvidence::NONE,
     };
     Wanted { reads: wanted(Store::Archive), in_rooms: wanted(Store::Room) }

@@ -115,7 +115,7 @@ impl Reading {
         (stamp, upto): (&str, Option<&str>),
     ) -> Option<Self> {
         let by: StartedBy = by.parse().ok()?;
-        let is_sound = by.is_read() && is_address(chat) && is_id(id);
+        let is_sound = by.is_evidence() && is_address(chat) && is_id(id);
         let stamp = read_stamp(stamp)?;
         let upto = upto.and_then(read_stamp).map(|it| it.at);
         let (chat, id) = (chat.to_owned(), id.to_owned());
@@ -130,10 +130,17 @@ impl Reading {
 
     /// The same, in a room; `None` if something about its reader is out of bounds.
     pub fn in_room(self, reader: Occupant) -> Option<Self> {
-        let addresses = [&reader.nick, &reader.jid].into_iter().flatten();
-        let is_sound = addresses.into_iter().all(|it| is_address(it))
-            && reader.id.as_deref().is_none_or(is_id);
-        is_sound.then_some(Self { in_room: Some(reader), ..self })
+        Some(Self { in_room: Some(reader.checked()?), ..self })
+    }
+}
+
+impl Occupant {
+    /// The same, as a module says it; `None` if something is out of bounds.
+    pub fn checked(self) -> Option<Self> {
+        let is_sound = self.nick.as_deref().is_none_or(is_address)
+            && self.jid.as_deref().is_none_or(is_address)
+            && self.id.as_deref().is_none_or(is_id);
+        is_sound.then_some(self)
     }
 }
 
@@ -243,6 +250,8 @@ pub struct Abilities {
     pub reads: bool,
     /// Report what shows that messages in rooms were read.
     pub room_reads: bool,
+    /// List the members of a room.
+    pub members: bool,
 }
 
 #[cfg(test)]

@@ -160,7 +160,25 @@ fn read(host: &str, request: &Request, outline: Outline) -> Option<Answer> {
             let count = outline.attribute("count")?.parse().ok()?;
             outline.is("remembered").then_some(Answer::Remembered(count))
         }
+        Request::Members { .. } => {
+            outline.is("members").then_some(())?;
+            let is_for_members = matches!(outline.attribute("members-only"), Some("true" | "1"));
+            if !is_for_members || !complete(&outline) {
+                return Some(Answer::Members(None));
+            }
+            let members: Option<Vec<Occupant>> = outline.parts("member").map(member).collect();
+            // A room for members only has at least an owner.
+            let members = members.filter(|it| (1..=MOST_ITEMS).contains(&it.len()))?;
+            Some(Answer::Members(Some(members)))
+        }
     }
+}
+
+/// A member, in the answer about a room; `None` if the address is missing, or anything is out of bounds.
+fn member(part: &Part) -> Option<Occupant> {
+    let known = |name| part.attribute(name).map(str::to_owned);
+    let (nick, jid, id) = (known("occupant"), known("jid"), known("occupant-id"));
+    Occupant { nick, jid, id }.checked().filter(|it| it.jid.is_some())
 }
 
 fn shown(owner: (&str, &str), store: Store, mut row: Part) -> Option<Shown> {
@@ -186,6 +204,7 @@ fn companion(outline: &Outline) -> Option<Companion> {
             "remember" => can.remember = true,
             "reads" => can.reads = true,
             "room-reads" => can.room_reads = true,
+            "members" => can.members = true,
             _ => {}
         }
     }
@@ -225,7 +244,8 @@ pub(super) fn request(
         | Request::Owners { .. }
         | Request::List { .. }
         | Request::Recall { .. }
-        | Request::Remembered => "get",
+        | Request::Remembered
+        | Request::Members { .. } => "get",
     };
     let (jid, host) = (escape(jid), escape(host));
     let mut out = format!("<iq type='{kind}' id='{id}' from='{jid}' to='{host}'>");
@@ -299,6 +319,10 @@ pub(super) fn request(
         }
         Request::Remembered => {
             head(&mut out, version, "remembered", &[]);
+            out.push_str("/>");
+        }
+        Request::Members { owner } => {
+            head(&mut out, version, "members", &[("owner", &bare(owner, &host))]);
             out.push_str("/>");
         }
     }

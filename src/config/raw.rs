@@ -113,7 +113,7 @@ sections! {
     }
     rooms: RawRooms {
         /// [What starts the timer](semantics.md#in-rooms) of a message in a room.
-        start: "`archived` or `first_reader`" = "first_reader",
+        start: "`archived`, `first_reader` or `everyone`" = "first_reader",
         /// Whose reading starts no timer in rooms, such as bots': users, whole domains, or occupants.
         ignore_readers: "list of up to 1000 addresses" = "bot@example.net, bots.example.net, den@rooms.example.net/Bot",
     }

@@ -34,13 +34,14 @@ impl Choice for StartRule {
 
 impl Choice for RoomStart {
     fn all() -> &'static [Self] {
-        &[Self::Archived, Self::FirstReader]
+        &[Self::Archived, Self::FirstReader, Self::Everyone]
     }
 
     fn name(self) -> &'static str {
         match self {
             Self::Archived => "archived",
             Self::FirstReader => "first_reader",
+            Self::Everyone => "everyone",
         }
     }
 }

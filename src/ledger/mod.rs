@@ -9,6 +9,7 @@ mod backlog;
 mod claim;
 mod control;
 mod cursor;
+mod everyone;
 mod feeds;
 mod holding;
 mod holds;
@@ -30,6 +31,9 @@ pub use control::{Control, Pause, control, pause, paused, resume};
 pub use cursor::{
     Cursor, CursorState, Look, cursor, cursors, lock_cursor, lock_cursors, look, move_cursor,
     start_cursor,
+};
+pub use everyone::{
+    Judged, Member, ReadBy, judge_room, note_judged, note_room_readers, partly_read, waiting_rooms,
 };
 pub use feeds::{
     CatchUp, Feed, Heard, Relist, catch_ups, complete_catch_up, fed_hosts, feed, follow_feed,

@@ -68,6 +68,8 @@ pub struct Waiting {
     pub timer: Duration,
     /// It has the id that was named.
     pub is_named: bool,
+    /// In a room: keyed digests of who showed it, of the real address and the room's own id, as far as they are known.
+    pub reader: Vec<Vec<u8>>,
 }
 
 /// A timer that starts.
@@ -128,7 +130,8 @@ pub async fn note_unread(connection: &mut PgConnection, unread: &[Unread<'_>]) -
 /// The entries that wait in the chats of what was seen, at most `rows`. If `since` is given, also records which
 /// of these readers showed something from then on; of who reads in rooms nothing is recorded.
 ///
-/// In a room only somebody else than the sender counts: something must be known of both, and nothing of it be alike.
+/// In a room only somebody else than the sender counts: something must be known of both, and nothing of it be alike. Those
+/// of whom all that is known is noted as a reader of the entry are passed over.
 pub async fn unread_in(
     connection: &mut PgConnection,
     seen: &[Seen<'_>],
@@ -161,7 +164,8 @@ pub async fn unread_in(
             ON CONFLICT (owner, host) DO UPDATE SET seen_on = excluded.seen_on
              WHERE readers.seen_on < excluded.seen_on)
         SELECT k.position AS "position!", e.id, e.archive_id, e.row_number, e.stamped_at, e.runs_from,
-               e.timer_us AS "timer_us!", coalesce(e.message = k.message, false) AS "is_named!"
+               e.timer_us AS "timer_us!", coalesce(e.message = k.message, false) AS "is_named!",
+               k.jid AS reader_jid, k.occupant AS reader_id
           FROM k JOIN ephemerd.expiries AS e ON e.owner = k.owner AND e.chat = k.chat AND e.host = k.host
          WHERE e.phase = 'pending' AND e.started_by = 'unread' AND e.timer_us IS NOT NULL AND NOT e.backlog
            AND e.store = k.store
@@ -169,7 +173,8 @@ pub async fn unread_in(
                 OR coalesce(e.sender_nick <> k.nick, e.sender_jid <> k.jid, e.sender_id <> k.occupant) IS NOT NULL
                    AND (e.sender_nick <> k.nick) IS NOT FALSE
                    AND (e.sender_jid <> k.jid) IS NOT FALSE
-                   AND (e.sender_id <> k.occupant) IS NOT FALSE)
+                   AND (e.sender_id <> k.occupant) IS NOT FALSE
+                   AND (array_remove(ARRAY[k.jid, k.occupant], NULL) <@ e.readers) IS NOT TRUE)
          ORDER BY k.position, e.row_number DESC, e.id
          LIMIT $7"#,
         &column(|it| it.host.to_owned()),
@@ -197,6 +202,7 @@ pub async fn unread_in(
             starts_at: row.runs_from,
             timer: Duration::from_micros(row.timer_us.unsigned_abs()),
             is_named: row.is_named,
+            reader: [row.reader_jid, row.reader_id].into_iter().flatten().collect(),
         })
     });
     Ok(waiting.collect())
@@ -274,7 +280,8 @@ pub async fn start_read(
             UPDATE ephemerd.expiries AS e
                SET runs_from = k.runs_from, started_by = k.started_by, due_at = k.due_at,
                    chat = NULL, message = NULL, timer_us = NULL,
-                   sender_nick = NULL, sender_jid = NULL, sender_id = NULL, retry_at = NULL, attempts = 0
+                   sender_nick = NULL, sender_jid = NULL, sender_id = NULL,
+                   readers = NULL, read_at = NULL, read_by = NULL, judged = false, retry_at = NULL, attempts = 0
               FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::timestamptz[])
                    AS k(id, runs_from, started_by, due_at)
              WHERE e.id = k.id AND e.phase = 'pending' AND e.started_by = 'unread'

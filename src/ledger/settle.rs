@@ -35,7 +35,8 @@ pub async fn keep_placeholders(
                 runs_from = CASE WHEN started_by = ANY ($3) THEN stamped_at ELSE runs_from END,
                 started_by = CASE WHEN started_by = ANY ($3) THEN 'archived' ELSE started_by END,
                 chat = NULL, message = NULL, timer_us = NULL,
-                sender_nick = NULL, sender_jid = NULL, sender_id = NULL
+                sender_nick = NULL, sender_jid = NULL, sender_id = NULL,
+                readers = NULL, read_at = NULL, read_by = NULL, judged = false
           WHERE id = ANY ($1)",
         ids,
         until,

@@ -97,12 +97,14 @@ pub enum RoomStart {
     Archived,
     /// Somebody else than its sender read it.
     FirstReader,
+    /// In a room for members only: all of them but its sender read it.
+    Everyone,
 }
 
 impl RoomStart {
     /// Evidence of reading is looked for.
     pub const fn looks_for_readers(self) -> bool {
-        matches!(self, Self::FirstReader)
+        matches!(self, Self::FirstReader | Self::Everyone)
     }
 }
 

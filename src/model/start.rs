@@ -24,19 +24,22 @@ pub enum StartedBy {
     Marker,
     /// The owner replied or reacted to it (XEP-0461, XEP-0444).
     Reply,
+    /// Nobody is left in the room who had not read it: whoever had not is no member any more.
+    Members,
     /// Something that only a newer version knows, during an upgrade. Only that version changes the entry.
     Newer,
 }
 
 impl StartedBy {
     /// Everything that can start a timer.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Archived,
         Self::Delivered,
         Self::Unread,
         Self::Mds,
         Self::Marker,
         Self::Reply,
+        Self::Members,
         Self::Newer,
     ];
 
@@ -49,12 +52,18 @@ impl StartedBy {
             Self::Mds => "mds",
             Self::Marker => "marker",
             Self::Reply => "reply",
+            Self::Members => "members",
             Self::Newer => "newer",
         }
     }
 
-    /// The owner has read it, and a client of theirs showed it.
+    /// Whoever it waited for has read it.
     pub const fn is_read(self) -> bool {
+        self.is_evidence() || matches!(self, Self::Members)
+    }
+
+    /// A client showed that it was read.
+    pub const fn is_evidence(self) -> bool {
         matches!(self, Self::Mds | Self::Marker | Self::Reply)
     }
 

@@ -9,8 +9,8 @@ use crate::{
     database::{self, Result},
     ledger::{self, Entry, Expiry, Pause},
     model::{
-        Facts, Judgement, Placement, Reason, RowId, Rules, Stamp, Start, StartRule, Store,
-        Timestamp, bare_jid,
+        Facts, Judgement, Placement, Reason, RoomStart, RowId, Rules, Stamp, Start, StartRule,
+        Store, Timestamp, bare_jid,
     },
     policy,
     stanza::{self, Unreadable},
@@ -34,6 +34,8 @@ pub struct Explanation {
     pub afterwards: Afterwards,
     /// Its host is listed, or unknown; rows of other hosts are never touched.
     pub listed: bool,
+    /// In a room, its timer starts when everyone there has read it.
+    pub by_everyone: bool,
 }
 
 /// What remains of a message once its text is gone.
@@ -152,7 +154,8 @@ impl Explainer {
             _ => Afterwards::Nothing,
         };
         let listed = host.is_none_or(|host| self.hosts.iter().any(|listed| listed == host));
-        Explanation { store, archived_at, start, facts, judgement, afterwards, listed }
+        let by_everyone = self.rules.rooms.start == RoomStart::Everyone;
+        Explanation { store, archived_at, start, facts, judgement, afterwards, listed, by_everyone }
     }
 
     fn afterwards(&self, store: Store, due_at: Timestamp) -> Afterwards {

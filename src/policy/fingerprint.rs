@@ -56,6 +56,7 @@ fn of_rooms(rooms: &RoomRules, evidence: ReadEvidence) -> Vec<(&'static str, Str
     let name = match start {
         RoomStart::Archived => return Vec::new(),
         RoomStart::FirstReader => "first_reader",
+        RoomStart::Everyone => "everyone",
     };
     vec![
         ("rooms.start", format!("{name} {}", counting(evidence))),

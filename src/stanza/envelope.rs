@@ -35,7 +35,7 @@ pub struct Envelope {
     pub is_wrapper: bool,
     /// The room's id of the sender (XEP-0421).
     pub occupant_id: Option<String>,
-    /// The sender's real address, where the room added it for its archive.
+    /// The sender's real address, where the room added it for its archive; else what the sender wrote, if anything.
     pub real: Option<String>,
     /// The messages that it shows to have been read.
     pub shows: Vec<Shows>,
@@ -134,7 +134,7 @@ fn read_envelope(text: &str) -> Result<Option<Envelope>, Unreadable> {
                 is_in_x = (namespace, name.local) == (MUC_USER, "x");
                 child(&mut envelope, &xml, (namespace, name));
             }
-            // The room's own comes last, and it passes none on that somebody sent.
+            // The room's own comes last. Where Prosody's room hides addresses it adds none, and archives what somebody sent.
             3 if is_in_x && (namespace, name.local) == (MUC_USER, "item") => {
                 envelope.real = xml.attribute("jid").map(str::to_owned).or(envelope.real);
             }

@@ -158,6 +158,9 @@ async fn refused(lab: &Lab<Prosody>, component: &mut Component) -> Result<()> {
     };
     assert_eq!(can(&told), ["erase", "blank", "list", "queue", "sessions", "reads", "room-reads"]);
     let rooms = companion(component, &lab.endpoints().rooms).await?;
-    assert_eq!(can(&rooms), ["erase", "blank", "list", "scrub", "remember", "room-reads"]);
+    assert_eq!(
+        can(&rooms),
+        ["erase", "blank", "list", "scrub", "remember", "room-reads", "members"]
+    );
     Ok(())
 }

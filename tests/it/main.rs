@@ -26,6 +26,7 @@ mod companion_halt;
 #[cfg(test)]
 mod companion_lists;
 #[cfg(test)]
+mod companion_members;
 mod companion_memory;
 #[cfg(test)]
 mod companion_notices;
@@ -145,6 +146,8 @@ mod reading_chats;
 #[cfg(test)]
 mod reading_cost;
 #[cfg(test)]
+mod reading_everyone;
+mod reading_everyone_rows;
 mod reading_life;
 #[cfg(test)]
 mod reading_modules;

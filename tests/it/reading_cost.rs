@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use ephemerd_lab::rows::{ArchiveRow, insert};
-use ephemerd_lab::{Lab, Postgres, PostgresConfig, Result};
+use ephemerd_lab::{Database, Lab, Postgres, PostgresConfig, Result};
 
 use crate::reading_chats::{Chats, EPHEMERAL, Entry, displayed, without_words};
 use crate::support::{number, wait_for_number};
@@ -136,7 +136,7 @@ async fn a_dump_does_not_say_who_read_what_after_it_is_gone() -> Result<()> {
     let kept = "SELECT encode(chat, 'hex'), encode(message, 'hex') FROM ephemerd.expiries WHERE owner = 'reader-bob'";
     let (chat, message): (String, String) = sqlx::query_as(kept).fetch_one(pool).await?;
     // While it waits the dump has what finds it: so it would be found below.
-    let before = dump(&chats).await?;
+    let before = dump(&chats.lab.database).await?;
     for trace in ["reader-bob", "id-of-words", &chat, &message] {
         assert!(before.contains(trace), "{trace} is looked for in the right place");
     }
@@ -145,11 +145,14 @@ async fn a_dump_does_not_say_who_read_what_after_it_is_gone() -> Result<()> {
     assert_eq!(entry.by, "marker");
     let read_at = chrono::DateTime::from_timestamp(chats.began - entry.ago, 0).expect("a time");
     let read_at = read_at.format("%Y-%m-%d %H:%M:%S").to_string();
-    assert!(dump(&chats).await?.contains(&read_at), "{read_at} is looked for in the right place");
+    assert!(
+        dump(&chats.lab.database).await?.contains(&read_at),
+        "{read_at} is looked for in the right place"
+    );
     let left = "SELECT count(*) FROM ephemerd.expiries WHERE owner = 'reader-bob'";
     wait_for_number(pool, left, 0).await?;
     assert_eq!(number(pool, "SELECT count(*) FROM ephemerd.readers").await?, 0);
-    let after = dump(&chats).await?;
+    let after = dump(&chats.lab.database).await?;
     for trace in ["reader-bob", "writer-ann", "id-of-words", "marker", &chat, &message, &read_at] {
         assert!(!after.contains(trace), "{trace} is left:\n{after}");
     }
@@ -175,13 +178,13 @@ async fn a_dump_does_not_say_who_read_what_in_a_room() -> Result<()> {
     let kept = "SELECT encode(chat, 'hex'), encode(sender_nick, 'hex'), encode(sender_jid, 'hex')
                   FROM ephemerd.expiries WHERE owner = 'the-den'";
     let digests: (String, String, String) = sqlx::query_as(kept).fetch_one(pool).await?;
-    let before = dump(&chats).await?;
+    let before = dump(&chats.lab.database).await?;
     let digests = [digests.0, digests.1, digests.2];
     for trace in digests.iter().map(String::as_str).chain(["the-den", "id-of-words"]) {
         assert!(before.contains(trace), "{trace} is looked for in the right place");
     }
     chats.add(&[row("reader", &displayed("id-of-words"), "shown", 5)]).await?;
-    let read = dump(&chats).await?;
+    let read = dump(&chats.lab.database).await?;
     for trace in
         digests.iter().map(String::as_str).chain(["nick-reader", "real-reader", "nick-writer"])
     {
@@ -189,14 +192,15 @@ async fn a_dump_does_not_say_who_read_what_in_a_room() -> Result<()> {
     }
     let left = "SELECT count(*) FROM ephemerd.expiries WHERE owner = 'the-den'";
     wait_for_number(pool, left, 0).await?;
-    let after = dump(&chats).await?;
+    let after = dump(&chats.lab.database).await?;
     for trace in ["the-den", "id-of-words", "marker"] {
         assert!(!after.contains(trace), "{trace} is left:\n{after}");
     }
     Ok(())
 }
 
-async fn dump(chats: &Chats) -> Result<String> {
+/// What is in the ledger, as a backup has it.
+pub(crate) async fn dump(database: &Database) -> Result<String> {
     let folder = tempfile::tempdir()?;
     // PostgreSQL's programs may run as another user.
     let file = folder.path().join("dump.sql");
@@ -205,7 +209,6 @@ async fn dump(chats: &Chats) -> Result<String> {
     fs::set_permissions(folder.path(), everybody)?;
     fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
     let name = file.to_string_lossy().into_owned();
-    let database = &chats.lab.database;
     let args = ["--data-only", "--schema=ephemerd", "--file", &name];
     database.postgres().run("pg_dump", database.name(), &args).await?;
     Ok(fs::read_to_string(file)?)

@@ -6,7 +6,7 @@ use ephemerd_lab::{LabError, PATIENCE, Result, eventually};
 use crate::reading_chats::{Chats, EPHEMERAL, Entry, displayed};
 use crate::support::{number, printed, run, start, told, wait_for_number};
 
-const ROOM: &str = "den@conference.localhost";
+pub(crate) const ROOM: &str = "den@conference.localhost";
 
 async fn rooms() -> Result<Chats> {
     rooms_with(&[]).await
@@ -21,7 +21,7 @@ fn from(nick: &str, payload: &str) -> String {
 }
 
 /// What the room adds where everybody sees real addresses, and what it always adds.
-fn known(jid: &str, id: &str) -> String {
+pub(crate) fn known(jid: &str, id: &str) -> String {
     let item = format!("<item jid='{jid}' affiliation='member' role='participant'/>");
     let x = format!("<x xmlns='http://jabber.org/protocol/muc#user'>{item}</x>");
     let x = if jid.is_empty() { String::new() } else { x };
@@ -47,26 +47,26 @@ impl Chats {
     }
 
     /// What somebody said in the room.
-    fn said(&self, nick: &str, key: &str, ago: i64) -> ArchiveRow {
+    pub(crate) fn said(&self, nick: &str, key: &str, ago: i64) -> ArchiveRow {
         self.said_with(nick, "", key, ago)
     }
 
-    fn said_with(&self, nick: &str, extra: &str, key: &str, ago: i64) -> ArchiveRow {
+    pub(crate) fn said_with(&self, nick: &str, extra: &str, key: &str, ago: i64) -> ArchiveRow {
         let words = format!("<body>words of {key}</body>{EPHEMERAL}{extra}");
         self.in_room(key, ago, &from(nick, &words))
     }
 
     /// What somebody showed in the room.
-    fn shown(&self, nick: &str, payload: &str, ago: i64) -> ArchiveRow {
+    pub(crate) fn shown(&self, nick: &str, payload: &str, ago: i64) -> ArchiveRow {
         self.in_room(&format!("shown-{nick}-{ago}"), ago, &from(nick, payload))
     }
 
     /// What a user published of the room.
-    fn position(&self, user: &str, id: &str, ago: i64) -> ArchiveRow {
+    pub(crate) fn position(&self, user: &str, id: &str, ago: i64) -> ArchiveRow {
         self.item_by(user, ROOM, (ROOM, id), ago)
     }
 
-    async fn in_den(&self, key: &str) -> Result<Entry> {
+    pub(crate) async fn in_den(&self, key: &str) -> Result<Entry> {
         self.entry_in("room", "den", key).await
     }
 }

@@ -14,8 +14,8 @@ use crate::support::{number, start, wait_for_number};
 
 const SECONDS: u32 = 3;
 const ITEM: &str = "urn:xmpp:mds:displayed:0";
-const STORE: &str = "<store xmlns='urn:xmpp:hints'/>";
-const WAITING: &str =
+pub(crate) const STORE: &str = "<store xmlns='urn:xmpp:hints'/>";
+pub(crate) const WAITING: &str =
     "SELECT count(*) FROM ephemerd.expiries WHERE store = 'room' AND started_by = 'unread'";
 
 /// A room with three people: Peter, who speaks, Rosa, and Ada, whom the daemon ignores.
@@ -95,7 +95,7 @@ impl<S: Server> Den<S> {
 }
 
 /// Someone's client shows this in the room.
-async fn show(client: &mut Client, room: &str, payload: &str) -> Result<()> {
+pub(crate) async fn show(client: &mut Client, room: &str, payload: &str) -> Result<()> {
     client
         .send(&format!("<message to='{room}' type='groupchat' id='d'>{payload}</message>"))
         .await?;
@@ -103,7 +103,7 @@ async fn show(client: &mut Client, room: &str, payload: &str) -> Result<()> {
 }
 
 /// Someone's client publishes this. Where a server has no place for it, the module sees it all the same.
-async fn publish(client: &mut Client, room: &str, id: &str) -> Result<()> {
+pub(crate) async fn publish(client: &mut Client, room: &str, id: &str) -> Result<()> {
     let displayed = format!(
         "<displayed xmlns='{ITEM}'><stanza-id xmlns='urn:xmpp:sid:0' by='{room}' id='{id}'/></displayed>"
     );
@@ -113,7 +113,7 @@ async fn publish(client: &mut Client, room: &str, id: &str) -> Result<()> {
     Ok(())
 }
 
-fn displayed(id: &str) -> String {
+pub(crate) fn displayed(id: &str) -> String {
     format!("<displayed xmlns='urn:xmpp:chat-markers:0' id='{id}'/>{STORE}")
 }
 

@@ -31,6 +31,7 @@ end
 
 local is_rooms = module:get_host_type() == "component";
 local memory = is_rooms and module:require "memory";
+local members = is_rooms and module:require "members";
 local loaded = prosody.hosts[host].modules;
 
 local stores = is_rooms and { room = rows.open("muc_log") } or {
@@ -240,7 +241,7 @@ local function abilities()
 	local can, store = {}, store_of(is_rooms and "room" or "archive");
 	if store and store.storage ~= "other" then can[#can+1] = "erase"; end
 	if store then can[#can+1] = "blank"; can[#can+1] = "list"; end
-	if memory then can[#can+1] = "scrub"; can[#can+1] = "remember"; can[#can+1] = "room-reads"; end
+	if memory then can[#can+1] = "scrub"; can[#can+1] = "remember"; can[#can+1] = "room-reads"; can[#can+1] = "members"; end
 	if store_of("queue") then can[#can+1] = "queue"; end
 	if store_of("archive") then can[#can+1] = "sessions"; can[#can+1] = "reads"; can[#can+1] = "room-reads"; end
 	return can;
@@ -298,6 +299,18 @@ function requests.remembered()
 	return answer("remembered", { count = ("%d"):format(memory.tell_again()) });
 end
 
+function requests.members(request)
+	only_rooms();
+	local _, owner = owner_of(request);
+	local found, is_for_members, is_all = members.of(owner);
+	if not found then refuse("cancel", "item-not-found", "there is no such room"); end
+	local reply = answer("members", {
+		owner = owner, ["members-only"] = is_for_members and "true" or nil, complete = is_all and "true" or nil;
+	});
+	for _, member in ipairs(found) do reply:tag("member", member):up(); end
+	return reply;
+end
+
 function requests.recall(request)
 	local max = number_within(request.attr.max, 1, most_listed, "max");
 	local owners, seen = {}, {};
@@ -351,7 +364,7 @@ function requests.list(request)
 end
 
 local types = {
-	companion = "get", owners = "get", list = "get", recall = "get", remembered = "get";
+	companion = "get", owners = "get", list = "get", recall = "get", remembered = "get", members = "get";
 	erase = "set", blank = "set", scrub = "set";
 };
 local is_list = { owners = true, list = true };

@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 use tokio::sync::watch;
 
 use super::{Companion, Shown};
-use crate::model::{Store, Timestamp};
+use crate::model::{Occupant, Store, Timestamp};
 
 /// The order in which modules list owners of one host: by the bytes of their JIDs, in which an `@` follows the local part.
 pub fn jid_order(local: &str) -> String {
@@ -60,6 +60,11 @@ pub enum Request {
     },
     /// Announce again everything that only rooms remember.
     Remembered,
+    /// List the members of a room.
+    Members {
+        /// The room's local part.
+        owner: String,
+    },
 }
 
 /// A row to erase: both values must match the row's own.
@@ -106,6 +111,8 @@ pub enum Answer {
     Scrubbed(u32),
     /// How many were announced again.
     Remembered(u32),
+    /// Who a room's members are; `None` if it is not for members only, or they cannot all be listed.
+    Members(Option<Vec<Occupant>>),
 }
 
 /// One page of a list.
@@ -219,6 +226,24 @@ pub trait Requests: Clone + Send + Sync + 'static {
                     }
                     _ => return Err(Unanswered::Unreadable),
                 }
+            }
+        }
+    }
+
+    /// A room's members (owners and admins included) with their real addresses; `None` if it is not for members only, if
+    /// not all of them can be listed, or if there is no such room.
+    fn members(
+        &self,
+        host: &str,
+        room: &str,
+    ) -> impl Future<Output = Result<Option<Vec<Occupant>>, Unanswered>> + Send {
+        let request = Request::Members { owner: room.to_owned() };
+        async move {
+            match self.ask(host, request).await {
+                Ok(Answer::Members(members)) => Ok(members),
+                Ok(_) => Err(Unanswered::Unreadable),
+                Err(Unanswered::NotFound) => Ok(None),
+                Err(other) => Err(other),
             }
         }
     }

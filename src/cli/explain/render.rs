@@ -83,6 +83,9 @@ fn counted_from(explanation: &Explanation) -> String {
     let later = start.at - explanation.archived_at;
     let at = show::time(start.at);
     let (reader, nobody) = match explanation.store {
+        Store::Room if explanation.by_everyone => {
+            ("every member of the room", "not every member of the room has")
+        }
         Store::Room => ("somebody in the room", "nobody in the room has"),
         Store::Archive | Store::Queue => ("its owner", "its owner has not"),
     };
@@ -90,6 +93,9 @@ fn counted_from(explanation: &Explanation) -> String {
         StartedBy::Mds => "as MDS showed",
         StartedBy::Marker => "as a displayed marker showed",
         StartedBy::Reply => "as a reply or reaction showed",
+        StartedBy::Members => {
+            return format!("; counted from when no member was left who had not read it, {at}");
+        }
         StartedBy::Unread if start.at == LATEST => {
             return format!("; it waits for {reader} to read it");
         }

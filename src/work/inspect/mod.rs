@@ -3,6 +3,7 @@
 //! `tail` reads the server's tables; `feed` takes what the companion modules send. `sessions` holds back what nobody
 //! has received, wherever the archives are.
 
+pub mod everyone;
 pub mod feed;
 mod pass;
 mod readings;

@@ -8,8 +8,8 @@ use super::Context;
 use crate::{
     archive::{Archive, Sought},
     database::Result,
-    ledger::{self, Seen, Started, Waiting},
-    model::{Occupant, Stamp, Start, StartRule, StartedBy, Store, Timestamp, bare_jid},
+    ledger::{self, ReadBy, Seen, Started, Waiting},
+    model::{Occupant, RoomStart, Stamp, Start, StartRule, StartedBy, Store, Timestamp, bare_jid},
     policy,
     stanza::{self, Envelope},
 };
@@ -107,8 +107,8 @@ impl Proof {
     }
 }
 
-/// Starts the timers of everything that these show to have been read. `is_new`: they were not looked at before, so they
-/// say as well who shows that they read.
+/// Starts the timers of everything that these show to have been read. In rooms that wait for everyone it is only noted who
+/// has read it. `is_new`: they were not looked at before, so they say as well who shows that they read.
 pub(super) async fn start(
     connection: &mut PgConnection,
     proofs: &[Proof],
@@ -123,12 +123,16 @@ pub(super) async fn start(
         let seen: Vec<Seen<'_>> = proofs.iter().map(seen).collect();
         let waiting = ledger::unread_in(connection, &seen, since, ENTRIES).await?;
         let positions = positions(connection, context.archive, proofs, &waiting).await?;
-        let covered = covered(proofs, &waiting, &positions, context.now);
+        let covered = covered(proofs, &waiting, &positions);
+        let waits_for_all = |it: &&(&Waiting, &Proof)| waits_for_everyone(it.1, context);
+        let noted: Vec<_> = covered.iter().filter(waits_for_all).collect();
+        let noted = ledger::note_room_readers(connection, &read_by(&noted, context.now)).await? > 0;
+        let covered = earliest(covered.iter().filter(|it| !waits_for_all(it)), context.now);
         if i64::try_from(waiting.len()).is_ok_and(|n| n < ENTRIES) {
             started.extend(ledger::start_read(connection, &covered).await?);
             break;
         }
-        if covered.is_empty() {
+        if covered.is_empty() && !noted {
             // What nothing covers must not hide what other proofs cover.
             let done = waiting.last().map_or(1, |last| last.seen.max(1));
             proofs = proofs.get(done..).unwrap_or_default();
@@ -138,29 +142,49 @@ pub(super) async fn start(
     Ok(started)
 }
 
-/// Which of these entries the proofs cover, each by the earliest.
-fn covered(
-    proofs: &[Proof],
-    waiting: &[Waiting],
+/// The timer does not start when somebody has read the message.
+fn waits_for_everyone(proof: &Proof, context: Context<'_>) -> bool {
+    proof.reader.is_some() && context.rules.rooms.start == RoomStart::Everyone
+}
+
+/// Which of these entries the proofs cover.
+fn covered<'a>(
+    proofs: &'a [Proof],
+    waiting: &'a [Waiting],
     positions: &BTreeMap<usize, i64>,
+) -> Vec<(&'a Waiting, &'a Proof)> {
+    let is_covered = |(entry, proof): &(&Waiting, &Proof)| match proof.is_alone() {
+        true => proof.is_about(entry),
+        false => positions.get(&entry.seen).is_some_and(|upto| entry.row_number <= *upto),
+    };
+    let pairs = waiting.iter().filter_map(|entry| Some((entry, proofs.get(entry.seen)?)));
+    pairs.filter(is_covered).collect()
+}
+
+/// Each of these entries starts by the earliest of its proofs.
+fn earliest<'a>(
+    covered: impl Iterator<Item = &'a (&'a Waiting, &'a Proof)>,
     now: Timestamp,
 ) -> Vec<Started> {
     let mut earliest: BTreeMap<i64, Started> = BTreeMap::new();
-    for entry in waiting {
-        let Some(proof) = proofs.get(entry.seen) else { continue };
-        let is_covered = match proof.is_alone() {
-            true => proof.is_about(entry),
-            false => positions.get(&entry.seen).is_some_and(|upto| entry.row_number <= *upto),
-        };
-        if is_covered {
-            let starts = begins(entry, proof, now);
-            let known = earliest.entry(entry.id).or_insert(starts);
-            if starts.start.at < known.start.at {
-                *known = starts;
-            }
+    for (entry, proof) in covered {
+        let starts = begins(entry, proof, now);
+        let known = earliest.entry(entry.id).or_insert(starts);
+        if starts.start.at < known.start.at {
+            *known = starts;
         }
     }
     earliest.into_values().collect()
+}
+
+/// Who has read these. What came after the entry's timer starts anyway says nothing more.
+fn read_by(covered: &[&(&Waiting, &Proof)], now: Timestamp) -> Vec<ReadBy> {
+    let read = covered.iter().flat_map(|(entry, proof)| {
+        let Start { at, by } = begins(entry, proof, now).start;
+        let counts = entry.reader.iter().filter(move |_| by.is_evidence());
+        counts.map(move |reader| ReadBy { id: entry.id, reader: reader.clone(), at, by })
+    });
+    read.collect()
 }
 
 fn seen(proof: &Proof) -> Seen<'_> {

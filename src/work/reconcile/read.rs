@@ -19,7 +19,7 @@ use crate::{
     archive::{Looks, Table, Trace, companion::Reading},
     database::Result,
     ledger::{self, Unread},
-    model::{Occupant, Start, StartRule, StartedBy, Store, bare_jid},
+    model::{Occupant, RoomStart, Start, StartRule, StartedBy, Store, bare_jid},
     policy,
     stanza::{self, Envelope, Shows},
 };
@@ -140,7 +140,7 @@ fn awaits(read: &Read<'_>, context: Context<'_>) -> Option<Awaits> {
     let envelope = stanza::envelope(read.row.xml.as_deref()?)?;
     let owner = bare_jid(&key.owner, &key.host);
     if key.store == Store::Room {
-        let sender = envelope.sender_in(&owner, read.row.sender.as_deref());
+        let sender = known_in(&envelope, &owner, read.row.sender.as_deref(), context);
         return Some(Awaits { chat: owner, message: None, timer, sender });
     }
     let chat = envelope.received_by(&owner)?;
@@ -213,6 +213,22 @@ fn proofs(trace: &Trace, hosts: &[String], context: Context<'_>) -> Vec<Proof> {
     named.map(|(named, by)| proof(&chat, named, by)).collect()
 }
 
+/// By what the sender of a message in a room's archive is known. Where it matters who it is, and not only who it is not, a
+/// real address counts only if it is `beside` the message: inside, Prosody archives what occupants wrote themselves where
+/// the room hides addresses.
+fn known_in(
+    envelope: &Envelope,
+    room: &str,
+    beside: Option<&str>,
+    context: Context<'_>,
+) -> Occupant {
+    let known = envelope.sender_in(room, beside);
+    match context.rules.rooms.start {
+        RoomStart::Everyone if beside.is_none() => Occupant { jid: None, ..known },
+        _ => known,
+    }
+}
+
 /// What somebody's message in a room shows. It names others by their ids in the room's archive.
 fn proofs_in_room(
     envelope: &Envelope,
@@ -221,7 +237,7 @@ fn proofs_in_room(
     proof: impl Fn(Named, StartedBy) -> Proof,
 ) -> Vec<Proof> {
     let room = bare_jid(&trace.owner, &trace.host);
-    let reader = envelope.sender_in(&room, trace.sender.as_deref());
+    let reader = known_in(envelope, &room, trace.sender.as_deref(), context);
     if envelope.is_error || context.rules.rooms.ignores(&reader) {
         return Vec::new();
     }

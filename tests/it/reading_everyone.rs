@@ -1,0 +1,368 @@
+//! Rooms for members only whose timers start when every member has read the message, with real servers and clients.
+
+use ephemerd_lab::ejabberd;
+use ephemerd_lab::prosody::{ProsodyConfig, Storage};
+use ephemerd_lab::xmpp::{Client, MamQuery, escape};
+use ephemerd_lab::{Daemon, EjabberdConfig, Lab, LabError, PATIENCE, Result, Server, eventually};
+use sqlx::PgPool;
+use tokio::time::{Duration, Instant};
+
+use crate::companion_memory::configure;
+use crate::hanging::config_of;
+use crate::reading_cost::dump;
+use crate::reading_rooms_servers::{STORE, WAITING, displayed, publish, show};
+use crate::remote::timer;
+use crate::sent_watch::let_pass;
+use crate::support::{number, start, wait_for_number};
+
+const SECONDS: u32 = 3;
+const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
+/// Entries of which somebody is known to have read them, and whose members were asked for since.
+const JUDGED: &str =
+    "SELECT count(*) FROM ephemerd.expiries WHERE judged AND cardinality(readers) > 0";
+/// Entries that say anything of readers.
+const KEPT: &str =
+    "SELECT count(*) FROM ephemerd.expiries WHERE num_nonnulls(readers, read_at, read_by) > 0";
+
+/// A room with Peter, who owns it and speaks, Rosa, a member, and Mia, an admin. Ada, a member too, is ignored.
+struct Den<S: Server> {
+    lab: Lab<S>,
+    daemon: Daemon,
+    room: String,
+    peter: Client,
+    rosa: Client,
+    mia: Client,
+    ada: Client,
+    /// The room's own id of Mia, if it tells.
+    id_of_mia: String,
+}
+
+async fn affiliate(owner: &mut Client, room: &str, user: &str, affiliation: &str) -> Result<()> {
+    let item = format!("<item affiliation='{affiliation}' jid='{user}@localhost'/>");
+    let query = format!("<query xmlns='http://jabber.org/protocol/muc#admin'>{item}</query>");
+    owner.iq("set", Some(&escape(room)), &query).await.map(drop)
+}
+
+impl<S: Server> Den<S> {
+    async fn of(lab: Lab<S>, only_module: bool, unread_for: &str, is_open: bool) -> Result<Self> {
+        let room = lab.endpoints().room("den");
+        let ignored = format!("ada@localhost, {room}/ada");
+        let config = config_of(&lab, only_module)
+            .set("archive.poll", "50ms")
+            .set("timers.unread_for", unread_for)
+            .set("rooms.start", "everyone")
+            .set("rooms.ignore_readers", &*ignored);
+        let daemon = start(&config).await?;
+        let (mut peter, mut rosa) = (lab.online("peter").await?, lab.online("rosa").await?);
+        let (mut mia, mut ada) = (lab.online("mia").await?, lab.online("ada").await?);
+        peter.join(&room, "peter").await?;
+        if !is_open {
+            configure(&mut peter, &room, &[("muc#roomconfig_membersonly", "1")]).await?;
+            for (user, affiliation) in [("rosa", "member"), ("mia", "admin"), ("ada", "member")] {
+                affiliate(&mut peter, &room, user, affiliation).await?;
+            }
+        }
+        rosa.join(&room, "rosa").await?;
+        ada.join(&room, "ada").await?;
+        let joined = mia.join(&room, "mia").await?;
+        let id = joined.presence.child(OCCUPANT_ID, "occupant-id");
+        let id_of_mia = id.and_then(|it| it.attribute("id")).unwrap_or_default().to_owned();
+        Ok(Self { lab, daemon, room, peter, rosa, mia, ada, id_of_mia })
+    }
+
+    fn pool(&self) -> &PgPool {
+        self.lab.database.superuser()
+    }
+
+    /// Peter says this; the id is that of the room's archive.
+    async fn say(&mut self, words: &str, seconds: u32) -> Result<String> {
+        let extra = format!("{}<markable xmlns='urn:xmpp:chat-markers:0'/>", timer(seconds));
+        self.peter.groupchat(&self.room, words, &extra).await?;
+        let heard = self.rosa.wait_for_body(words).await?;
+        let id = heard.child("urn:xmpp:sid:0", "stanza-id").and_then(|it| it.attribute("id"));
+        Ok(id.ok_or_else(|| LabError::new("the room archives nothing"))?.to_owned())
+    }
+
+    async fn has(&self, words: &str) -> Result<bool> {
+        let items = self.lab.archive("peter", &MamQuery::room(&self.room)).await?;
+        Ok(items.iter().any(|it| it.xml.contains(&format!("<body>{words}<"))))
+    }
+
+    async fn until_gone(&self, words: &str) -> Result<()> {
+        let goes = format!("{words} goes from the room");
+        eventually(&goes, PATIENCE, async || Ok((!self.has(words).await?).then_some(()))).await
+    }
+
+    async fn started(&self, by: &str) -> Result<f64> {
+        let figures = self.daemon.figures().await?;
+        Ok(figures.get("ephemerd_started_total", &[("by", by)]).unwrap_or_default())
+    }
+
+    async fn waiting(&self, is: i64) -> Result<()> {
+        wait_for_number(self.pool(), WAITING, is).await
+    }
+
+    async fn judged(&self, is: i64) -> Result<()> {
+        wait_for_number(self.pool(), JUDGED, is).await
+    }
+
+    /// Rosa shows that she has read this until it is noted: the module may not have been told yet what to announce.
+    async fn until_rosa_counts(&mut self, id: &str) -> Result<()> {
+        let pool = self.lab.database.superuser();
+        eventually("what Rosa shows is noted", PATIENCE, async || {
+            show(&mut self.rosa, &self.room, &displayed(id)).await?;
+            let_pass(pool, 0.3).await?;
+            Ok((number(pool, JUDGED).await? > 0).then_some(()))
+        })
+        .await
+    }
+}
+
+/// Two members and an ignored one: the timer starts with the last who reads, whoever else shows whatever.
+async fn starts_with_the_last<S: Server>(lab: Lab<S>, only_module: bool) -> Result<()> {
+    let mut den = Den::of(lab, only_module, "14d", false).await?;
+    let one = den.say("one", SECONDS).await?;
+    let_pass(den.pool(), 1.1).await?;
+    let two = den.say("two", 3_600).await?;
+    den.waiting(2).await?;
+    let_pass(den.pool(), 1.1).await?;
+    den.until_rosa_counts(&two).await?;
+    den.judged(2).await?;
+
+    // Rosa for Mia, twice; the sender; somebody ignored; somebody outside, who knows the id.
+    let id = format!("<occupant-id xmlns='{OCCUPANT_ID}' id='{}'/>", den.id_of_mia);
+    let item = "<item jid='mia@localhost' affiliation='admin' role='moderator'/>";
+    let x = format!("<x xmlns='http://jabber.org/protocol/muc#user'>{item}</x>");
+    let room = den.room.clone();
+    for _ in 0..2 {
+        show(&mut den.rosa, &room, &format!("{}{x}{id}", displayed(&two))).await?;
+    }
+    show(&mut den.peter, &room, &displayed(&two)).await?;
+    publish(&mut den.peter, &room, &two).await?;
+    show(&mut den.ada, &room, &displayed(&two)).await?;
+    publish(&mut den.ada, &room, &two).await?;
+    let mut otto = den.lab.online("otto").await?;
+    show(&mut otto, &room, &displayed(&two)).await?;
+    publish(&mut otto, &room, &two).await?;
+    show(&mut den.mia, &room, &displayed("nothing")).await?;
+    den.say("later", 3_600).await?;
+    den.waiting(3).await?;
+    let_pass(den.pool(), 2.5).await?;
+    den.judged(2).await?;
+    den.waiting(3).await?;
+
+    // A restart keeps who has read.
+    den.daemon.kill().await?;
+    den.daemon.resume().await?;
+    let read = Instant::now();
+    let mia = displayed(&one);
+    let pool = den.lab.database.superuser();
+    eventually("what Mia shows counts", PATIENCE, async || {
+        show(&mut den.mia, &room, &mia).await?;
+        let_pass(pool, 0.3).await?;
+        Ok((number(pool, WAITING).await? == 2).then_some(()))
+    })
+    .await?;
+    den.until_gone("one").await?;
+    assert!(read.elapsed() >= Duration::from_secs(SECONDS.into()), "never earlier than asked for");
+    assert!(den.has("two").await?, "Mia has not read it");
+    assert_eq!(den.started("marker").await?, 1.0);
+
+    // Who is missing leaves.
+    affiliate(&mut den.peter, &room, "mia", "none").await?;
+    den.waiting(1).await?;
+    assert_eq!(den.started("members").await?, 1.0);
+    let now = "SELECT count(*) FROM ephemerd.expiries
+                WHERE started_by = 'members' AND runs_from > now() - interval '20 s' AND runs_from <= now()";
+    assert_eq!(number(den.pool(), now).await?, 1, "from then on, and not before");
+    assert_eq!(number(den.pool(), KEPT).await?, 0, "nothing is kept once it runs");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rooms_words_go_once_every_member_has_read_them() -> Result<()> {
+    let with_module =
+        |storage| EjabberdConfig { storage, companion: true, ..EjabberdConfig::default() };
+    let files = ProsodyConfig::default().storage_in(Storage::Files).with_companion();
+    let tables = ProsodyConfig::default().with_companion();
+    let (sql, mnesia) =
+        (with_module(ejabberd::Storage::Sql), with_module(ejabberd::Storage::Mnesia));
+    tokio::try_join!(
+        async { starts_with_the_last(Lab::prosody_with(&tables).await?, false).await },
+        async { starts_with_the_last(Lab::prosody_with(&files).await?, true).await },
+        async { starts_with_the_last(Lab::ejabberd(&sql).await?, false).await },
+        async { starts_with_the_last(Lab::ejabberd(&mnesia).await?, true).await },
+    )?;
+    Ok(())
+}
+
+/// What somebody never reads goes when `timers.unread_for` is over; so does what is in a room that anybody may enter, even
+/// if all who are there have read it.
+async fn somebody_never_reads<S: Server>(lab: Lab<S>, only_module: bool, open: bool) -> Result<()> {
+    let mut den = Den::of(lab, only_module, "12s", open).await?;
+    let said = Instant::now();
+    let id = den.say("one", 1).await?;
+    den.waiting(1).await?;
+    let_pass(den.pool(), 1.1).await?;
+    den.until_rosa_counts(&id).await?;
+    let room = den.room.clone();
+    if open {
+        show(&mut den.mia, &room, &displayed(&id)).await?;
+        show(&mut den.ada, &room, &displayed(&id)).await?;
+    }
+    den.until_gone("one").await?;
+    assert!(said.elapsed() >= Duration::from_secs(12), "not before {:?}", said.elapsed());
+    for by in ["marker", "mds", "reply", "members"] {
+        assert_eq!(den.started(by).await?, 0.0, "{by}");
+    }
+    let capped = "ephemerd_unread_capped_total";
+    den.daemon.wait_for_figure(capped, &[], PATIENCE, |it| it >= 1.0).await?;
+    assert_eq!(number(den.pool(), KEPT).await?, 0, "nothing is kept of it");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rooms_words_do_not_wait_for_ever_for_every_member() -> Result<()> {
+    let mnesia = EjabberdConfig {
+        storage: ejabberd::Storage::Mnesia,
+        companion: true,
+        ..EjabberdConfig::default()
+    };
+    let tables = ProsodyConfig::default().with_companion();
+    tokio::try_join!(
+        async { somebody_never_reads(Lab::prosody_with(&tables).await?, false, false).await },
+        async { somebody_never_reads(Lab::ejabberd(&mnesia).await?, true, false).await },
+        async { somebody_never_reads(Lab::prosody_with(&tables).await?, false, true).await },
+        async { somebody_never_reads(Lab::ejabberd(&mnesia).await?, true, true).await },
+    )?;
+    Ok(())
+}
+
+/// What members read while no daemon runs counts from when they read it.
+async fn read_while_the_daemon_is_down<S: Server>(lab: Lab<S>, only_module: bool) -> Result<()> {
+    let mut den = Den::of(lab, only_module, "14d", false).await?;
+    let id = den.say("one", 3_600).await?;
+    den.waiting(1).await?;
+    let_pass(den.pool(), 1.1).await?;
+    den.until_rosa_counts(&id).await?;
+    den.daemon.kill().await?;
+    let room = den.room.clone();
+    show(&mut den.mia, &room, &displayed(&id)).await?;
+    let pool = den.lab.database.superuser();
+    sqlx::query("CREATE TABLE read_at AS SELECT clock_timestamp() AS at").execute(pool).await?;
+    let_pass(pool, 3.0).await?;
+    den.daemon.resume().await?;
+    den.waiting(0).await?;
+    let started = "SELECT count(*) FROM ephemerd.expiries, read_at
+                    WHERE store = 'room' AND started_by = 'marker' AND runs_from <= at + interval '1.1 s'";
+    assert_eq!(number(den.lab.database.superuser(), started).await?, 1, "when it was read");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_members_read_while_the_daemon_is_down_counts() -> Result<()> {
+    let with_module =
+        |storage| EjabberdConfig { storage, companion: true, ..EjabberdConfig::default() };
+    let files = ProsodyConfig::default().storage_in(Storage::Files).with_companion();
+    let tables = ProsodyConfig::default().with_companion();
+    let (sql, mnesia) =
+        (with_module(ejabberd::Storage::Sql), with_module(ejabberd::Storage::Mnesia));
+    tokio::try_join!(
+        async { read_while_the_daemon_is_down(Lab::prosody_with(&tables).await?, false).await },
+        async { read_while_the_daemon_is_down(Lab::prosody_with(&files).await?, true).await },
+        async { read_while_the_daemon_is_down(Lab::ejabberd(&sql).await?, false).await },
+        async { read_while_the_daemon_is_down(Lab::ejabberd(&mnesia).await?, true).await },
+    )?;
+    Ok(())
+}
+
+/// Who became a member after the message was sent is waited for, too, and so is nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_becomes_a_member_meanwhile_is_waited_for() -> Result<()> {
+    let config = EjabberdConfig { companion: true, ..EjabberdConfig::default() };
+    let mut den = Den::of(Lab::ejabberd(&config).await?, false, "14d", false).await?;
+    let id = den.say("one", 3_600).await?;
+    den.waiting(1).await?;
+    den.until_rosa_counts(&id).await?;
+    let room = den.room.clone();
+    affiliate(&mut den.peter, &room, "otto", "member").await?;
+    show(&mut den.mia, &room, &displayed(&id)).await?;
+    let both = "SELECT count(*) FROM ephemerd.expiries WHERE judged AND cardinality(readers) = 2";
+    wait_for_number(den.pool(), both, 1).await?;
+    den.waiting(1).await?;
+    let mut otto = den.lab.online("otto").await?;
+    otto.join(&room, "otto").await?;
+    show(&mut otto, &room, &displayed(&id)).await?;
+    den.waiting(0).await?;
+    assert_eq!(den.started("marker").await?, 1.0);
+    Ok(())
+}
+
+/// A member who has left before anybody read anything: nobody is left to wait for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_is_left_to_read_goes() -> Result<()> {
+    let lab = Lab::prosody_with(&ProsodyConfig::default().with_companion()).await?;
+    let mut den = Den::of(lab, false, "14d", false).await?;
+    den.say("one", SECONDS).await?;
+    den.waiting(1).await?;
+    let room = den.room.clone();
+    affiliate(&mut den.peter, &room, "mia", "none").await?;
+    affiliate(&mut den.peter, &room, "rosa", "outcast").await?;
+    den.until_gone("one").await?;
+    assert_eq!(den.started("members").await?, 1.0);
+    Ok(())
+}
+
+/// While the message waits, a backup has digests of who read it; afterwards nothing at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dump_does_not_say_which_members_read_what() -> Result<()> {
+    let lab = Lab::prosody_with(&ProsodyConfig::default().with_companion()).await?;
+    let mut den = Den::of(lab, false, "14d", false).await?;
+    let id = den.say("one", SECONDS).await?;
+    den.waiting(1).await?;
+    den.until_rosa_counts(&id).await?;
+    let known = "SELECT encode(unnest(readers), 'hex') FROM ephemerd.expiries";
+    let digests: Vec<String> = sqlx::query_scalar(known).fetch_all(den.pool()).await?;
+    assert!(!digests.is_empty());
+    let before = dump(&den.lab.database).await?;
+    for digest in &digests {
+        assert!(before.contains(digest), "it is looked for in the right place");
+    }
+    for name in ["rosa", "mia", "peter", "ada@"] {
+        assert!(!before.contains(name), "{name} is known:\n{before}");
+    }
+    let room = den.room.clone();
+    show(&mut den.mia, &room, &displayed(&id)).await?;
+    den.waiting(0).await?;
+    let read = dump(&den.lab.database).await?;
+    assert!(!digests.iter().any(|it| read.contains(it)), "it is left once the timer runs:\n{read}");
+    den.until_gone("one").await?;
+    let after = dump(&den.lab.database).await?;
+    let traces = digests.iter().map(String::as_str).chain(["marker", "rosa", "mia"]);
+    for trace in traces {
+        assert!(!after.contains(trace), "{trace} is left:\n{after}");
+    }
+    Ok(())
+}
+
+/// Without a module nobody knows who the members are, and `check` says what happens.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_module_a_rooms_words_wait() -> Result<()> {
+    let mut den = Den::of(Lab::prosody().await?, false, "12s", false).await?;
+    let said = Instant::now();
+    let id = den.say("one", 1).await?;
+    let room = den.room.clone();
+    for reader in [&mut den.rosa, &mut den.mia, &mut den.ada] {
+        show(reader, &room, &format!("{}{STORE}", displayed(&id))).await?;
+    }
+    den.until_gone("one").await?;
+    assert!(said.elapsed() >= Duration::from_secs(12), "not before: {:?}", said.elapsed());
+    assert!(den.daemon.terminate().await?.success());
+    let config = config_of(&den.lab, false).set("rooms.start", "everyone");
+    let checked = crate::support::run(&config, &["check"]).await?.stdout;
+    assert!(checked.contains("No companion module lists rooms' members"), "{checked}");
+    let with_first = config.set("rooms.start", "first_reader");
+    let checked = crate::support::run(&with_first, &["check"]).await?.stdout;
+    assert!(!checked.contains("members"), "{checked}");
+    Ok(())
+}
