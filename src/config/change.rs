@@ -81,8 +81,8 @@ impl Config {
             new.filter(|it| changes_in_place(it.key)).unwrap_or(old).clone()
         };
         let settings = self.settings.iter().map(newer).collect();
-        let Self { timers, hints, rooms, erase, sweep, log, remarks, .. } = new;
-        Self { timers, hints, rooms, erase, sweep, log, remarks, settings, ..self }
+        let Self { timers, hints, rooms, erase, retention, sweep, log, remarks, .. } = new;
+        Self { timers, hints, rooms, erase, retention, sweep, log, remarks, settings, ..self }
     }
 }
 
