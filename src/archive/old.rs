@@ -6,10 +6,11 @@ use super::{any::Table, ejabberd, prosody};
 use crate::{
     database::Result,
     model::{RowKey, Store, Timestamp},
+    policy::Retention,
 };
 
 /// An owner as a table names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Holder {
     /// The host's column, or the virtual host that the table belongs to.
     pub host: String,
@@ -86,7 +87,7 @@ impl Table {
     }
 
     /// The stores in which this owner may have rows, with host and local part as we name them.
-    pub fn stores_of(&self, holder: &Holder) -> Vec<(Store, String, String)> {
+    fn stores_of(&self, holder: &Holder) -> Vec<(Store, String, String)> {
         let Holder { host, owner } = holder;
         match self {
             Self::Prosody => {
@@ -98,6 +99,27 @@ impl Table {
             },
             Self::EjabberdSpool(_) => vec![(Store::Queue, host.clone(), owner.clone())],
         }
+    }
+
+    /// These owners' stores, on listed hosts, from which anything goes by its age.
+    pub fn scopes(
+        &self,
+        holders: &[Holder],
+        hosts: &[String],
+        retention: &Retention,
+        now: Timestamp,
+    ) -> Vec<Scope> {
+        let mut scopes = Vec::new();
+        for holder in holders {
+            for (store, host, owner) in self.stores_of(holder) {
+                let cutoff = retention.cutoff(store, (&host, &owner), now);
+                if let Some(cutoff) = cutoff.filter(|_| hosts.contains(&host)) {
+                    let (holder, after) = (holder.clone(), (i64::MIN, i64::MIN));
+                    scopes.push(Scope { holder, store, host, owner, cutoff, after });
+                }
+            }
+        }
+        scopes
     }
 
     /// Rows that are too old, scope by scope, the oldest first, at most about so many; and whether that is all.

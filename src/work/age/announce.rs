@@ -6,10 +6,9 @@ use tracing::{info, warn};
 
 use super::AgeSettings;
 use crate::{
-    archive::{Archive, Holder, Scope, Table},
+    archive::{Archive, Holder},
     database::{self, Named, Result, in_time},
     ledger::{self, NewPolicy},
-    model::Timestamp,
     policy,
     work::TRANSACTION_LIMIT,
 };
@@ -71,13 +70,13 @@ async fn first_rows(
 ) -> Result<i64> {
     let mut rows = 0;
     for table in archive.tables() {
-        let mut after = Some(Holder { host: String::new(), owner: String::new() });
+        let mut after = Some(Holder::default());
         while let Some(from) = after.take().filter(|_| rows < most) {
             let page = in_time("age_count", TRANSACTION_LIMIT, async {
                 let mut connection = pool.acquire().await.named("age_connect")?;
                 let then = policy::later(database::now(&mut connection).await?, settings.grace);
                 let holders = table.holders(&mut connection, &from, false, OWNERS_AT_ONCE).await?;
-                let scopes = scopes(&table, settings, &holders, then);
+                let scopes = table.scopes(&holders, &settings.hosts, &settings.retention, then);
                 let ages = table.ages(&mut connection, &scopes, most).await?;
                 Ok::<_, database::Error>((holders.last().cloned(), ages))
             });
@@ -87,18 +86,4 @@ async fn first_rows(
         }
     }
     Ok(rows.min(most))
-}
-
-/// The owners' stores from which anything goes by its age.
-fn scopes(table: &Table, settings: &AgeSettings, holders: &[Holder], at: Timestamp) -> Vec<Scope> {
-    let stores = holders
-        .iter()
-        .flat_map(|holder| table.stores_of(holder).into_iter().map(move |store| (holder, store)));
-    let scope = |(holder, (store, host, owner)): (&Holder, (_, String, String))| {
-        settings.hosts.contains(&host).then_some(())?;
-        let cutoff = settings.retention.cutoff(store, (&host, &owner), at)?;
-        let (holder, after) = (holder.clone(), (i64::MIN, i64::MIN));
-        Some(Scope { holder, store, host, owner, cutoff, after })
-    };
-    stores.filter_map(scope).collect()
 }

@@ -104,22 +104,13 @@ fn after(walk: &Walk) -> (Holder, bool) {
 
 /// The owners' stores from which anything goes by its age, from the walk's place on.
 fn scopes(step: &Step<'_>, holders: &[Holder], from: &WalkPlace, now: Timestamp) -> Vec<Scope> {
-    let mut scopes = Vec::new();
-    for holder in holders {
-        let within = from.within.filter(|_| holder.host == from.host && holder.owner == from.owner);
-        for (store, host, owner) in step.table.stores_of(holder) {
-            let is_done = within.is_some_and(|within| store < within);
-            if is_done || !step.settings.hosts.contains(&host) {
-                continue;
-            }
-            let Some(cutoff) = step.settings.retention.cutoff(store, (&host, &owner), now) else {
-                continue;
-            };
-            let after = match within {
-                Some(within) if within == store => (from.stamp, from.row_number),
-                _ => (i64::MIN, i64::MIN),
-            };
-            scopes.push(Scope { holder: holder.clone(), store, host, owner, cutoff, after });
+    let AgeSettings { hosts, retention, .. } = step.settings;
+    let mut scopes = step.table.scopes(holders, hosts, retention, now);
+    if let Some(within) = from.within {
+        let is_there = |it: &Scope| it.holder.host == from.host && it.holder.owner == from.owner;
+        scopes.retain(|it| !(is_there(it) && it.store < within));
+        for scope in scopes.iter_mut().filter(|it| is_there(it) && it.store == within) {
+            scope.after = (from.stamp, from.row_number);
         }
     }
     scopes
