@@ -2,6 +2,12 @@
 
 // `cfg(test)` on each line lets clippy know that helpers here are tests too.
 #[cfg(test)]
+mod age;
+#[cfg(test)]
+mod age_rows;
+#[cfg(test)]
+mod age_sets;
+#[cfg(test)]
 mod backlog;
 #[cfg(test)]
 mod check;
