@@ -98,7 +98,7 @@ mod tests {
         ("component.secret", "one-secret"),
         ("database.url", "postgres://e:one-secret@db/prosody"),
         ("archive.kind", "prosody"),
-        ("archive.hosts", "example.org"),
+        ("archive.hosts", "example.org, example.net"),
     ];
 
     fn read(set: &[(&str, &str)]) -> Config {

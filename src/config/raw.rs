@@ -147,7 +147,7 @@ sections! {
         /// The same in offline queues.
         queue_for: "duration from `1s`, or `never`" = "30d",
         /// [Rules for some](retention.md#rules-for-some) users, rooms or hosts. In the environment, a list in JSON.
-        rule: "tables, `[[retention.rule]]`" = r#"[{"hosts": ["example.org"], "archive_for": "30d"}]"#,
+        rule: "tables, `[[retention.rule]]`" = r#"[{"archive_for":"30d","hosts":["example.net"]}]"#,
         /// A policy by which more messages than this would go waits for `ephemerd retention accept`.
         confirm_above: "messages, 0 to 1000000000" = "500",
         /// How long nothing goes by its age after a policy was announced, that is, first read by a daemon.

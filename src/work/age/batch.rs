@@ -38,6 +38,8 @@ pub(super) struct Batch {
     pub(super) failures: Vec<FailureCause>,
     /// There was more than fits into it.
     pub(super) is_full: bool,
+    /// A walk ended in which nothing failed.
+    pub(super) is_end_of_clean_walk: bool,
 }
 
 /// What became of a transaction.
@@ -78,11 +80,13 @@ pub(super) async fn run(pool: &PgPool, step: Step<'_>) -> Result<Ran> {
         ledger::end_walk(&mut transaction, name, rest).await?;
         transaction.commit().await.named("age_commit")?;
         let (erased, failures) = (Erased::new(), Vec::new());
-        return Ok(Ran::Batch(Batch { erased, failures, is_full: false }));
+        let is_end_of_clean_walk = walk.failed == 0;
+        return Ok(Ran::Batch(Batch { erased, failures, is_full: false, is_end_of_clean_walk }));
     };
     let scopes = scopes(&step, &holders, &walk.place, state.now);
     let (old, is_all) = step.table.old(&mut transaction, &scopes, step.rows).await?;
-    let mut batch = Batch { erased: Erased::new(), failures: Vec::new(), is_full: !is_all };
+    let (erased, failures) = (Erased::new(), Vec::new());
+    let mut batch = Batch { erased, failures, is_full: !is_all, is_end_of_clean_walk: false };
     if !step.skip {
         erase(&mut transaction, step.archive, &old, &mut batch).await?;
         crash_point!("aged");

@@ -7,7 +7,7 @@
 mod announce;
 mod batch;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use sqlx::PgPool;
 use tokio::time::Instant;
@@ -88,7 +88,16 @@ pub struct AgeEraser {
     is_announced: bool,
     /// The log says that another policy was announced since.
     is_said: bool,
-    /// Rows and owners of the next transaction: fewer when one fails or is full, more when one succeeds.
+    /// The log says that rows cannot be erased.
+    is_refusing: bool,
+    /// The size of the next transaction with each table.
+    sizes: BTreeMap<&'static str, Size>,
+}
+
+/// The most that a transaction takes on: fewer rows after one that failed, fewer owners after one that was full, and more
+/// again when one succeeds. Each table has its own, so that one in which nothing happens undoes nothing.
+#[derive(Debug, Clone, Copy)]
+struct Size {
     rows: u32,
     owners: i64,
 }
@@ -101,7 +110,6 @@ impl AgeEraser {
         settings: Changing<AgeSettings>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let rows = settings.most_rows();
         Self {
             pool,
             archive,
@@ -109,8 +117,8 @@ impl AgeEraser {
             metrics,
             is_announced: false,
             is_said: false,
-            rows,
-            owners: MOST_OWNERS,
+            is_refusing: false,
+            sizes: BTreeMap::new(),
         }
     }
 
@@ -120,7 +128,7 @@ impl AgeEraser {
         while !stop.is_cancelled() {
             if self.settings.take() {
                 self.is_announced = false;
-                self.rows = self.settings.most_rows();
+                self.sizes.clear();
             }
             let pause = match self.round().await {
                 Ok(pause) => {
@@ -194,28 +202,36 @@ impl AgeEraser {
     /// One transaction with one table. Returns how long to wait for the next one.
     async fn step(&mut self, table: &Table, policy: &[u8]) -> Result<Duration> {
         let began = Instant::now();
-        let step = Step {
-            archive: &self.archive,
-            table,
-            settings: &self.settings,
-            policy,
-            rows: i64::from(self.rows),
-            owners: self.owners,
-            skip: false,
-        };
-        match in_time("age", TRANSACTION_LIMIT, batch::run(&self.pool, step)).await {
+        let most = Size { rows: self.settings.most_rows(), owners: MOST_OWNERS };
+        let size = self.sizes.get(table.name()).copied().unwrap_or(most);
+        match self.transaction(table, policy, size, false).await {
             Ok(ran) => {
-                // A batch of an owner that filled it is followed by one of fewer owners.
-                self.owners = match &ran {
-                    Ran::Batch(batch) if batch.is_full => (self.owners / 2).max(1),
-                    _ => (self.owners * 2).min(MOST_OWNERS),
-                };
-                self.rows = self.rows.saturating_mul(2).min(self.settings.most_rows());
+                if let Ran::Batch(batch) = &ran {
+                    self.is_refusing &= !batch.is_end_of_clean_walk;
+                    let owners = match batch.is_full {
+                        true => (size.owners / 2).max(1),
+                        false => (size.owners * 2).min(most.owners),
+                    };
+                    let rows = size.rows.saturating_mul(2).min(most.rows);
+                    self.sizes.insert(table.name(), Size { rows, owners });
+                }
                 Ok(self.after(&ran, began))
             }
             Err(error) if error.is_unreachable() || error.is_contention() => Err(error),
-            Err(error) => self.narrow(table, policy, error).await,
+            Err(error) => self.narrow(table, policy, size, error).await,
         }
+    }
+
+    async fn transaction(
+        &self,
+        table: &Table,
+        policy: &[u8],
+        Size { rows, owners }: Size,
+        skip: bool,
+    ) -> Result<Ran> {
+        let (archive, settings) = (&self.archive, &self.settings);
+        let step = Step { archive, table, settings, policy, rows: rows.into(), owners, skip };
+        in_time("age", TRANSACTION_LIMIT, batch::run(&self.pool, step)).await
     }
 
     fn after(&self, ran: &Ran, began: Instant) -> Duration {
@@ -237,24 +253,29 @@ impl AgeEraser {
     }
 
     /// A failing batch is halved until the culprit is alone, and then that row is passed over until the next walk.
-    async fn narrow(&mut self, table: &Table, policy: &[u8], error: Error) -> Result<Duration> {
-        if self.rows > 1 {
-            debug!(%error, rows = self.rows, "a batch by age failed, trying half of it");
-            self.rows /= 2;
+    async fn narrow(
+        &mut self,
+        table: &Table,
+        policy: &[u8],
+        size: Size,
+        error: Error,
+    ) -> Result<Duration> {
+        if size.rows > 1 {
+            debug!(%error, rows = size.rows, "a batch by age failed, trying half of it");
+            self.sizes.insert(table.name(), Size { rows: size.rows / 2, ..size });
             return Ok(Duration::ZERO);
         }
-        warn!(%error, "a row that is too old cannot be erased, and is left until the next walk");
+        if std::mem::replace(&mut self.is_refusing, true) {
+            debug!(%error, "another row that is too old cannot be erased");
+        } else {
+            warn!(
+                %error,
+                help = "ephemerd_erase_failures_total counts such rows; each walk tries them again",
+                "a row that is too old cannot be erased, and is left until the next walk"
+            );
+        }
         self.metrics.erase_failures.of(FailureCause::Refused).inc();
-        let step = Step {
-            archive: &self.archive,
-            table,
-            settings: &self.settings,
-            policy,
-            rows: 1,
-            owners: 1,
-            skip: true,
-        };
-        in_time("age_skip", TRANSACTION_LIMIT, batch::run(&self.pool, step)).await?;
+        self.transaction(table, policy, Size { owners: size.owners, rows: 1 }, true).await?;
         Ok(Duration::ZERO)
     }
 }
@@ -275,4 +296,4 @@ fn rest_between(shortest: Duration, failed: bool) -> Duration {
 }
 
 /// How rows were erased.
-type Erased = std::collections::BTreeMap<(Store, Mode), u64>;
+type Erased = BTreeMap<(Store, Mode), u64>;
