@@ -65,6 +65,8 @@ mod config_secrets;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod conformance_age;
+#[cfg(test)]
 mod conformance_cases;
 #[cfg(test)]
 mod conformance_clients;
