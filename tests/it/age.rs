@@ -300,11 +300,43 @@ async fn a_row_that_cannot_go_stops_no_other() -> Result<()> {
     Ok(())
 }
 
+/// Whoever places a hold waits for the batch under way: none of its rows goes after `hold add` has returned.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_waits_for_the_batch_under_way() -> Result<()> {
+    for kind in KINDS {
+        let lab = kind.lab().await?;
+        let pool = lab.database.superuser();
+        let config = kind.config(&lab)?.set("retention.archive_for", "1m").set("erase.batch", 20);
+        kind.put(pool, &old_rows(60)).await?;
+        printed(&config, &["migrate"]).await?;
+        let table = kind.tables()[0];
+        let slow = format!(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.1); RETURN OLD; END $$;
+             CREATE TRIGGER slow BEFORE DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION slow();"
+        );
+        sqlx::raw_sql(AssertSqlSafe(slow)).execute(pool).await?;
+        let _daemon = start(&config).await?;
+        let deleting = "SELECT count(*) FROM pg_stat_activity
+                         WHERE datname = current_database() AND state = 'active' AND query LIKE '-- %\\_delete%'";
+        let waiting = eventually("a batch is under way", PATIENCE, async || {
+            Ok((number(pool, deleting).await? > 0).then_some(()))
+        });
+        waiting.await?;
+        hold(&config, &["--user", "peter@localhost"]).await?;
+        let then = kind.names(pool).await?;
+        assert!(then.len() > 1, "{kind:?}: the hold came too late to show anything");
+        sleep(LONG_ENOUGH).await;
+        assert_eq!(kind.names(pool).await?, then, "{kind:?}: after the hold was placed");
+    }
+    Ok(())
+}
+
 /// What is unlike the policy of another daemon is not followed: of two that differ, the later one rules.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_daemons_that_differ_only_the_later_one_erases() -> Result<()> {
     let (lab, config) = prosody().await?;
     let (kind, pool) = (Kind::Prosody, lab.database.superuser());
+    let config = config.set("retention.archive_for", "1m");
     printed(&config, &["migrate"]).await?;
     let short = start(&config).await?;
     let walked = "SELECT count(*) FROM ephemerd.age_walks WHERE finished_at IS NOT NULL";
@@ -312,14 +344,16 @@ async fn of_daemons_that_differ_only_the_later_one_erases() -> Result<()> {
         Ok((number(pool, walked).await? == 1).then_some(()))
     });
     waiting.await?;
-    let _long = start(&config.clone().set("retention.archive_for", "10h")).await?;
+    // Its walks follow each other after three seconds.
+    let _long = start(&config.clone().set("retention.archive_for", "5m")).await?;
     let log = eventually("the first says why it stopped", PATIENCE, async || {
         let log = short.log()?;
         Ok(log.contains("another daemon has announced another retention policy").then_some(log))
     });
     log.await?;
-    kind.put(pool, &old_rows(5)).await?;
-    sleep(LONG_ENOUGH).await;
-    assert_eq!(left(kind, pool).await?, 6);
+    let rows = [Put::archive("peter", "between", 120), Put::archive("peter", "new", 0)];
+    kind.put(pool, &rows).await?;
+    sleep(2 * LONG_ENOUGH).await;
+    assert_eq!(kind.names(pool).await?, ["between", "new"]);
     Ok(())
 }

@@ -53,11 +53,6 @@ impl Put {
         Self { store: "room", host, ..Self::archive(room, name, age) }
     }
 
-    /// A row of `user@localhost`'s queue, from Rosa.
-    pub(crate) fn queue(user: &str, name: &str, age: i64) -> Self {
-        Self { store: "queue", ..Self::archive(user, name, age) }
-    }
-
     fn stanza(&self, stamp_micros: i64) -> String {
         let own = format!("{}@{}", self.owner, self.host);
         let (kind, from, to) = match self.store {
