@@ -357,3 +357,49 @@ async fn of_daemons_that_differ_only_the_later_one_erases() -> Result<()> {
     assert_eq!(kind.names(pool).await?, ["between", "new"]);
     Ok(())
 }
+
+/// In ejabberd's queue the time of what was not archived is not known exactly, and a sender may claim any: nothing goes
+/// early for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_can_make_a_queued_message_older_than_it_is() -> Result<()> {
+    for kind in [Kind::Classic, Kind::MultiHost] {
+        let lab = kind.lab().await?;
+        let pool = lab.database.superuser();
+        let config = kind.config(&lab)?.set("retention.queue_for", "1h");
+        let (column, value) =
+            if kind == Kind::MultiHost { ("server_host, ", "'localhost', ") } else { ("", "") };
+        let micros = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+        let now = number(pool, micros).await?;
+        // How many hours ago it was queued, and how many its own archive id claims.
+        for (name, queued, claimed) in [
+            ("unarchived", 2, None),
+            ("forged", 2, Some(2_000)),
+            ("forged-by-hours", 0, Some(30)),
+            ("long-ago", 20, None),
+            ("archived", 2, Some(2)),
+        ] {
+            let id = claimed.map(|hours: i64| {
+                let at = now - hours * HOUR * 1_000_000;
+                format!("<stanza-id by='otto@localhost' xmlns='urn:xmpp:sid:0' id='{at}'/>")
+            });
+            let xml = format!(
+                "<message type='chat' from='rosa@localhost/x' to='otto@localhost'><body>{name}.</body>{}</message>",
+                id.unwrap_or_default()
+            );
+            let insert = format!(
+                "INSERT INTO spool ({column}username, xml, created_at)
+                 SELECT {value}'otto', $1, (now() - make_interval(hours => $2)) AT TIME ZONE 'UTC'"
+            );
+            sqlx::query(AssertSqlSafe(insert)).bind(xml).bind(queued).execute(pool).await?;
+        }
+        let _daemon = start(&config).await?;
+        let walked = "SELECT count(*) FROM ephemerd.age_walks WHERE finished_at IS NOT NULL";
+        let waiting = eventually("a walk ends", PATIENCE, async || {
+            Ok((number(pool, walked).await? == 2).then_some(()))
+        });
+        waiting.await?;
+        let stand = ["forged", "forged-by-hours", "unarchived"];
+        assert_eq!(kind.names(pool).await?, stand, "{kind:?}");
+    }
+    Ok(())
+}
