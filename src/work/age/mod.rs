@@ -155,6 +155,11 @@ impl AgeEraser {
             announce::announce(&self.pool, &self.archive, &self.settings).await?;
             self.is_announced = true;
         }
+        // Nothing goes by its age: only other settings change that, and they end any wait.
+        if self.settings.retention.shortest().is_none() {
+            self.metrics.age_unaccepted.set(0);
+            return Ok(LONGEST_REST);
+        }
         let state = in_time("age_state", TRANSACTION_LIMIT, self.state()).await?;
         let policy = self.settings.policy();
         let waits = match &state.announced {
@@ -181,7 +186,7 @@ impl AgeEraser {
     /// Of daemons that differ, none erases but the one that announced its policy last.
     fn warn_of_others(&mut self, state: &AgeState, policy: &[u8]) {
         let differs = state.announced.as_ref().is_some_and(|it| it.policy != policy);
-        if differs && !self.is_said && self.settings.retention.shortest().is_some() {
+        if differs && !self.is_said {
             warn!(
                 help = "give all daemons the same [retention] and archive.hosts, then reload them",
                 "another daemon has announced another retention policy: this one erases nothing by age"
@@ -196,7 +201,7 @@ impl AgeEraser {
             self.archive.tables().iter().map(|it| it.name().to_owned()).collect();
         let mut connection = self.pool.acquire().await.named("age_connect")?;
         let next = ledger::next_walk(&mut connection, &names).await?;
-        Ok(self.settings.retention.shortest().is_some() && next.is_none_or(|it| it <= state.now))
+        Ok(next.is_none_or(|it| it <= state.now))
     }
 
     /// One transaction with one table. Returns how long to wait for the next one.
