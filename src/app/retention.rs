@@ -5,7 +5,7 @@ use sqlx::{Connection as _, PgConnection};
 use super::{Error, connect, open_archive, settings::age_settings};
 use crate::{
     config::Config,
-    database,
+    database::{self, Named as _},
     ledger::{self, Announced},
     ops::{self, AgeOutlook},
 };
@@ -45,6 +45,11 @@ pub async fn age_outlook(config: &Config) -> Result<(AgeOutlook, bool), Error> {
     let settings = age_settings(config);
     let mut connection = connect(config).await?;
     let counted = async {
+        // One owner may have millions of rows, and nobody waits for us.
+        sqlx::query("-- preview_patience\nSET statement_timeout = '1h'")
+            .execute(&mut connection)
+            .await
+            .named("preview_patience")?;
         let (archive, _) = open_archive(&mut connection, config).await?;
         let (hosts, retention) = (&settings.hosts, &settings.retention);
         Ok(ops::age_outlook(&mut connection, &archive, hosts, retention).await?)

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Owners whose rows one statement counts.
-const OWNERS_AT_ONCE: i64 = 200;
+const OWNERS_AT_ONCE: i64 = 50;
 
 /// What is too old in one store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
