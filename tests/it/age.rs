@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tokio::time::{Instant, sleep};
 
 use crate::age_rows::{KINDS, Kind, Put};
+use crate::age_sets::inspected;
 use crate::holds::{hold, release};
 use crate::support::{number, printed, program, run, start, told};
 
@@ -172,7 +173,7 @@ async fn a_daemon_that_dies_leaves_rows_and_ledger_alike() -> Result<()> {
         }
         kind.put(pool, &rows).await?;
         printed(&config, &["migrate"]).await?;
-        printed(&config, &["sweep"]).await?;
+        inspected(&config, pool).await?;
         assert_eq!(number(pool, ENTRIES).await?, 201, "{kind:?}");
         let config = config.set("retention.archive_for", "1h").set("erase.batch", 7);
         let alike = async |left: usize, point: &str| {

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod age;
 #[cfg(test)]
+mod age_cost;
+#[cfg(test)]
 mod age_rows;
 #[cfg(test)]
 mod age_sets;

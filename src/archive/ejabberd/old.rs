@@ -1,4 +1,8 @@
 //! Rows of `archive` by age. In both schemas an index leads from the owner to the oldest row.
+//!
+//! The newest and the oldest row are looked for by whole entries of that index, (owner, time): asked for one owner's rows in
+//! the order of time, PostgreSQL may read the index that has the time alone, past the rows of everybody else. Only where
+//! the oldest row is too old, the others are looked at.
 
 use sqlx::{FromRow, PgConnection};
 
@@ -86,6 +90,22 @@ macro_rules! bind_scopes {
     }};
 }
 
+/// Fills in the columns of the index that begins with the owner, `{entry}` and backwards `{entry_down}`, and the owner's own
+/// part of them, `{key}`.
+fn entries(schema: &Schema, template: &str) -> String {
+    let (entry, down, key) = match schema {
+        Schema::Classic { .. } => {
+            ("a.username, a.timestamp", "a.username DESC, a.timestamp DESC", "k.username")
+        }
+        Schema::MultiHost => (
+            "a.server_host, a.username, a.timestamp",
+            "a.server_host DESC, a.username DESC, a.timestamp DESC",
+            "k.host, k.username",
+        ),
+    };
+    template.replace("{entry}", entry).replace("{entry_down}", down).replace("{key}", key)
+}
+
 /// Rows that are too old, scope by scope, by stamp. Rows of an owner with the same stamp come together.
 pub async fn old(
     connection: &mut PgConnection,
@@ -94,23 +114,30 @@ pub async fn old(
     rows: i64,
 ) -> Result<(Vec<OldRow>, bool)> {
     const NAME: &str = "ejabberd_old";
-    let select = sqlx::query_as(schema.sql(
+    let select = sqlx::query_as(schema.sql(&entries(schema,
         "-- ejabberd_old
          SELECT k.position, k.host AS server_host, k.username, r.timestamp, r.kind, r.bare_peer, r.digest,
-                r.timestamp = n.newest AS newest, CASE WHEN r.timestamp = n.newest THEN r.head END AS head
+                n.newest IS NOT DISTINCT FROM r.timestamp AS newest, CASE WHEN r.timestamp = n.newest THEN r.head END AS head
            FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
                 WITH ORDINALITY AS k(host, username, kind, upto, stamp, position)
           CROSS JOIN LATERAL (
-                SELECT max(a.timestamp) AS newest FROM archive AS a
-                 WHERE {host} = k.host AND a.username = k.username AND a.kind = k.kind) AS n
+                SELECT {host} = k.host AND a.username = k.username AND a.timestamp <= k.upto AS is_old, a.timestamp
+                  FROM archive AS a
+                 WHERE ({entry}) > ({key}, k.stamp)
+                 ORDER BY {entry} LIMIT 1) AS f
           CROSS JOIN LATERAL (
                 SELECT a.timestamp, a.kind, a.bare_peer, {digest} AS digest, left(a.xml, $7) AS head
                   FROM archive AS a
-                 WHERE {host} = k.host AND a.username = k.username AND a.kind = k.kind
-                   AND a.timestamp > k.stamp AND a.timestamp <= k.upto
+                 WHERE f.is_old AND {host} = k.host AND a.username = k.username AND a.kind = k.kind
+                   AND a.timestamp >= f.timestamp AND a.timestamp <= k.upto
                  ORDER BY a.timestamp FETCH FIRST ($6) ROWS WITH TIES) AS r
+          CROSS JOIN LATERAL (
+                SELECT CASE WHEN {host} = k.host AND a.username = k.username THEN a.timestamp END AS newest
+                  FROM archive AS a
+                 WHERE ({entry}) <= ({key}, 9223372036854775807)
+                 ORDER BY {entry_down} LIMIT 1) AS n
           ORDER BY k.position, r.timestamp FETCH FIRST ($6) ROWS WITH TIES",
-    ));
+    )));
     let found: Vec<StoredOld> = bind_scopes!(select, scopes)
         .bind(rows)
         .bind(HEAD_CHARACTERS)
@@ -129,22 +156,24 @@ pub async fn ages(
     scopes: &[Scope],
     most: i64,
 ) -> Result<Vec<ScopeAge>> {
-    let select = sqlx::query_as(schema.sql(
+    let select = sqlx::query_as(schema.sql(&entries(schema,
         "-- ejabberd_ages
          SELECT old.rows, old.bytes, n.oldest
            FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
                 WITH ORDINALITY AS k(host, username, kind, upto, stamp, position)
-          CROSS JOIN LATERAL (
-                SELECT min(a.timestamp) AS oldest FROM archive AS a
-                 WHERE {host} = k.host AND a.username = k.username AND a.kind = k.kind) AS n
+           LEFT JOIN LATERAL (
+                SELECT CASE WHEN {host} = k.host AND a.username = k.username THEN a.timestamp END AS oldest
+                  FROM archive AS a
+                 WHERE ({entry}) > ({key}, k.stamp)
+                 ORDER BY {entry} LIMIT 1) AS n ON true
           CROSS JOIN LATERAL (
                 SELECT count(*) AS rows, coalesce(sum(o.bytes), 0)::bigint AS bytes
                   FROM (SELECT octet_length(a.xml) AS bytes FROM archive AS a
-                         WHERE {host} = k.host AND a.username = k.username AND a.kind = k.kind
-                           AND a.timestamp > k.stamp AND a.timestamp <= k.upto
+                         WHERE n.oldest <= k.upto AND {host} = k.host AND a.username = k.username AND a.kind = k.kind
+                           AND a.timestamp >= n.oldest AND a.timestamp <= k.upto
                          ORDER BY a.timestamp LIMIT $6) AS o) AS old
           ORDER BY k.position",
-    ));
+    )));
     let found: Vec<(i64, i64, Option<i64>)> = bind_scopes!(select, scopes)
         .bind(most)
         .fetch_all(connection)

@@ -1,4 +1,7 @@
 //! Rows by age. All indexes begin with the owner: there is none in the order of time alone.
+//!
+//! The newest row is looked for by whole entries of an index, (owner, store, number), instead of among one owner's rows by
+//! number: for that PostgreSQL may read the primary key backwards, and in full where the owner has no rows.
 
 use sqlx::{FromRow, PgConnection};
 
@@ -76,19 +79,21 @@ pub async fn old(
     let select = sqlx::query_as(
         r#"-- prosody_old
         SELECT k.position, a.sort_id::bigint, a.host, a."user", a.store, a.key, a."when", a."with",
-               a.sort_id = n.newest AS newest,
+               n.newest IS NOT DISTINCT FROM a.sort_id AS newest,
                CASE WHEN a.store = 'offline' OR a.sort_id = n.newest THEN left(a.value, $8) END AS head
           FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::bigint[], $6::bigint[])
                WITH ORDINALITY AS k(host, owner, store, kept_from, stamp, number, position)
-         CROSS JOIN LATERAL (
-               SELECT max(m.sort_id) AS newest FROM prosodyarchive AS m
-                WHERE m.host = k.host AND m."user" = k.owner AND m.store = k.store) AS n
          CROSS JOIN LATERAL (
                SELECT o.* FROM prosodyarchive AS o
                 WHERE o.host = k.host AND o."user" = k.owner AND o.store = k.store
                   AND o."when" < k.kept_from AND o."when" >= k.stamp
                   AND (o."when" > k.stamp OR o.sort_id > k.number)
                 ORDER BY o."when", o.sort_id LIMIT $7) AS a
+         CROSS JOIN LATERAL (
+               SELECT CASE WHEN m.host = k.host AND m."user" = k.owner AND m.store = k.store THEN m.sort_id END AS newest
+                 FROM prosodyarchive AS m
+                WHERE (m.host, m."user", m.store, m.sort_id) <= (k.host, k.owner, k.store, 9223372036854775807)
+                ORDER BY m.host DESC, m."user" DESC, m.store DESC, m.sort_id DESC LIMIT 1) AS n
          ORDER BY k.position, a."when", a.sort_id LIMIT $7"#,
     );
     let found: Vec<StoredOld> = bind_scopes!(select, scopes)
