@@ -74,6 +74,10 @@ metrics! {
     oldest_overdue_seconds: Gauge = "ephemerd_oldest_overdue_seconds";
     /// Time from due to committed erasure.
     erase_delay_seconds: Delay = "ephemerd_erase_delay_seconds";
+    /// Rows erased because they were older than the retention policy allows.
+    age_erased: ByStoreMode = "ephemerd_age_erased_total";
+    /// Rows that a retention policy would erase and that wait for the operator to accept it; counted no further than one above retention.confirm_above.
+    age_unaccepted: IntGauge = "ephemerd_age_unaccepted";
     /// Duration of one erasing transaction.
     erase_batch_seconds: Duration = "ephemerd_erase_batch_seconds";
     /// How far inspection is behind the archive.
@@ -259,6 +263,10 @@ labelled!(
     ByStoreReasonMode { store: Store, reason: Reason, mode: Mode }
 );
 labelled!(
+    /// A counter by store and mode.
+    ByStoreMode { store: Store, mode: Mode }
+);
+labelled!(
     /// A counter by what showed that a message was read.
     ByEvidence { by: StartedBy }
 );
@@ -280,6 +288,16 @@ impl ByStoreInspected {
         for store in Store::ALL {
             for outcome in Inspected::ALL {
                 self.of(store, outcome);
+            }
+        }
+    }
+}
+
+impl ByStoreMode {
+    fn touch_all(&self) {
+        for store in Store::ALL {
+            for mode in [Mode::Placeholder, Mode::Delete] {
+                self.of(store, mode);
             }
         }
     }

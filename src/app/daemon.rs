@@ -32,6 +32,7 @@ use crate::{
     telemetry::Telemetry,
     work::{
         Changing,
+        age::AgeEraser,
         base::{
             leader::{self, Leader},
             presence,
@@ -298,6 +299,12 @@ impl Workers {
         begin(tasks, "notices", listener.run(modules.notices, stop()));
         let (pace, notified) = (self.erase_pace(bell), Notified { scrubs, blocked });
         let eraser = TableEraser::new(self.pool.clone(), archive.clone(), unheard, pace, notified);
+        let age = AgeEraser::new(
+            self.pool.clone(),
+            archive.clone(),
+            Changing::new(self.updates.age.clone()),
+            Arc::clone(&self.metrics),
+        );
         let states = state.subscribe();
         let inspector = Inspector::new(
             self.pool.clone(),
@@ -322,6 +329,7 @@ impl Workers {
             Changing::new(judged),
             Arc::clone(&self.metrics),
         );
+        begin(tasks, "age", age.run(stop()));
         begin(tasks, "inspect", inspector.run(tail, stop()));
         let stopped = stop();
         begin(tasks, "erase", async move {

@@ -9,6 +9,7 @@ mod hold;
 mod module;
 mod preview;
 mod reload;
+mod retention;
 mod settings;
 mod sweep;
 
@@ -21,6 +22,7 @@ pub use daemon::{RunOptions, run};
 pub use explain::{explain_given, explain_live};
 pub use hold::{HoldWaits, Placed, add_hold, hold, hold_log, holds, release_hold};
 pub use preview::{preview, scan};
+pub use retention::{Accepted, accept_policy, age_outlook};
 pub use sweep::{Swept, sweep};
 
 use crate::{

@@ -8,7 +8,9 @@ use crate::{
     component::{self, ComponentSettings},
     config::{ArchiveKind, BacklogRule, Config},
     model::{ReadEvidence, RoomStart, Store},
+    policy::Retention,
     work::{
+        age::AgeSettings,
         base::{presence::CompanionSettings, replace},
         erase::EraseSettings,
         inspect::InspectSettings,
@@ -20,6 +22,7 @@ use crate::{
 pub(super) struct Updates {
     pub(super) inspect: watch::Receiver<InspectSettings>,
     pub(super) erase: watch::Receiver<EraseSettings>,
+    pub(super) age: watch::Receiver<AgeSettings>,
     pub(super) sweep: watch::Receiver<SweepSettings>,
     pub(super) companion: watch::Receiver<CompanionSettings>,
     pub(super) wanted: watch::Receiver<Wanted>,
@@ -29,6 +32,7 @@ pub(super) struct Updates {
 pub(super) struct UpdateSenders {
     inspect: watch::Sender<InspectSettings>,
     erase: watch::Sender<EraseSettings>,
+    age: watch::Sender<AgeSettings>,
     sweep: watch::Sender<SweepSettings>,
     companion: watch::Sender<CompanionSettings>,
     wanted: watch::Sender<Wanted>,
@@ -38,17 +42,19 @@ pub(super) struct UpdateSenders {
 pub(super) fn channels(config: &Config) -> (UpdateSenders, Updates) {
     let (inspect, inspect_updates) = watch::channel(inspect_settings(config));
     let (erase, erase_updates) = watch::channel(erase_settings(config));
+    let (age, age_updates) = watch::channel(age_settings(config));
     let (sweep, sweep_updates) = watch::channel(sweep_settings(config));
     let (companion, companion_updates) = watch::channel(companion_settings(config));
     let (wanted, wanted_updates) = watch::channel(wanted_reads(config));
     let updates = Updates {
         inspect: inspect_updates,
         erase: erase_updates,
+        age: age_updates,
         sweep: sweep_updates,
         companion: companion_updates,
         wanted: wanted_updates,
     };
-    (UpdateSenders { inspect, erase, sweep, companion, wanted }, updates)
+    (UpdateSenders { inspect, erase, age, sweep, companion, wanted }, updates)
 }
 
 impl UpdateSenders {
@@ -58,6 +64,7 @@ impl UpdateSenders {
         replace(&self.wanted, wanted_reads(config));
         replace(&self.inspect, inspect_settings(config));
         replace(&self.erase, erase_settings(config));
+        replace(&self.age, age_settings(config));
         replace(&self.sweep, sweep_settings(config));
         replace(&self.companion, companion_settings(config));
     }
@@ -82,6 +89,18 @@ fn erase_settings(config: &Config) -> EraseSettings {
         batch: erase.batch,
         rows_per_second: erase.rows_per_second.unwrap_or(0),
         dry_run: erase.dry_run,
+    }
+}
+
+pub(super) fn age_settings(config: &Config) -> AgeSettings {
+    AgeSettings {
+        hosts: config.archive.hosts.clone(),
+        retention: Retention::new(config.retention.rules.clone()),
+        confirm_above: config.retention.confirm_above,
+        grace: config.retention.grace,
+        batch: config.erase.batch,
+        rows_per_second: config.erase.rows_per_second.unwrap_or(0),
+        dry_run: config.erase.dry_run,
     }
 }
 

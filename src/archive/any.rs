@@ -249,12 +249,30 @@ impl Archive {
         connection: &mut PgConnection,
         keys: &[&RowKey],
     ) -> Result<Vec<Erasure>> {
-        let mut touched = self.delete_once(connection, keys).await?;
+        self.delete_rows(connection, keys, false).await
+    }
+
+    /// The same, marked or not: by their age.
+    pub async fn delete_old(
+        &self,
+        connection: &mut PgConnection,
+        keys: &[&RowKey],
+    ) -> Result<Vec<Erasure>> {
+        self.delete_rows(connection, keys, true).await
+    }
+
+    async fn delete_rows(
+        &self,
+        connection: &mut PgConnection,
+        keys: &[&RowKey],
+        any: bool,
+    ) -> Result<Vec<Erasure>> {
+        let mut touched = self.delete_once(connection, keys, any).await?;
         let (kept, kept_keys) = touched.kept(keys);
         if !kept.is_empty() {
             // Another session may have changed them between our snapshot and our lock: a second attempt
             // shows that.
-            let again = self.delete_once(connection, &kept_keys).await?;
+            let again = self.delete_once(connection, &kept_keys, any).await?;
             touched.replace(&kept, again);
         }
         self.tell_apart(connection, keys, touched).await
@@ -264,8 +282,12 @@ impl Archive {
         &self,
         connection: &mut PgConnection,
         keys: &[&RowKey],
+        any: bool,
     ) -> Result<Touched> {
-        of_server!(self, delete(connection, keys))
+        match self {
+            Self::Prosody => prosody::delete(connection, keys, any).await,
+            Self::Ejabberd(schema) => ejabberd::delete(connection, schema, keys).await,
+        }
     }
 
     /// Replaces the text of exactly these rows, except those that another session has locked, by what
@@ -277,7 +299,21 @@ impl Archive {
         replace: impl Fn(&str) -> String,
     ) -> Result<Vec<Erasure>> {
         let touched = match self {
-            Self::Prosody => prosody::blank(connection, keys, false, replace).await?,
+            Self::Prosody => prosody::blank(connection, keys, (false, false), replace).await?,
+            Self::Ejabberd(schema) => ejabberd::blank(connection, schema, keys, replace).await?,
+        };
+        self.tell_apart(connection, keys, touched).await
+    }
+
+    /// The same, marked or not: by their age.
+    pub async fn blank_old(
+        &self,
+        connection: &mut PgConnection,
+        keys: &[&RowKey],
+        replace: impl Fn(&str) -> String,
+    ) -> Result<Vec<Erasure>> {
+        let touched = match self {
+            Self::Prosody => prosody::blank(connection, keys, (false, true), replace).await?,
             Self::Ejabberd(schema) => ejabberd::blank(connection, schema, keys, replace).await?,
         };
         self.tell_apart(connection, keys, touched).await
@@ -291,7 +327,7 @@ impl Archive {
         replace: impl Fn(&str) -> String,
     ) -> Result<Vec<Erasure>> {
         let touched = match self {
-            Self::Prosody => prosody::blank(connection, keys, true, replace).await?,
+            Self::Prosody => prosody::blank(connection, keys, (true, false), replace).await?,
             Self::Ejabberd(schema) => {
                 ejabberd::blank_queued(connection, schema, keys, replace).await?
             }

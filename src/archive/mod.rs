@@ -7,10 +7,12 @@ pub mod companion;
 pub mod ejabberd;
 mod hosts;
 pub mod marks;
+mod old;
 pub mod prosody;
 mod reading;
 
 pub use any::{Archive, Kind, Order, Probed, Table, probe};
+pub use old::{Holder, OldRow, Scope, ScopeAge};
 pub use reading::{Looks, Position, Published, Sought, Trace};
 
 use std::collections::BTreeMap;

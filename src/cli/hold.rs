@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
+pub(super) use self::arguments::address;
 use self::arguments::{AddArgs, by, reason};
 use super::{FAILED, Failure, print, show};
 use crate::app::{self, HoldWaits, Placed};

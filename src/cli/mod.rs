@@ -9,6 +9,7 @@ mod migrate;
 mod pause;
 mod preview;
 mod progress;
+mod retention;
 mod run;
 mod show;
 mod status;
@@ -76,6 +77,7 @@ enum Command {
     Explain(explain::Args),
     Backlog(backlog::Args),
     Hold(hold::Args),
+    Retention(retention::Args),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     Status(status::Args),
@@ -135,6 +137,7 @@ impl Cli {
             Command::Preview(args) => preview::execute(args, &config).await,
             Command::Explain(args) => explain::execute(args, &config).await,
             Command::Backlog(args) => backlog::execute(args, &config).await,
+            Command::Retention(args) => retention::execute(args, &config).await,
             Command::Hold(args) => hold::execute(args, &config).await,
             Command::Pause(args) => pause::pause(args, &config).await,
             Command::Resume(args) => pause::resume(args, &config).await,

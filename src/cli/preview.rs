@@ -2,7 +2,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{Failure, print, progress::Progress, show};
+use super::{Failure, print, progress::Progress, retention, show};
 use crate::app;
 use crate::config::{BacklogRule, Config};
 use crate::ledger::{Outlook, Outlooks, Readings};
@@ -12,6 +12,7 @@ const EXAMPLES: &str = "\
 Examples:
   ephemerd preview
   ephemerd preview --json
+  ephemerd preview --age    # what is too old by [retention]
   ephemerd preview --scan   # from the archive itself: no schema, no sweep needed";
 
 /// Show what goes when, by store and reason
@@ -25,12 +26,24 @@ pub(super) struct Args {
     /// Read the whole archive instead, and judge by the configuration; ephemerd's tables are not needed
     #[arg(long)]
     scan: bool,
+    /// Count what is too old by [retention], in the archive itself; nothing is changed
+    #[arg(long, conflicts_with = "scan")]
+    age: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Failure> {
+    if args.age {
+        let (outlook, is_ours) = app::age_outlook(config).await?;
+        print(&if args.json {
+            show::json(&retention::json_outlook(&outlook, is_ours))
+        } else {
+            retention::outlook(&outlook, is_ours)
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let (outlooks, readings, scan) = if args.scan {
         let mut progress = Progress::new("read");
         let scan = app::scan(config, |at| progress.share(at.share, at.rows)).await?;

@@ -36,6 +36,16 @@ pub(super) fn domain(text: &str) -> Result<(), &'static str> {
 /// RFC 7622: a local part and a resource have at most 1023 bytes each.
 const MAX_PART_BYTES: usize = 1023;
 
+/// Checks the bare address of a user or a room, and returns its host. The error is the end of a sentence.
+pub(super) fn account(text: &str) -> Result<&str, &'static str> {
+    let (_, host) = text.split_once('@').ok_or("has an address without an @")?;
+    if text.contains('/') {
+        return Err("has an address with a resource");
+    }
+    reader(text)?;
+    Ok(host)
+}
+
 /// Checks the address of a reader: a domain, a user, or an occupant of a room. The error is the end of a sentence.
 pub(super) fn reader(text: &str) -> Result<(), &'static str> {
     let (bare, nick) = text.split_once('/').map_or((text, None), |it| (it.0, Some(it.1)));

@@ -81,8 +81,8 @@ impl Config {
             new.filter(|it| changes_in_place(it.key)).unwrap_or(old).clone()
         };
         let settings = self.settings.iter().map(newer).collect();
-        let Self { timers, hints, rooms, erase, sweep, log, remarks, .. } = new;
-        Self { timers, hints, rooms, erase, sweep, log, remarks, settings, ..self }
+        let Self { timers, hints, rooms, erase, retention, sweep, log, remarks, .. } = new;
+        Self { timers, hints, rooms, erase, retention, sweep, log, remarks, settings, ..self }
     }
 }
 
@@ -98,7 +98,7 @@ mod tests {
         ("component.secret", "one-secret"),
         ("database.url", "postgres://e:one-secret@db/prosody"),
         ("archive.kind", "prosody"),
-        ("archive.hosts", "example.org"),
+        ("archive.hosts", "example.org, example.net"),
     ];
 
     fn read(set: &[(&str, &str)]) -> Config {

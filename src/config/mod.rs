@@ -14,6 +14,7 @@ mod judge;
 mod raw;
 mod reading;
 mod render;
+mod retention;
 mod secret;
 mod sources;
 mod types;
@@ -27,10 +28,11 @@ pub use duration::{DurationError, parse as parse_duration, print as print_durati
 pub use error::{ConfigError, Origin};
 pub use raw::{KEY_INFOS, KEYS, KeyInfo};
 pub use render::Setting;
+pub use retention::print as print_limit;
 pub use sources::{DEFAULT_FILE, Sources};
 pub use types::{
     ArchiveConfig, ArchiveKind, BacklogRule, ComponentConfig, DatabaseConfig, EraseConfig,
-    EraseMode, HttpConfig, LogConfig, LogFormat, LogLevel, SweepConfig,
+    EraseMode, HttpConfig, LogConfig, LogFormat, LogLevel, RetentionConfig, SweepConfig,
 };
 pub use url::DatabaseUrl;
 
@@ -53,6 +55,8 @@ pub struct Config {
     pub rooms: RoomRules,
     /// `[erase]`: how rows are erased.
     pub erase: EraseConfig,
+    /// `[retention]`: how long messages are kept at most.
+    pub retention: RetentionConfig,
     /// `[sweep]`: how the whole archive is swept.
     pub sweep: SweepConfig,
     /// `[http]`: metrics and health.

@@ -3,6 +3,8 @@
 //! serde rejects unknown keys; [`super::validate`] checks the values, because it can say which key is wrong,
 //! where it is and what to do.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// Any value, by its TOML type. Values from the environment are always text.
@@ -13,6 +15,7 @@ pub(super) enum Plain {
     Whole(i64),
     Text(String),
     List(Vec<String>),
+    Tables(Vec<BTreeMap<String, Plain>>),
     Other(serde::de::IgnoredAny),
 }
 
@@ -135,6 +138,20 @@ sections! {
         dry_run: "`true` or `false`" = "true",
         /// What happens to messages archived before the first start.
         backlog: "`hold` or `erase`" = "erase",
+    }
+    retention: RawRetention {
+        /// How long messages stay in users' archives [at most](retention.md), whatever their senders asked for.
+        archive_for: "duration from `1s`, or `never`" = "365d",
+        /// The same in rooms' archives.
+        rooms_for: "duration from `1s`, or `never`" = "90d",
+        /// The same in offline queues.
+        queue_for: "duration from `1s`, or `never`" = "30d",
+        /// [Rules for some](retention.md#rules-for-some) users, rooms or hosts. In the environment, a list in JSON.
+        rule: "tables, `[[retention.rule]]`" = r#"[{"archive_for":"30d","hosts":["example.net"]}]"#,
+        /// A policy by which more messages than this would go waits for `ephemerd retention accept`.
+        confirm_above: "messages, 0 to 1000000000" = "500",
+        /// How long nothing goes by its age after a policy was announced, that is, first read by a daemon.
+        grace: "duration, up to `365d`" = "2d",
     }
     sweep: RawSweep {
         /// Interval between sweeps of the whole archive.

@@ -35,7 +35,7 @@ impl Config {
                 let _ = writeln!(text, "{gap}[{section}]");
                 last = section;
             }
-            let line = format!("{name} = {value}");
+            let line = format!("{name} = {}", toml(value));
             let _ = writeln!(text, "{line:<50} # {origin}");
         }
         text
@@ -53,5 +53,19 @@ impl Config {
             }
         }
         Value::Object(sections)
+    }
+}
+
+/// TOML writes texts, numbers and lists as JSON does, but not tables.
+fn toml(value: &Value) -> String {
+    match value {
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            format!("[{}]", items.iter().map(toml).collect::<Vec<_>>().join(", "))
+        }
+        Value::Object(keys) => {
+            let keys = keys.iter().map(|(key, value)| format!("{key} = {}", toml(value)));
+            format!("{{ {} }}", keys.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
     }
 }

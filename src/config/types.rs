@@ -7,6 +7,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::url::DatabaseUrl;
 use crate::component::ServerAddress;
+use crate::model::RetentionRules;
 
 /// Our identity on the XMPP server (XEP-0114).
 #[derive(Debug, Clone)]
@@ -67,6 +68,17 @@ pub struct EraseConfig {
     pub dry_run: bool,
     /// What happens to messages archived before the first start.
     pub backlog: BacklogRule,
+}
+
+/// How long messages are kept at most.
+#[derive(Debug, Clone)]
+pub struct RetentionConfig {
+    /// Whose messages are kept how long.
+    pub rules: RetentionRules,
+    /// A policy by which more rows than this would go waits until the operator accepts it.
+    pub confirm_above: u32,
+    /// From the announcement of a policy to the first row that goes by it.
+    pub grace: Duration,
 }
 
 /// How the whole archive is swept.

@@ -41,6 +41,7 @@ pub(super) fn config(sources: &Sources) -> Result<Config> {
         rooms,
         offline,
         erase,
+        retention,
         sweep,
         http,
         log,
@@ -49,6 +50,7 @@ pub(super) fn config(sources: &Sources) -> Result<Config> {
     let database = judge.database(database)?;
     let archive = judge.archive(archive)?;
     let timers = judge.timers(timers, offline)?;
+    let retention = judge.retention(retention, &archive)?;
     Ok(Config {
         component,
         database,
@@ -57,6 +59,7 @@ pub(super) fn config(sources: &Sources) -> Result<Config> {
         hints: judge.hints(hints)?,
         rooms: judge.rooms(rooms)?,
         erase: judge.erase(erase)?,
+        retention,
         sweep: judge.sweep(sweep)?,
         http: judge.http(http)?,
         log: judge.log(log)?,

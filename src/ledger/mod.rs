@@ -1,9 +1,11 @@
 //! Our own tables, schema `ephemerd`: what must go and when, how far inspection has come, what the operator
 //! decided. Nothing here knows an archive.
 //!
-//! Locks are taken in this order: the claims' lock (`holding`), `feeds` by host, `cursors` or `sweeps`, `readers`, `expiries` by time, then the
+//! Locks are taken in this order: the claims' lock (`holding`), `feeds` by host, `cursors`, `sweeps` or `age_walks`,
+//! `retention`, `readers`, `expiries` by time, then the
 //! archive's rows by key; `undelivered` and `asked` after `expiries`.
 
+mod ages;
 mod asked;
 mod backlog;
 mod claim;
@@ -24,6 +26,10 @@ mod tally;
 mod undelivered;
 mod walk;
 
+pub use ages::{
+    AgeState, Announced, Holdable, Known, NewPolicy, Walk, WalkPlace, accept_policy, age_state,
+    aged_on_hold, announce, end_walk, lock_entries, lock_walk, move_walk, next_walk,
+};
 pub use asked::{UnderWay, answered, note_asked, under_way};
 pub use backlog::{Held, accept_backlog, held, release_held};
 pub use claim::{Bound, Claim, Claimed, Claims, Phase, Upcoming, claim, next_due};

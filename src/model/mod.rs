@@ -5,6 +5,7 @@ mod clock;
 mod facts;
 mod finding;
 mod hold;
+mod retention;
 mod row;
 mod rules;
 mod start;
@@ -16,6 +17,7 @@ pub use clock::{Clock, SystemClock};
 pub use facts::{Facts, Hints, StanzaId, Timers};
 pub use finding::{Finding, Level};
 pub use hold::{Address, HoldOn, HoldScope};
+pub use retention::{Limit, Limits, RetentionRule, RetentionRules, Whose};
 pub use row::{RowId, RowKey, bare_jid};
 pub use rules::{
     Conflict, HintRules, Occupant, ReadEvidence, RoomRules, RoomStart, Rules, StartRule, TimerRules,

@@ -24,7 +24,7 @@ impl Store {
 }
 
 /// How a row was erased: the label `mode` of our metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Mode {
     /// The text is gone; the row stays for a while as a placeholder.
     Placeholder,

@@ -1,11 +1,13 @@
 //! Reports, rendered by the command line and HTTP.
 
+mod ages;
 mod explain;
 mod readiness;
 mod scan;
 mod status;
 pub mod text;
 
+pub use ages::{AgeOutlook, Aged, age_outlook};
 pub use explain::{
     Afterwards, Explainer, Explanation, FoundMessage, Given, Live, Recorded, find_entries,
 };

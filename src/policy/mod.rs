@@ -5,10 +5,12 @@
 
 mod fingerprint;
 mod judge;
+mod retention;
 mod start;
 
 pub use fingerprint::fingerprint;
 pub use judge::{judge, timer_from_reading};
+pub use retention::{Applied, Retention};
 pub use start::{READER_FOR, archived, delivered, read, start, unread};
 
 use std::time::Duration;

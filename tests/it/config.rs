@@ -215,6 +215,39 @@ fn wrong_values_are_refused_with_key_place_and_remedy() {
         ("erase", "rows_per_second = 10000001"),
         ("erase", "dry_run = \"yes\""),
         ("erase", "dry_run = 1"),
+        ("retention", "archive_for = \"0s\""),
+        ("retention", "archive_for = \"1\""),
+        ("retention", "rooms_for = \"none\""),
+        ("retention", "queue_for = \"36526d\""),
+        ("retention", "rule = \"peter@example.org\""),
+        ("retention", "rule = [\"peter@example.org\"]"),
+        ("retention", "rule = [{ archive_for = \"1d\" }]"),
+        ("retention", "rule = [{ hosts = [\"example.org\"] }]"),
+        ("retention", "rule = [{ hosts = [], archive_for = \"1d\" }]"),
+        ("retention", "rule = [{ hosts = \"example.org\", archive_for = \"1d\" }]"),
+        ("retention", "rule = [{ hosts = [\"example.com\"], archive_for = \"1d\" }]"),
+        ("retention", "rule = [{ hosts = [\"example.org\"], archive_for = \"0s\" }]"),
+        ("retention", "rule = [{ hosts = [\"example.org\"], archive_for = 1 }]"),
+        (
+            "retention",
+            "rule = [{ hosts = [\"example.org\"], encrypted = true, archive_for = \"1d\" }]",
+        ),
+        (
+            "retention",
+            "rule = [{ hosts = [\"example.org\"], users = [\"a@example.org\"], archive_for = \"1d\" }]",
+        ),
+        ("retention", "rule = [{ users = [\"example.org\"], archive_for = \"1d\" }]"),
+        ("retention", "rule = [{ users = [\"a@example.org/x\"], archive_for = \"1d\" }]"),
+        ("retention", "rule = [{ users = [\"A@example.org\"], archive_for = \"1d\" }]"),
+        ("retention", "rule = [{ users = [\"a@example.org\"], rooms_for = \"1d\" }]"),
+        ("retention", "rule = [{ rooms = [\"a@example.org\"], archive_for = \"1d\" }]"),
+        (
+            "retention",
+            "rule = [{ users = [\"a@example.org\", \"a@example.org\"], archive_for = \"1d\" }]",
+        ),
+        ("retention", "rule = [{ users = [\"a@example.org\"], archive_for = \"1d\", reason = 1 }]"),
+        ("retention", "confirm_above = -1"),
+        ("retention", "grace = \"366d\""),
         ("sweep", "every = \"59s\""),
         ("http", "listen = \"localhost:10466\""),
         ("http", "listen = \"127.0.0.1\""),
@@ -240,6 +273,17 @@ fn values_at_their_bounds_are_taken() {
         ("erase", "batch = 1"),
         ("erase", "batch = 100000"),
         ("erase", "rows_per_second = 10000000"),
+        ("retention", "archive_for = \"1s\""),
+        ("retention", "rooms_for = \"36525d\""),
+        ("retention", "queue_for = \"never\""),
+        ("retention", "rule = []"),
+        (
+            "retention",
+            "rule = [{ users = [\"a@example.org\"], archive_for = \"never\", reason = \"court\" }]",
+        ),
+        ("retention", "confirm_above = 0"),
+        ("retention", "grace = \"0s\""),
+        ("retention", "grace = \"365d\""),
         ("sweep", "every = \"1m\""),
         ("component", "server = \"unix:/run/c.sock\""),
         ("archive", "hosts = [\"bücher.example\"]"),
@@ -255,6 +299,7 @@ fn what_may_be_unlimited_says_by_which_word() {
         ("timers", "max = \"unlimited\"", "\"none\""),
         ("offline", "undelivered_for = \"forever\"", "\"never\""),
         ("timers", "unread_for = \"forever\"", "\"never\""),
+        ("retention", "archive_for = \"forever\"", "\"never\""),
     ] {
         let error = with(section, line).unwrap_err();
         assert!(error.ends_with(&format!(", or {word}")), "{line}: {error}");
@@ -279,6 +324,43 @@ fn one_value_has_two_names_and_is_set_by_one_of_them() {
     let twice =
         format!("timers.unread_for ({FILE}) and offline.undelivered_for ({FILE}) are both set");
     assert!(error.starts_with(&twice), "{error}");
+}
+
+/// Two rules for one name contradict each other, and the message says which rule has it a second time.
+#[test]
+fn a_name_is_in_one_rule_only() {
+    let rules = |second: &str| {
+        let first = "[[retention.rule]]\nusers = [\"a@example.org\"]\narchive_for = \"1d\"\n";
+        read(&format!("{MINIMAL}\n{first}[[retention.rule]]\n{second}"), &[])
+    };
+    let error =
+        rules("users = [\"b@example.org\", \"a@example.org\"]\nqueue_for = \"1d\"").unwrap_err();
+    let says =
+        format!("retention.rule number 2 has a name that a rule has already ({FILE})\nhelp: ");
+    assert!(error.starts_with(&says), "{error}");
+    let config =
+        rules("hosts = [\"example.org\"]\narchive_for = \"2d\"\nreason = \"law\"").unwrap();
+    let again = read(&config.render(), &[]).unwrap();
+    assert_eq!(values(&again), values(&config), "what is shown reads back");
+    assert_eq!(again.retention.rules, config.retention.rules);
+}
+
+/// Behind the companion module nothing goes by its age: that is said, and not ignored.
+#[test]
+fn retention_by_age_needs_the_archives_in_postgresql() {
+    let component = MINIMAL.replace("kind = \"prosody\"", "kind = \"component\"");
+    let rule = "rule = [{ hosts = [\"example.org\"], archive_for = \"1d\" }]";
+    for (key, line) in [
+        ("archive_for", "archive_for = \"1d\""),
+        ("rooms_for", "rooms_for = \"1d\""),
+        ("queue_for", "queue_for = \"1d\""),
+        ("rule", rule),
+    ] {
+        let error = read(&format!("{component}\n[retention]\n{line}"), &[]).unwrap_err();
+        let says = format!("retention.{key} needs the archives in PostgreSQL");
+        assert!(error.starts_with(&says), "{error}");
+    }
+    assert!(read(&format!("{component}\n[retention]\narchive_for = \"never\""), &[]).is_ok());
 }
 
 #[test]

@@ -126,6 +126,30 @@ async fn holds_shows_what_is_printed() -> Result<()> {
     Ok(())
 }
 
+/// The same for docs/retention.md: messages of two hours ago, and a daemon that announces the policy on the page.
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_shows_what_is_printed() -> Result<()> {
+    let (lab, config) = lab().await?;
+    let rooms = lab.endpoints().rooms.clone();
+    let rules = serde_json::json!([
+        { "users": ["peter@localhost"], "archive_for": "1h", "reason": "on request" },
+        { "hosts": [rooms], "rooms_for": "30d" },
+    ]);
+    let config = config
+        .set("retention.archive_for", "365d")
+        .set("retention.rooms_for", "90d")
+        .set("retention.confirm_above", 3)
+        .env("EPHEMERD__RETENTION__RULE", &rules.to_string());
+    let daemon = start(&config).await?;
+    daemon
+        .wait_for_figure("ephemerd_age_unaccepted", &[], ephemerd_lab::PATIENCE, |it| it == 4.0)
+        .await?;
+    for shown in shown("docs/retention.md") {
+        prints(&config, &shown).await?;
+    }
+    Ok(())
+}
+
 #[test]
 fn lines_are_compared_strictly() {
     assert!(matches("a … c", "a b c") && matches("a  b", "a b") && matches("…", "x"));

@@ -79,6 +79,7 @@ const RUN: &[(&str, &str, usize, &str)] = &[
     ("docs/operating.md", "console", 11, "console.rs"),
     ("docs/operating.md", "sql", 1, "walks.rs"),
     ("docs/privacy.md", "sql", 3, "walks.rs"),
+    ("docs/retention.md", "console", 6, "console.rs"),
     ("docs/runbook.md", "sh", 12, "walks.rs"),
 ];
 

@@ -28,12 +28,13 @@ const LAYERS: [(&str, u8); 16] = [
 const LEAVES: [&str; 2] = ["metrics", "task"];
 
 /// Inside `work`: the folders, and which of them each may use. The verbs do not use each other.
-const WORK: [(&str, &[&str]); 5] = [
+const WORK: [(&str, &[&str]); 6] = [
     ("base", &[]),
     ("reconcile", &["base"]),
     ("inspect", &["base", "reconcile"]),
     ("erase", &["base"]),
     ("sweep", &["base", "reconcile"]),
+    ("age", &["base"]),
 ];
 
 /// No SQL in these: they are external interfaces.

@@ -2,6 +2,14 @@
 
 // `cfg(test)` on each line lets clippy know that helpers here are tests too.
 #[cfg(test)]
+mod age;
+#[cfg(test)]
+mod age_cost;
+#[cfg(test)]
+mod age_rows;
+#[cfg(test)]
+mod age_sets;
+#[cfg(test)]
 mod backlog;
 #[cfg(test)]
 mod check;
@@ -58,6 +66,8 @@ mod config;
 mod config_secrets;
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod conformance_age;
 #[cfg(test)]
 mod conformance_cases;
 #[cfg(test)]

@@ -8,6 +8,8 @@
 mod archive;
 mod erase;
 mod identity;
+mod old;
+mod old_queue;
 mod positions;
 mod probe;
 mod reading;
@@ -16,6 +18,8 @@ mod spool;
 
 pub use archive::{archive_rows, candidates, find, horizon, span_end};
 pub(super) use erase::{blank, blank_queued, delete};
+pub use old::{ages, holders, old};
+pub use old_queue::{ages as queue_ages, holders as queue_holders, old as old_in_queue};
 pub use positions::{has_positions, positions, shows_positions};
 pub use probe::{ProbedSchema, probe, unlisted_hosts};
 pub use reading::{recent_traces, rows_archived_as, rows_naming, traces};

@@ -11,7 +11,7 @@ use crate::{
     model::RowKey,
 };
 
-/// Deletes exactly these rows if they are still marked or our placeholders, except those that another session
+/// Deletes exactly these rows if they are still marked or our placeholders, or `any`, except those that another session
 /// has locked.
 ///
 /// What was deleted is looked up by IN, which hashes it: PostgreSQL takes the results of both parts to be single rows, and
@@ -19,11 +19,12 @@ use crate::{
 pub(in crate::archive) async fn delete(
     connection: &mut PgConnection,
     keys: &[&RowKey],
+    any: bool,
 ) -> Result<Touched> {
     let delete = sqlx::query_as(concat!(
         r#"-- prosody_delete
         WITH locked AS MATERIALIZED (
-            SELECT a.tableoid AS part, a.ctid AS place, k.*, "#,
+            SELECT a.tableoid AS part, a.ctid AS place, k.*, $7 OR "#,
         still_marked!("a.value"),
         " AS ours
               FROM ",
@@ -40,6 +41,7 @@ pub(in crate::archive) async fn delete(
     ));
     let rows: Vec<(i64, bool, bool)> =
         bind_identities!(delete, Identities::of(keys.iter().copied()))
+            .bind(any)
             .fetch_all(connection)
             .await
             .named("prosody_delete")?;
@@ -70,20 +72,20 @@ struct Locked {
     ours: bool,
 }
 
-/// Replaces the text of exactly these rows, if they are still marked or our placeholders, by what `replace`
+/// Replaces the text of exactly these rows, if they are still marked or our placeholders, or `any`, by what `replace`
 /// makes of them, except those that another session has locked. `whole` reads whole stanzas (queue rows),
 /// otherwise only their start.
 pub(in crate::archive) async fn blank(
     connection: &mut PgConnection,
     keys: &[&RowKey],
-    whole: bool,
+    (whole, any): (bool, bool),
     replace: impl Fn(&str) -> String,
 ) -> Result<Touched> {
     let characters = if whole { MAX_STANZA_BYTES } else { HEAD_CHARACTERS };
     let lock = sqlx::query_as(concat!(
         "-- prosody_lock
         SELECT k.position, a.tableoid AS part, a.ctid::text AS place,
-               least(octet_length(a.value), $7) AS bytes, ",
+               least(octet_length(a.value), $7) AS bytes, $8 OR ",
         still_marked!("a.value"),
         " AS ours
           FROM ",
@@ -93,6 +95,7 @@ pub(in crate::archive) async fn blank(
     ));
     let locked: Vec<Locked> = bind_identities!(lock, Identities::of(keys.iter().copied()))
         .bind(characters)
+        .bind(any)
         .fetch_all(&mut *connection)
         .await
         .named("prosody_lock")?;

@@ -7,6 +7,7 @@ mod erase;
 mod find;
 mod hosts;
 mod identity;
+mod old;
 mod probe;
 mod read;
 mod reading;
@@ -14,6 +15,7 @@ mod reading;
 pub(super) use erase::{blank, delete};
 pub use find::{find, queued_under};
 pub use hosts::absent_hosts;
+pub use old::{ages, holders, old};
 pub use probe::probe;
 pub use read::{
     archive_rows, candidates, horizon, span_end, still_there, unlisted_hosts, with_words,

@@ -134,7 +134,7 @@ fn host(text: &str) -> Result<String, &'static str> {
     Ok(text.to_lowercase())
 }
 
-fn address(text: &str) -> Result<Address, &'static str> {
+pub(in crate::cli) fn address(text: &str) -> Result<Address, &'static str> {
     let text = host(text)?;
     match text.split_once('@') {
         Some((local, host)) if !local.is_empty() && !host.is_empty() => {

@@ -1,0 +1,63 @@
+//! Retention by age: what goes, and accepting that it does.
+
+use sqlx::{Connection as _, PgConnection};
+
+use super::{Error, connect, open_archive, settings::age_settings};
+use crate::{
+    config::Config,
+    database::{self, Named as _},
+    ledger::{self, Announced},
+    ops::{self, AgeOutlook},
+};
+
+/// What became of `retention accept`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// This policy is accepted now.
+    Now(Announced),
+    /// It did not have to be, or was accepted before.
+    Before(Announced),
+    /// The policy of this configuration was not announced by any daemon, or another one was since.
+    NotAnnounced,
+}
+
+/// Accepts the policy of this configuration, if it was announced.
+pub async fn accept_policy(config: &Config) -> Result<Accepted, Error> {
+    let mut connection = connect(config).await?;
+    let accepted = accept(&mut connection, &age_settings(config).policy()).await;
+    let _ = connection.close().await;
+    Ok(accepted?)
+}
+
+async fn accept(connection: &mut PgConnection, policy: &[u8]) -> database::Result<Accepted> {
+    match ledger::age_state(connection).await?.announced.filter(|it| it.policy == policy) {
+        None => Ok(Accepted::NotAnnounced),
+        Some(announced) if !announced.waits() => Ok(Accepted::Before(announced)),
+        Some(announced) => Ok(match ledger::accept_policy(connection, policy).await? {
+            true => Accepted::Now(announced),
+            false => Accepted::NotAnnounced,
+        }),
+    }
+}
+
+/// What goes by its age, and whether this configuration's policy is the one that was announced last.
+pub async fn age_outlook(config: &Config) -> Result<(AgeOutlook, bool), Error> {
+    let settings = age_settings(config);
+    let mut connection = connect(config).await?;
+    let counted = async {
+        // One owner may have millions of rows, and nobody waits for us.
+        sqlx::query("-- preview_patience\nSET statement_timeout = '1h'")
+            .execute(&mut connection)
+            .await
+            .named("preview_patience")?;
+        let (archive, _) = open_archive(&mut connection, config).await?;
+        let (hosts, retention) = (&settings.hosts, &settings.retention);
+        Ok(ops::age_outlook(&mut connection, &archive, hosts, retention).await?)
+    };
+    let counted: Result<AgeOutlook, Error> = counted.await;
+    let _ = connection.close().await;
+    let outlook = counted?;
+    let policy = settings.policy();
+    let is_ours = outlook.announced.as_ref().is_some_and(|it| it.policy == policy);
+    Ok((outlook, is_ours))
+}

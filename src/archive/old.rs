@@ -1,0 +1,156 @@
+//! What is in the archives by age: owner by owner, the oldest rows first, by the tables' own indexes.
+
+use sqlx::PgConnection;
+
+use super::{any::Table, ejabberd, prosody};
+use crate::{
+    database::Result,
+    model::{RowKey, Store, Timestamp},
+    policy::Retention,
+};
+
+/// An owner as a table names it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holder {
+    /// The host's column, or the virtual host that the table belongs to.
+    pub host: String,
+    /// The owner's column: a room may be named by its address.
+    pub owner: String,
+}
+
+/// One owner's rows in one store, and which of them are too old.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// The owner as the table has it.
+    pub holder: Holder,
+    /// The store.
+    pub store: Store,
+    /// The virtual host, or the rooms' domain.
+    pub host: String,
+    /// The user's or the room's local part.
+    pub owner: String,
+    /// What was archived then or before is too old.
+    pub cutoff: Timestamp,
+    /// Only rows after this stamp and number, in the table's own units.
+    pub after: (i64, i64),
+}
+
+/// A row that is too old.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OldRow {
+    /// The position of its scope.
+    pub scope: usize,
+    /// Its identity.
+    pub key: RowKey,
+    /// Its stamp and number, in the table's own units and in order.
+    pub place: (i64, i64),
+    /// The other side's bare address; empty in rooms, `None` if the row does not say.
+    pub peer: Option<String>,
+    /// It is the newest of its owner's in that store, in the order in which clients page through it.
+    pub is_newest: bool,
+    /// It is one of our placeholders.
+    pub is_blank: bool,
+    /// It only may be too old: its exact time shows that it is not yet.
+    pub is_early: bool,
+}
+
+/// How old one scope's rows are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScopeAge {
+    /// Rows that are too old.
+    pub rows: i64,
+    /// The length of their stanzas in bytes.
+    pub bytes: i64,
+    /// When the oldest row was archived, too old or not.
+    pub oldest: Option<Timestamp>,
+}
+
+impl Table {
+    /// The next owners that have rows, after this one (or beginning with it if `inclusive`), in the order of the table's
+    /// index.
+    pub async fn holders(
+        &self,
+        connection: &mut PgConnection,
+        after: &Holder,
+        inclusive: bool,
+        most: i64,
+    ) -> Result<Vec<Holder>> {
+        match self {
+            Self::Prosody => prosody::holders(connection, after, inclusive, most).await,
+            Self::EjabberdArchive(schema) => {
+                ejabberd::holders(connection, schema, after, inclusive, most).await
+            }
+            Self::EjabberdSpool(schema) => {
+                ejabberd::queue_holders(connection, schema, after, inclusive, most).await
+            }
+        }
+    }
+
+    /// The stores in which this owner may have rows, with host and local part as we name them.
+    fn stores_of(&self, holder: &Holder) -> Vec<(Store, String, String)> {
+        let Holder { host, owner } = holder;
+        match self {
+            Self::Prosody => {
+                Store::ALL.into_iter().map(|store| (store, host.clone(), owner.clone())).collect()
+            }
+            Self::EjabberdArchive(_) => match owner.split_once('@') {
+                Some((room, of)) => vec![(Store::Room, of.to_owned(), room.to_owned())],
+                None => vec![(Store::Archive, host.clone(), owner.clone())],
+            },
+            Self::EjabberdSpool(_) => vec![(Store::Queue, host.clone(), owner.clone())],
+        }
+    }
+
+    /// These owners' stores, on listed hosts, from which anything goes by its age.
+    pub fn scopes(
+        &self,
+        holders: &[Holder],
+        hosts: &[String],
+        retention: &Retention,
+        now: Timestamp,
+    ) -> Vec<Scope> {
+        let mut scopes = Vec::new();
+        for holder in holders {
+            for (store, host, owner) in self.stores_of(holder) {
+                let cutoff = retention.cutoff(store, (&host, &owner), now);
+                if let Some(cutoff) = cutoff.filter(|_| hosts.contains(&host)) {
+                    let (holder, after) = (holder.clone(), (i64::MIN, i64::MIN));
+                    scopes.push(Scope { holder, store, host, owner, cutoff, after });
+                }
+            }
+        }
+        scopes
+    }
+
+    /// Rows that are too old, scope by scope, the oldest first, at most about so many; and whether that is all.
+    pub async fn old(
+        &self,
+        connection: &mut PgConnection,
+        scopes: &[Scope],
+        rows: i64,
+    ) -> Result<(Vec<OldRow>, bool)> {
+        match self {
+            Self::Prosody => prosody::old(connection, scopes, rows).await,
+            Self::EjabberdArchive(schema) => ejabberd::old(connection, schema, scopes, rows).await,
+            Self::EjabberdSpool(schema) => {
+                ejabberd::old_in_queue(connection, schema, scopes, rows).await
+            }
+        }
+    }
+
+    /// How old each scope's rows are, counting at most so many of each that are too old.
+    pub async fn ages(
+        &self,
+        connection: &mut PgConnection,
+        scopes: &[Scope],
+        most: i64,
+    ) -> Result<Vec<ScopeAge>> {
+        match self {
+            Self::Prosody => prosody::ages(connection, scopes, most).await,
+            Self::EjabberdArchive(schema) => ejabberd::ages(connection, schema, scopes, most).await,
+            Self::EjabberdSpool(schema) => {
+                ejabberd::queue_ages(connection, schema, scopes, most).await
+            }
+        }
+    }
+}

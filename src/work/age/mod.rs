@@ -1,0 +1,304 @@
+//! Retention by age: owner by owner, what is too old goes, the oldest first, whatever its sender asked for.
+//!
+//! It needs no entries in the ledger. A walk goes through the owners of a table again and again, and looks at each
+//! owner's oldest rows by index, so that what nothing is asked of costs nothing. A policy is announced before it is
+//! followed (`announce`), and one transaction at a time follows it (`batch`), beside the erasers of what is due.
+
+mod announce;
+mod batch;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use sqlx::PgPool;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use self::batch::{Ran, Step};
+use crate::{
+    archive::{Archive, Table},
+    database::{Error, Named, Result, in_time},
+    ledger::{self, AgeState},
+    metrics::{FailureCause, Metrics},
+    model::{Mode, Store},
+    policy::Retention,
+    work::{
+        TRANSACTION_LIMIT,
+        base::{Changing, Retry, count, rest},
+    },
+};
+
+/// How often to look whether there is anything to do.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Pause while somebody places or ends a hold.
+const HOLD_REST: Duration = Duration::from_millis(20);
+/// Rests between two walks: a hundredth of the shortest time that anything is kept, within these bounds.
+const SHORTEST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(900);
+/// The same after a walk that left rows because they were locked or refused.
+const REST_AFTER_FAILURES: Duration = Duration::from_secs(60);
+/// Owners that one transaction looks at, at most: one whose rows fill a batch is looked at alone.
+const MOST_OWNERS: i64 = 500;
+
+/// What erasing by age needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgeSettings {
+    /// Only rows of these hosts.
+    pub hosts: Vec<String>,
+    /// How long messages are kept.
+    pub retention: Retention,
+    /// A policy by which more rows than this would go waits for the operator.
+    pub confirm_above: u32,
+    /// How long nothing goes by a new policy.
+    pub grace: Duration,
+    /// Maximum number of rows in one transaction.
+    pub batch: u32,
+    /// 0 means no limit.
+    pub rows_per_second: u32,
+    /// Nothing is erased.
+    pub dry_run: bool,
+}
+
+impl AgeSettings {
+    /// By which the ledger knows the policy. The hosts are part of it: another host's messages were never announced.
+    pub fn policy(&self) -> Vec<u8> {
+        let mut hosts = self.hosts.clone();
+        hosts.sort_unstable();
+        let mut policy = self.retention.fingerprint(self.grace, self.confirm_above).to_vec();
+        policy.extend(hosts.join(",").into_bytes());
+        policy
+    }
+
+    /// The largest batch: at most one second's worth if the rate is limited.
+    fn most_rows(&self) -> u32 {
+        match self.rows_per_second {
+            0 => self.batch.max(1),
+            rate => self.batch.clamp(1, rate),
+        }
+    }
+}
+
+/// The worker of one daemon.
+pub struct AgeEraser {
+    pool: PgPool,
+    archive: Archive,
+    settings: Changing<AgeSettings>,
+    metrics: Arc<Metrics>,
+    /// The policy of these settings was announced, by us or another daemon.
+    is_announced: bool,
+    /// The log says that another policy was announced since.
+    is_said: bool,
+    /// The log says that rows cannot be erased.
+    is_refusing: bool,
+    /// The size of the next transaction with each table.
+    sizes: BTreeMap<&'static str, Size>,
+}
+
+/// The most that a transaction takes on: fewer rows after one that failed, fewer owners after one that was full, and more
+/// again when one succeeds. Each table has its own, so that one in which nothing happens undoes nothing.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    rows: u32,
+    owners: i64,
+}
+
+impl AgeEraser {
+    /// A worker that starts with [`AgeEraser::run`].
+    pub fn new(
+        pool: PgPool,
+        archive: Archive,
+        settings: Changing<AgeSettings>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            pool,
+            archive,
+            settings,
+            metrics,
+            is_announced: false,
+            is_said: false,
+            is_refusing: false,
+            sizes: BTreeMap::new(),
+        }
+    }
+
+    /// Works until stopped. A transaction that has begun is finished.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut retry = Retry::new("erasing by age", Duration::from_millis(500), 10);
+        while !stop.is_cancelled() {
+            if self.settings.take() {
+                self.is_announced = false;
+                self.sizes.clear();
+            }
+            let pause = match self.round().await {
+                Ok(pause) => {
+                    retry.succeeded();
+                    pause
+                }
+                Err(error) if error.is_contention() => {
+                    debug!(%error, "erasing by age waits for another session");
+                    LOOK_EVERY
+                }
+                Err(error) => retry.failed(&error, &self.metrics),
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.settings.changed() => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Announces the policy if it is new, and erases a batch if it is time. Returns how long to wait.
+    async fn round(&mut self) -> Result<Duration> {
+        if !self.is_announced {
+            announce::announce(&self.pool, &self.archive, &self.settings).await?;
+            self.is_announced = true;
+        }
+        // Nothing goes by its age: only other settings change that, and they end any wait.
+        if self.settings.retention.shortest().is_none() {
+            self.metrics.age_unaccepted.set(0);
+            return Ok(LONGEST_REST);
+        }
+        let state = in_time("age_state", TRANSACTION_LIMIT, self.state()).await?;
+        let policy = self.settings.policy();
+        let waits = match &state.announced {
+            Some(it) if it.policy == policy && it.waits() => it.first_rows,
+            _ => 0,
+        };
+        self.metrics.age_unaccepted.set(waits);
+        self.warn_of_others(&state, &policy);
+        if self.settings.dry_run || !may_begin(&state, &policy) || !self.has_work(&state).await? {
+            return Ok(LOOK_EVERY);
+        }
+        let mut pause = LOOK_EVERY;
+        for table in self.archive.tables() {
+            pause = pause.min(self.step(&table, &policy).await?);
+        }
+        Ok(pause)
+    }
+
+    async fn state(&self) -> Result<AgeState> {
+        let mut connection = self.pool.acquire().await.named("age_connect")?;
+        ledger::age_state(&mut connection).await
+    }
+
+    /// Of daemons that differ, none erases but the one that announced its policy last.
+    fn warn_of_others(&mut self, state: &AgeState, policy: &[u8]) {
+        let differs = state.announced.as_ref().is_some_and(|it| it.policy != policy);
+        if differs && !self.is_said {
+            warn!(
+                help = "give all daemons the same [retention] and archive.hosts, then reload them",
+                "another daemon has announced another retention policy: this one erases nothing by age"
+            );
+        }
+        self.is_said = differs;
+    }
+
+    /// A walk is under way or begins now, as seen without a lock.
+    async fn has_work(&self, state: &AgeState) -> Result<bool> {
+        let names: Vec<String> =
+            self.archive.tables().iter().map(|it| it.name().to_owned()).collect();
+        let mut connection = self.pool.acquire().await.named("age_connect")?;
+        let next = ledger::next_walk(&mut connection, &names).await?;
+        Ok(next.is_none_or(|it| it <= state.now))
+    }
+
+    /// One transaction with one table. Returns how long to wait for the next one.
+    async fn step(&mut self, table: &Table, policy: &[u8]) -> Result<Duration> {
+        let began = Instant::now();
+        let most = Size { rows: self.settings.most_rows(), owners: MOST_OWNERS };
+        let size = self.sizes.get(table.name()).copied().unwrap_or(most);
+        match self.transaction(table, policy, size, false).await {
+            Ok(ran) => {
+                if let Ran::Batch(batch) = &ran {
+                    self.is_refusing &= !batch.is_end_of_clean_walk;
+                    let owners = match batch.is_full {
+                        true => (size.owners / 2).max(1),
+                        false => (size.owners * 2).min(most.owners),
+                    };
+                    let rows = size.rows.saturating_mul(2).min(most.rows);
+                    self.sizes.insert(table.name(), Size { rows, owners });
+                }
+                Ok(self.after(&ran, began))
+            }
+            Err(error) if error.is_unreachable() || error.is_contention() => Err(error),
+            Err(error) => self.narrow(table, policy, size, error).await,
+        }
+    }
+
+    async fn transaction(
+        &self,
+        table: &Table,
+        policy: &[u8],
+        Size { rows, owners }: Size,
+        skip: bool,
+    ) -> Result<Ran> {
+        let (archive, settings) = (&self.archive, &self.settings);
+        let step = Step { archive, table, settings, policy, rows: rows.into(), owners, skip };
+        in_time("age", TRANSACTION_LIMIT, batch::run(&self.pool, step)).await
+    }
+
+    fn after(&self, ran: &Ran, began: Instant) -> Duration {
+        match ran {
+            Ran::Nothing => LOOK_EVERY,
+            Ran::HoldUnderWay => HOLD_REST,
+            Ran::Batch(batch) => {
+                for ((store, mode), rows) in &batch.erased {
+                    self.metrics.age_erased.of(*store, *mode).inc_by(*rows);
+                }
+                for cause in &batch.failures {
+                    self.metrics.erase_failures.of(*cause).inc();
+                }
+                let erased: u64 = batch.erased.values().sum();
+                let erased = usize::try_from(erased).unwrap_or(usize::MAX);
+                rest(count(erased), self.settings.rows_per_second, began.elapsed())
+            }
+        }
+    }
+
+    /// A failing batch is halved until the culprit is alone, and then that row is passed over until the next walk.
+    async fn narrow(
+        &mut self,
+        table: &Table,
+        policy: &[u8],
+        size: Size,
+        error: Error,
+    ) -> Result<Duration> {
+        if size.rows > 1 {
+            debug!(%error, rows = size.rows, "a batch by age failed, trying half of it");
+            self.sizes.insert(table.name(), Size { rows: size.rows / 2, ..size });
+            return Ok(Duration::ZERO);
+        }
+        if std::mem::replace(&mut self.is_refusing, true) {
+            debug!(%error, "another row that is too old cannot be erased");
+        } else {
+            warn!(
+                %error,
+                help = "ephemerd_erase_failures_total counts such rows; each walk tries them again",
+                "a row that is too old cannot be erased, and is left until the next walk"
+            );
+        }
+        self.metrics.erase_failures.of(FailureCause::Refused).inc();
+        self.transaction(table, policy, Size { owners: size.owners, rows: 1 }, true).await?;
+        Ok(Duration::ZERO)
+    }
+}
+
+/// The policy was announced, its grace is over, nobody has to accept it any more, and erasing is not paused.
+fn may_begin(state: &AgeState, policy: &[u8]) -> bool {
+    let is_in_force = state
+        .announced
+        .as_ref()
+        .is_some_and(|it| it.policy == policy && it.begins_at <= state.now && !it.waits());
+    is_in_force && !state.paused
+}
+
+/// How long to rest after a walk.
+fn rest_between(shortest: Duration, failed: bool) -> Duration {
+    let longest = if failed { REST_AFTER_FAILURES } else { LONGEST_REST };
+    (shortest / 100).clamp(SHORTEST_REST, longest)
+}
+
+/// How rows were erased.
+type Erased = BTreeMap<(Store, Mode), u64>;

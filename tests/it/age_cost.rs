@@ -1,0 +1,105 @@
+//! What a walk by age costs inside PostgreSQL when nothing is too old, by the plans that it followed.
+
+use std::sync::Arc;
+
+use ephemerd_lab::ejabberd::{EjabberdConfig, Schema};
+use ephemerd_lab::{Lab, PATIENCE, Postgres, PostgresConfig, Result, eventually};
+use sqlx::AssertSqlSafe;
+
+use crate::age_rows::{KINDS, Kind, Put};
+use crate::support::{number, start};
+
+/// PostgreSQL, which logs how it executed each statement.
+async fn explaining() -> Result<Arc<Postgres>> {
+    let settings = [
+        "session_preload_libraries = 'auto_explain'",
+        "auto_explain.log_min_duration = 0",
+        "auto_explain.log_analyze = on",
+        "auto_explain.log_timing = off",
+    ];
+    let settings = settings.map(str::to_owned).to_vec();
+    Ok(Arc::new(Postgres::start(PostgresConfig { settings, ..PostgresConfig::default() }).await?))
+}
+
+/// The number after this name in a line of a plan.
+fn figure(line: &str, name: &str) -> f64 {
+    let rest = line.split_once(name).map_or("0", |it| it.1);
+    let end = rest.find(|it: char| !it.is_ascii_digit() && it != '.').unwrap_or(rest.len());
+    rest[..end].parse().unwrap_or(0.0)
+}
+
+/// How many rows the scans of a walk's statements read, those included that a filter removed.
+fn rows_read(log: &str) -> f64 {
+    let mut read = 0.0;
+    for statement in log.split("Query Text: -- ").skip(1) {
+        let name = statement.split_whitespace().next().unwrap_or_default();
+        if !name.ends_with("_old") && !name.ends_with("_holders") {
+            continue;
+        }
+        let mut loops = 1.0;
+        // The plan ends where the next entry of the log begins.
+        for line in statement.lines().take_while(|it| !it.contains("LOG: ")) {
+            if line.contains("actual rows=") {
+                loops = figure(line, "loops=");
+                let is_scan = line.contains("Scan ") && !line.contains("Scan on k");
+                read += if is_scan { figure(line, "actual rows=") * loops } else { 0.0 };
+            } else if line.contains("Rows Removed by Filter: ") {
+                read += figure(line, "Rows Removed by Filter: ") * loops;
+            }
+        }
+    }
+    read
+}
+
+/// Rows that one daemon's first walk reads in an archive of four owners with so many rows each, none of which is to go.
+async fn walk(kind: Kind, rows: i64) -> Result<f64> {
+    let postgres = explaining().await?;
+    let lab = match kind {
+        Kind::Prosody => Lab::database_only_on(Arc::clone(&postgres)).await?,
+        Kind::Classic | Kind::MultiHost => {
+            let schema = if kind == Kind::Classic { Schema::Classic } else { Schema::MultiHost };
+            let config = EjabberdConfig { schema, ..EjabberdConfig::default() };
+            Lab::ejabberd_tables_on(Arc::clone(&postgres), &config).await?
+        }
+    };
+    let pool = lab.database.superuser();
+    // Eva's are old, and kept for ever.
+    let all: Vec<Put> = (0..rows * 4)
+        .map(|at| {
+            let owner = ["peter", "rosa", "otto", "eva"][at as usize % 4];
+            let age = if owner == "eva" { 800 * 86_400 } else { 0 };
+            Put::archive(owner, &format!("row{at}"), age + rows * 4 - at)
+        })
+        .collect();
+    kind.put(pool, &all).await?;
+    for table in kind.tables() {
+        sqlx::query(AssertSqlSafe(format!("ANALYZE {table}"))).execute(pool).await?;
+    }
+    let limits = ["archive_for", "rooms_for", "queue_for"];
+    let config = kind.config(&lab)?;
+    let config = limits.iter().fold(config, |it, key| it.set(&format!("retention.{key}"), "365d"));
+    let rules = r#"[{"users": ["eva@localhost"], "archive_for": "never"}]"#;
+    let config = config.env("EPHEMERD__RETENTION__RULE", rules);
+    let daemon = start(&config).await?;
+    let walked = "SELECT count(*) FROM ephemerd.age_walks WHERE finished_at IS NOT NULL";
+    let tables = kind.tables().len() as i64;
+    eventually("a walk ends", PATIENCE, async || {
+        Ok((number(pool, walked).await? == tables).then_some(()))
+    })
+    .await?;
+    assert!(daemon.terminate().await?.success());
+    let log = postgres.log_text()?;
+    assert!(log.contains("_holders"), "plans are logged");
+    Ok(rows_read(&log))
+}
+
+/// A quiet hour costs the same, whatever the archive's size: owners are found by a probe each, and so is what is too old.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_too_old_is_not_read() -> Result<()> {
+    for kind in KINDS {
+        let (small, large) = (walk(kind, 100).await?, walk(kind, 2_000).await?);
+        assert!(small > 0.0 && large <= 60.0, "{kind:?}: {small} rows of 400, {large} of 8000");
+        assert!(large <= 2.0 * small, "{kind:?}: {small} rows of 400, {large} of 8000");
+    }
+    Ok(())
+}
