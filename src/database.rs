@@ -61,6 +61,14 @@ pub async fn now(connection: &mut PgConnection) -> Result<Timestamp> {
     sqlx::query_scalar("-- now\nSELECT clock_timestamp()").fetch_one(connection).await.named("now")
 }
 
+/// The version of PostgreSQL, as it names it.
+pub async fn version(connection: &mut PgConnection) -> Result<String> {
+    sqlx::query_scalar("-- version\nSELECT current_setting('server_version')")
+        .fetch_one(connection)
+        .await
+        .named("version")
+}
+
 /// Waits this long at most for the database's answer: a connection may be cut silently.
 pub async fn in_time<T, E: From<Error>>(
     statement: &'static str,

@@ -9,9 +9,11 @@ mod hosts;
 pub mod marks;
 pub mod prosody;
 mod reading;
+mod survey;
 
 pub use any::{Archive, Kind, Order, Probed, Table, probe};
 pub use reading::{Looks, Position, Published, Sought, Trace};
+pub use survey::{Surveyed, survey};
 
 use std::collections::BTreeMap;
 

@@ -14,6 +14,7 @@ mod judge;
 mod raw;
 mod reading;
 mod render;
+mod sample;
 mod secret;
 mod sources;
 mod types;
@@ -22,17 +23,19 @@ mod validate;
 
 use std::path::Path;
 
+pub use address::domain;
 pub use change::{Change, changes_in_place};
 pub use duration::{DurationError, parse as parse_duration, print as print_duration};
 pub use error::{ConfigError, Origin};
 pub use raw::{KEY_INFOS, KEYS, KeyInfo};
 pub use render::Setting;
+pub use sample::{Sample, filled_sample};
 pub use sources::{DEFAULT_FILE, Sources};
 pub use types::{
     ArchiveConfig, ArchiveKind, BacklogRule, ComponentConfig, DatabaseConfig, EraseConfig,
     EraseMode, HttpConfig, LogConfig, LogFormat, LogLevel, SweepConfig,
 };
-pub use url::DatabaseUrl;
+pub use url::{DatabaseUrl, GivenUrl};
 
 use crate::model::{Finding, HintRules, RoomRules, Rules, TimerRules};
 

@@ -17,7 +17,7 @@ mod spool;
 pub use archive::{archive_rows, candidates, find, horizon, span_end};
 pub(super) use erase::{blank, blank_queued, delete};
 pub use positions::{has_positions, positions, shows_positions};
-pub use probe::{ProbedSchema, probe, unlisted_hosts};
+pub use probe::{ProbedSchema, guess, probe, unlisted_hosts};
 pub use reading::{recent_traces, rows_archived_as, rows_naming, traces};
 pub use schema::Schema;
 pub use spool::{candidates as queued_candidates, horizon as queue_horizon, queued_under};

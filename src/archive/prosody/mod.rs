@@ -13,7 +13,7 @@ mod reading;
 
 pub(super) use erase::{blank, delete};
 pub use find::{find, queued_under};
-pub use hosts::absent_hosts;
+pub use hosts::{absent_hosts, is_there};
 pub use probe::probe;
 pub use read::{
     archive_rows, candidates, horizon, span_end, still_there, unlisted_hosts, with_words,
