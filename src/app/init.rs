@@ -89,6 +89,8 @@ pub struct FoundArchive {
     pub what: &'static str,
     /// The hosts that have rows, with their numbers, by name.
     pub hosts: Vec<(String, i64)>,
+    /// The virtual host is not among them, because nothing there shows its name.
+    pub lacks_vhost: bool,
 }
 
 /// Looks at the database with the role of this URL. Changes nothing.
@@ -104,6 +106,7 @@ pub async fn look(given: &GivenUrl, password: Option<SecretString>) -> Result<Fo
             Kind::Ejabberd => ArchiveKind::Ejabberd,
         },
         what: it.what,
+        lacks_vhost: it.lacks_vhost,
         // Nothing else could be listed in archive.hosts.
         hosts: it.hosts.into_iter().filter(|(name, _)| config::domain(name).is_ok()).collect(),
     });

@@ -2,7 +2,11 @@
 
 use sqlx::PgConnection;
 
-use super::{Kind, ejabberd, prosody};
+use super::{
+    Kind,
+    ejabberd::{self, Schema},
+    prosody,
+};
 use crate::database::Result;
 
 /// One server's archives, as found.
@@ -14,6 +18,8 @@ pub struct Surveyed {
     pub what: &'static str,
     /// The hosts that have rows, with their numbers, by name: virtual hosts and rooms' hosts.
     pub hosts: Vec<(String, i64)>,
+    /// The virtual host is not among them: ejabberd's classic schema does not name it, and no row shows it.
+    pub lacks_vhost: bool,
 }
 
 /// Finds the archives that this role sees. Needs to read them, but no other rights.
@@ -23,25 +29,19 @@ pub async fn survey(connection: &mut PgConnection) -> Result<Vec<Surveyed>> {
         let mut hosts = prosody::unlisted_hosts(connection, &[]).await?;
         // Hosts that only keep other things in that table, such as a pubsub service.
         hosts.retain(|(_, rows)| *rows > 0);
-        found.push(Surveyed {
-            kind: Kind::Prosody,
-            what: "Prosody's, table prosodyarchive",
-            hosts,
-        });
+        found.push(Surveyed { kind: Kind::Prosody, what: "Prosody's", hosts, lacks_vhost: false });
     }
     if let Some(schema) = ejabberd::guess(connection).await? {
         let mut hosts = ejabberd::unlisted_hosts(connection, &schema, &[]).await?;
-        // The classic schema's virtual host, if no row shows its name.
+        let is_unknown =
+            |it: &ejabberd::Schema| *it == ejabberd::Schema::Classic { vhost: String::new() };
+        let lacks_vhost = is_unknown(&schema);
         hosts.retain(|(name, _)| !name.is_empty());
-        let what = match schema {
-            ejabberd::Schema::Classic { .. } => {
-                "ejabberd's, tables archive and spool, classic schema"
-            }
-            ejabberd::Schema::MultiHost => {
-                "ejabberd's, tables archive and spool, multi-host schema"
-            }
+        let (what, lacks_vhost) = match schema {
+            Schema::Classic { vhost } => ("ejabberd's, in the classic schema", vhost.is_empty()),
+            Schema::MultiHost => ("ejabberd's, in the multi-host schema", false),
         };
-        found.push(Surveyed { kind: Kind::Ejabberd, what, hosts });
+        found.push(Surveyed { kind: Kind::Ejabberd, what, hosts, lacks_vhost });
     }
     Ok(found)
 }

@@ -103,7 +103,7 @@ pub(super) async fn execute(args: Args, named: Option<&Path>) -> Result<ExitCode
     let config = Config::load(Some(&files.config))?;
     let findings = app::check(&config).await;
     print(&render::checked(&check::for_people(&findings)))?;
-    print(&render::next(named))?;
+    print(&render::next(named.map(|_| files.config.as_path())))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -180,26 +180,27 @@ fn hosts(
     archive: &FoundArchive,
 ) -> Result<Vec<String>, Failure> {
     let found: Vec<String> = archive.hosts.iter().map(|it| it.0.clone()).collect();
+    let is_complete = !found.is_empty() && !archive.lacks_vhost;
     let mut hosts = match given {
         Some(hosts) => hosts,
-        None if all && !found.is_empty() => found,
+        None if all && is_complete => found,
         None if ask.is_possible() => {
-            let proposed = (!found.is_empty()).then(|| found.join(", "));
+            let proposed = is_complete.then(|| found.join(", "));
             let what = "Hosts whose messages may be erased, including rooms' hosts";
             ask.for_value(what, proposed.as_deref(), listed)?
         }
-        None if found.is_empty() => {
+        None if is_complete => {
             return Err(wrong(
                 "--hosts",
-                "is missing, and the archives show no host yet",
-                "name the hosts whose messages may be erased: --hosts example.org,conference.example.org",
+                &format!("is missing; the archives have rows of {}", found.join(", ")),
+                "name those whose messages may be erased, or give --all-hosts",
             ));
         }
         None => {
             return Err(wrong(
                 "--hosts",
-                &format!("is missing; the archives have rows of {}", found.join(", ")),
-                "name those whose messages may be erased, or give --all-hosts",
+                "is missing, and the archives do not show the virtual host",
+                "name the hosts whose messages may be erased: --hosts example.org,conference.example.org",
             ));
         }
     };

@@ -98,6 +98,9 @@ mod hostile_rows;
 mod http;
 #[cfg(test)]
 mod import_law;
+mod init;
+#[cfg(test)]
+mod init_servers;
 #[cfg(test)]
 mod install_ejabberd;
 #[cfg(test)]

@@ -189,7 +189,8 @@ pub async fn guess(connection: &mut PgConnection) -> Result<Option<Schema>> {
         return Ok(Some(Schema::MultiHost));
     }
     let mut rows: BTreeMap<String, usize> = BTreeMap::new();
-    for domains in owners(connection).await? {
+    for mut domains in owners(connection).await? {
+        domains.dedup();
         // Somebody elsewhere may have the same local part: then it is not clear who the owner is.
         if let [domain] = domains.as_slice() {
             *rows.entry(domain.clone()).or_default() += 1;
