@@ -15,7 +15,7 @@ use crate::{
     archive::{self, Kind},
     component::ServerAddress,
     config::{self, ArchiveKind, DatabaseConfig, GivenUrl, Sample},
-    database::{self, DatabaseSettings},
+    database::{self, About, DatabaseSettings},
 };
 
 /// The role that `deploy/grants.sql` creates.
@@ -74,8 +74,8 @@ fn unread(error: &database::Error) -> &'static str {
 /// What the database shows.
 #[derive(Debug)]
 pub struct Found {
-    /// PostgreSQL's version.
-    pub postgres: String,
+    /// The PostgreSQL server, and whether it has our role already.
+    pub postgres: About,
     /// The archives: none, one, or one of each server.
     pub archives: Vec<FoundArchive>,
 }
@@ -97,7 +97,7 @@ pub struct FoundArchive {
 pub async fn look(given: &GivenUrl, password: Option<SecretString>) -> Result<Found, InitError> {
     let database = DatabaseConfig { url: given.url.clone(), password };
     let mut connection = DatabaseSettings::new(database.options()).connect().await?;
-    let postgres = database::version(&mut connection).await?;
+    let postgres = database::about(&mut connection, ROLE).await?;
     let surveyed = archive::survey(&mut connection).await?;
     let _ = connection.close().await;
     let archives = surveyed.into_iter().map(|it| FoundArchive {

@@ -33,9 +33,6 @@ pub async fn survey(connection: &mut PgConnection) -> Result<Vec<Surveyed>> {
     }
     if let Some(schema) = ejabberd::guess(connection).await? {
         let mut hosts = ejabberd::unlisted_hosts(connection, &schema, &[]).await?;
-        let is_unknown =
-            |it: &ejabberd::Schema| *it == ejabberd::Schema::Classic { vhost: String::new() };
-        let lacks_vhost = is_unknown(&schema);
         hosts.retain(|(name, _)| !name.is_empty());
         let (what, lacks_vhost) = match schema {
             Schema::Classic { vhost } => ("ejabberd's, in the classic schema", vhost.is_empty()),

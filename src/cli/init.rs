@@ -17,7 +17,7 @@ use crate::config::{self, ArchiveKind, Config, DEFAULT_FILE, GivenUrl};
 
 const EXAMPLES: &str = "\
 Exit codes:
-  0  the files are written, whatever `check` says: it finds problems until the printed steps are done
+  0  the files are written; `check` finds problems until the printed steps are done
   1  the database cannot be reached or read; nothing was written
   2  a flag is missing or wrong; nothing was written
   3  a file is there already, or cannot be written; nothing was written
@@ -25,8 +25,7 @@ Exit codes:
 Examples:
   ephemerd init
   PGPASSWORD=… ephemerd init --database postgres://prosody@127.0.0.1/prosody --all-hosts
-  ephemerd init --database postgres://ejabberd@127.0.0.1/ejabberd --kind ejabberd \\
-      --hosts example.org,conference.example.org --jid ephemerd.example.org --server 127.0.0.1:5347
+  ephemerd init --database postgres://ejabberd@db/ejabberd --hosts example.org,muc.example.org
   ephemerd --config /etc/ephemerd/work.toml init";
 
 /// Write the first configuration and its secrets, and say what is left to do
@@ -99,7 +98,8 @@ pub(super) async fn execute(args: Args, named: Option<&Path>) -> Result<ExitCode
     let plan = Plan { jid, server, url, kind: archive.kind, hosts };
     let secret = app::init::write(&files, &plan)?;
     print(&render::written(&files))?;
-    print(&render::steps(&files, &plan, &given, &secret))?;
+    print(&render::database(&files, &given, &found))?;
+    print(&render::server(&plan, &secret))?;
     let config = Config::load(Some(&files.config))?;
     let findings = app::check(&config).await;
     print(&render::checked(&check::for_people(&findings)))?;

@@ -118,7 +118,8 @@ impl Failure {
         match self {
             Self::Config(_) => "docs/configuration.md",
             Self::App(error) => error.page(),
-            Self::Init(_) | Self::Usage(_) | Self::Other(_) => "docs/commands.md",
+            Self::Init(_) | Self::Usage(_) => "docs/commands.md#ephemerd-init",
+            Self::Other(_) => "docs/commands.md",
         }
     }
 }

@@ -153,7 +153,7 @@ async fn modes_and_secrets() -> Result<()> {
             "in the block, which says so: {}",
             told.out
         );
-        assert!(told.out.contains("It contains the component's secret"), "{}", told.out);
+        assert!(told.out.contains("The block contains the component's secret"), "{}", told.out);
         let ours = lab.database.postgres().password();
         for text in [&told.out, &told.err, &config] {
             assert!(!text.contains(password) && !text.contains(ours), "{text}");
@@ -272,6 +272,13 @@ async fn two_hosts() -> Result<()> {
     assert_eq!(in_force(&place, "component.jid").await?, "ephemerd.b.example");
     assert!(told.out.contains("\nComponent \"ephemerd.b.example\"\n"), "{}", told.out);
 
+    // The lab's other databases use the role too: another password would lock their daemons out.
+    assert!(
+        told.out.contains("That role exists already: if something else uses it"),
+        "{}",
+        told.out
+    );
+
     let place = Place::new(&lab.database)?;
     let flags = ["--hosts", "example.org,conference.example.org", "--jid", "e.example.org"];
     assert_eq!(place.init("022", &flags).await?.code, Some(0));
@@ -286,9 +293,10 @@ async fn two_hosts() -> Result<()> {
         };
         let user = |at, from| ejabberd::rows::ArchiveRow::user("peter", at, &xml(from));
         let other =
-            ejabberd::rows::ArchiveRow { server_host: "b.example".into(), ..user(3, "a@b") };
+            ejabberd::rows::ArchiveRow { server_host: "b.example".into(), ..user(4, "a@b") };
         let den = ejabberd::rows::ArchiveRow::room("den", 5, &xml("den@conference.localhost/x"));
-        let mut rows = vec![user(1, "rosa@localhost"), user(2, "peter@z.example"), den];
+        let two = [2, 3].map(|at| user(at, "peter@z.example"));
+        let mut rows = [vec![user(1, "rosa@localhost"), den], two.to_vec()].concat();
         rows.extend((schema == Schema::MultiHost).then_some(other));
         ejabberd::rows::insert(&lab.database, schema, &rows).await?;
         let place = Place::new(&lab.database)?;

@@ -52,6 +52,7 @@ async fn follow<S: Server>(
         printed.contains("Hosts in them: conference.localhost (1 row), localhost ("),
         "{printed}"
     );
+    assert!(!printed.contains("exists already"), "{printed}");
     let check = step(&printed, 3);
     assert!(
         check.contains("\nproblem  The database cannot be used: connect: SQLSTATE 28P01"),

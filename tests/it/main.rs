@@ -98,6 +98,7 @@ mod hostile_rows;
 mod http;
 #[cfg(test)]
 mod import_law;
+#[cfg(test)]
 mod init;
 #[cfg(test)]
 mod init_servers;

@@ -15,7 +15,7 @@ use crate::config::{ArchiveKind, GivenUrl};
 const GRANTS: [&str; 2] = ["/usr/share/ephemerd/grants.sql", "deploy/grants.sql"];
 
 pub(super) fn found(found: &Found) -> String {
-    let mut text = format!("The database answers: PostgreSQL {}.\n", found.postgres);
+    let mut text = format!("The database answers: PostgreSQL {}.\n", found.postgres.version);
     for archive in &found.archives {
         let rows =
             |(name, rows): &(String, i64)| format!("{name} ({})", show::counted(*rows, "row"));
@@ -35,20 +35,32 @@ pub(super) fn written(files: &Files) -> String {
     )
 }
 
-pub(super) fn steps(files: &Files, plan: &Plan, given: &GivenUrl, secret: &SecretString) -> String {
-    let (where_to, block) = match plan.kind {
+pub(super) fn database(files: &Files, given: &GivenUrl, found: &Found) -> String {
+    let file = files.password.display();
+    let shared = match found.postgres.has_role {
+        true => format!(
+            " That role exists already: if something else uses it, leave that command out, and write the role's \
+             password into that file."
+        ),
+        false => String::new(),
+    };
+    format!(
+        "\n1. Create the role {ROLE}, its rights and its password, as root. The second command asks for the password: \
+         give it the one in {file}.{shared}\n\n{}",
+        psql(given)
+    )
+}
+
+pub(super) fn server(plan: &Plan, secret: &SecretString) -> String {
+    let (place, block) = match plan.kind {
         ArchiveKind::Ejabberd => ("Below `listen:` in ejabberd.yml", ejabberd(plan, secret)),
         ArchiveKind::Prosody | ArchiveKind::Component => {
             ("At the end of prosody.cfg.lua", prosody(plan, secret))
         }
     };
     format!(
-        "\n1. Create the role, its rights and its password, as root. The second command asks for the password: \
-         give it the one in {}.\n\n{}\n\
-         2. {where_to}, add this block. It contains the component's secret, because the server's syntax or its \
-         user's rights allow no path. Then restart the server.\n\n{block}",
-        files.password.display(),
-        psql(given),
+        "\n2. {place}, add this block, and restart the server. The block contains the component's secret, because the \
+         server may not read the file.\n\n{block}"
     )
 }
 
