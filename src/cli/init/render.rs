@@ -38,11 +38,11 @@ pub(super) fn written(files: &Files) -> String {
 pub(super) fn database(files: &Files, given: &GivenUrl, found: &Found) -> String {
     let file = files.password.display();
     let shared = match found.postgres.has_role {
-        true => format!(
+        true => {
             " That role exists already: if something else uses it, leave that command out, and write the role's \
              password into that file."
-        ),
-        false => String::new(),
+        }
+        false => "",
     };
     format!(
         "\n1. Create the role {ROLE}, its rights and its password, as root. The second command asks for the password: \
