@@ -326,7 +326,7 @@ async fn questions_on_a_terminal() -> Result<()> {
     let place = Place::new(&lab.database)?;
     let answers = format!(
         "mkfifo keys
-         script --quiet --flush --return --command \"$PROGRAM init\" seen <keys >/dev/null &
+         timeout 300 script --quiet --flush --return --command \"$PROGRAM init\" seen <keys >/dev/null &
          exec 3>keys
          answer() {{
              for wait in $(seq 600); do grep --quiet --text \"$1\" seen 2>/dev/null && break; sleep 0.1; done
@@ -338,6 +338,7 @@ async fn questions_on_a_terminal() -> Result<()> {
          answer 'including rooms. hosts .conference.example.org, example.org.: ' ''
          answer 'own address on the server .ephemerd.example.org.: ' 'e.example.org'
          answer 'listens for components .127.0.0.1:5347.: ' '127.0.0.1:1'
+         exec 3>&-
          wait $!; echo \"$?\" >code; rm keys",
         url = place.url(),
         password = lab.database.postgres().password(),
