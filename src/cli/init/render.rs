@@ -39,14 +39,14 @@ pub(super) fn database(files: &Files, given: &GivenUrl, found: &Found) -> String
     let file = files.password.display();
     let shared = match found.postgres.has_role {
         true => {
-            " That role exists already: if something else uses it, leave that command out, and write the role's \
-             password into that file."
+            "\n   That role exists already: if something else uses it, leave that command out, and write\n   \
+             the role's password into that file."
         }
         false => "",
     };
     format!(
-        "\n1. Create the role {ROLE}, its rights and its password, as root. The second command asks for the password: \
-         give it the one in {file}.{shared}\n\n{}",
+        "\n1. Create the role {ROLE}, its rights and its password, as root. The second command asks\n   \
+         for the password: give it the one in {file}.{shared}\n\n{}",
         psql(given)
     )
 }
@@ -59,8 +59,8 @@ pub(super) fn server(plan: &Plan, secret: &SecretString) -> String {
         }
     };
     format!(
-        "\n2. {place}, add this block, and restart the server. The block contains the component's secret, because the \
-         server may not read the file.\n\n{block}"
+        "\n2. {place}, add this block, and restart the server.\n   \
+         The block contains the component's secret, because the server may not read its file.\n\n{block}"
     )
 }
 
