@@ -61,6 +61,28 @@ pub async fn now(connection: &mut PgConnection) -> Result<Timestamp> {
     sqlx::query_scalar("-- now\nSELECT clock_timestamp()").fetch_one(connection).await.named("now")
 }
 
+/// What every role may know of a PostgreSQL server.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct About {
+    /// Its version, as it names it.
+    pub version: String,
+    /// Whether it has the role that was asked for.
+    pub has_role: bool,
+}
+
+/// What a server is, and whether it has this role.
+pub async fn about(connection: &mut PgConnection, role: &str) -> Result<About> {
+    sqlx::query_as(
+        "-- about
+         SELECT current_setting('server_version') AS version,
+                EXISTS (SELECT FROM pg_roles WHERE rolname = $1) AS has_role",
+    )
+    .bind(role)
+    .fetch_one(connection)
+    .await
+    .named("about")
+}
+
 /// Waits this long at most for the database's answer: a connection may be cut silently.
 pub async fn in_time<T, E: From<Error>>(
     statement: &'static str,

@@ -6,6 +6,7 @@ mod control;
 mod daemon;
 mod explain;
 mod hold;
+pub mod init;
 mod module;
 mod preview;
 mod reload;

@@ -10,10 +10,12 @@ pub mod marks;
 mod old;
 pub mod prosody;
 mod reading;
+mod survey;
 
 pub use any::{Archive, Kind, Order, Probed, Table, probe};
 pub use old::{Holder, OldRow, Scope, ScopeAge};
 pub use reading::{Looks, Position, Published, Sought, Trace};
+pub use survey::{Surveyed, survey};
 
 use std::collections::BTreeMap;
 

@@ -50,7 +50,7 @@ fn style(level: Level) -> Style {
     Style::new().fg_color(Some(colour.into()))
 }
 
-fn for_people(findings: &[Finding]) -> String {
+pub(super) fn for_people(findings: &[Finding]) -> String {
     let mut text = String::new();
     for Finding { level, what, remedy, page } in findings {
         let (style, name) = (style(*level), name(*level));

@@ -5,6 +5,7 @@ mod check;
 mod config;
 mod explain;
 mod hold;
+mod init;
 mod migrate;
 mod pause;
 mod preview;
@@ -21,11 +22,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::app;
+use crate::app::{self, init::InitError};
 use crate::config::{Config, ConfigError};
 
 /// It failed; a retry may succeed.
 const FAILED: u8 = 1;
+/// A flag is missing or wrong, as clap has it.
+const WRONG_USAGE: u8 = 2;
 /// The configuration or schema is at fault: retrying is pointless until somebody fixes it.
 const REFUSED: u8 = 3;
 
@@ -40,6 +43,7 @@ Exit codes:
   3  configuration or schema at fault: retrying is pointless
 
 Examples:
+  ephemerd init            # write the first configuration
   ephemerd config          # what is in force, and where it came from
   ephemerd check           # what is wrong, and what to do
   ephemerd migrate         # create or update our own tables
@@ -68,6 +72,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Args),
     Run(run::Args),
     Check(check::Args),
     Migrate(migrate::Args),
@@ -90,6 +95,11 @@ enum Failure {
     Config(#[from] ConfigError),
     #[error(transparent)]
     App(#[from] app::Error),
+    #[error(transparent)]
+    Init(#[from] InitError),
+    /// A flag is missing or wrong.
+    #[error("{0}")]
+    Usage(String),
     #[error("{0}")]
     Other(String),
 }
@@ -99,7 +109,9 @@ impl Failure {
         match self {
             Self::Config(_) => REFUSED,
             Self::App(error) if error.is_final() => REFUSED,
-            Self::App(_) | Self::Other(_) => FAILED,
+            Self::Init(error) if error.is_final() => REFUSED,
+            Self::Usage(_) => WRONG_USAGE,
+            Self::App(_) | Self::Init(_) | Self::Other(_) => FAILED,
         }
     }
 
@@ -108,6 +120,7 @@ impl Failure {
         match self {
             Self::Config(_) => "docs/configuration.md",
             Self::App(error) => error.page(),
+            Self::Init(_) | Self::Usage(_) => "docs/commands.md#ephemerd-init",
             Self::Other(_) => "docs/commands.md",
         }
     }
@@ -127,21 +140,23 @@ impl Cli {
     }
 
     async fn dispatch(self) -> Result<ExitCode, Failure> {
-        let config = Config::load(self.config.as_deref())?;
+        // `init` is for when there is none.
+        let load = || Config::load(self.config.as_deref());
         match self.command {
-            Command::Run(args) => run::execute(args, self.config, config).await,
-            Command::Check(args) => check::execute(args, &config).await,
-            Command::Migrate(args) => migrate::execute(args, config).await,
-            Command::Config(args) => config::execute(&args, &config),
-            Command::Sweep(args) => sweep::execute(args, &config).await,
-            Command::Preview(args) => preview::execute(args, &config).await,
-            Command::Explain(args) => explain::execute(args, &config).await,
-            Command::Backlog(args) => backlog::execute(args, &config).await,
-            Command::Retention(args) => retention::execute(args, &config).await,
-            Command::Hold(args) => hold::execute(args, &config).await,
-            Command::Pause(args) => pause::pause(args, &config).await,
-            Command::Resume(args) => pause::resume(args, &config).await,
-            Command::Status(args) => status::execute(args, &config).await,
+            Command::Init(args) => init::execute(args, self.config.as_deref()).await,
+            Command::Run(args) => run::execute(args, self.config.clone(), load()?).await,
+            Command::Check(args) => check::execute(args, &load()?).await,
+            Command::Migrate(args) => migrate::execute(args, load()?).await,
+            Command::Config(args) => config::execute(&args, &load()?),
+            Command::Sweep(args) => sweep::execute(args, &load()?).await,
+            Command::Preview(args) => preview::execute(args, &load()?).await,
+            Command::Explain(args) => explain::execute(args, &load()?).await,
+            Command::Backlog(args) => backlog::execute(args, &load()?).await,
+            Command::Retention(args) => retention::execute(args, &load()?).await,
+            Command::Hold(args) => hold::execute(args, &load()?).await,
+            Command::Pause(args) => pause::pause(args, &load()?).await,
+            Command::Resume(args) => pause::resume(args, &load()?).await,
+            Command::Status(args) => status::execute(args, &load()?).await,
         }
     }
 }

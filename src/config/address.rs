@@ -7,7 +7,7 @@ const MAX_DOMAIN_BYTES: usize = 1023;
 ///
 /// Letters of any script are allowed: servers store them as they are, not in Punycode. The error is the end
 /// of a sentence.
-pub(super) fn domain(text: &str) -> Result<(), &'static str> {
+pub fn domain(text: &str) -> Result<(), &'static str> {
     if text.is_empty() {
         return Err("has an empty name");
     }

@@ -31,7 +31,7 @@ pub enum ConfigError {
     /// There is no configuration at all.
     #[error(
         "there is no configuration: {} does not exist\n\
-         help: write one, or name another by --config FILE or by EPHEMERD_CONFIG", file.display()
+         help: write one with `ephemerd init`, or name another by --config FILE or by EPHEMERD_CONFIG", file.display()
     )]
     Absent {
         /// The file that was looked for.

@@ -15,6 +15,7 @@ mod raw;
 mod reading;
 mod render;
 mod retention;
+mod sample;
 mod secret;
 mod sources;
 mod types;
@@ -23,18 +24,20 @@ mod validate;
 
 use std::path::Path;
 
+pub use address::domain;
 pub use change::{Change, changes_in_place};
 pub use duration::{DurationError, parse as parse_duration, print as print_duration};
 pub use error::{ConfigError, Origin};
 pub use raw::{KEY_INFOS, KEYS, KeyInfo};
 pub use render::Setting;
 pub use retention::print as print_limit;
+pub use sample::{Sample, filled_sample};
 pub use sources::{DEFAULT_FILE, Sources};
 pub use types::{
     ArchiveConfig, ArchiveKind, BacklogRule, ComponentConfig, DatabaseConfig, EraseConfig,
     EraseMode, HttpConfig, LogConfig, LogFormat, LogLevel, RetentionConfig, SweepConfig,
 };
-pub use url::DatabaseUrl;
+pub use url::{DatabaseUrl, GivenUrl};
 
 use crate::model::{Finding, HintRules, RoomRules, Rules, TimerRules};
 

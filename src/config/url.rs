@@ -4,6 +4,8 @@
 //! rest of the password would pass for a port, a database or a parameter. So anything that could be such a
 //! rest is rejected, and nothing that was not understood is ever shown.
 
+mod role;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -12,6 +14,8 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 use url::Url;
+
+pub use role::GivenUrl;
 
 use super::secret::{HIDDEN, is_alike};
 

@@ -109,6 +109,10 @@ mod http;
 #[cfg(test)]
 mod import_law;
 #[cfg(test)]
+mod init;
+#[cfg(test)]
+mod init_servers;
+#[cfg(test)]
 mod install_ejabberd;
 #[cfg(test)]
 mod kept_rows;

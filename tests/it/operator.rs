@@ -14,11 +14,12 @@ use crate::pages::root;
 use crate::support::program;
 
 /// Programs that would change this machine, or that not every machine has, and their replacements.
-const STAND_INS: [(&str, &str); 8] = [
+const STAND_INS: [(&str, &str); 9] = [
     ("useradd", "[ \"${!#}\" = ephemerd ]"),
     ("systemd-sysusers", "true"),
     ("cargo", "[ \"$*\" = 'build --release' ] && [ -x target/release/ephemerd ]"),
     ("sudo", "exec \"$@\""),
+    ("su", "[ \"$1 $2\" = 'postgres -c' ] && exec bash -c \"$3\""),
     ("ss", "true"),
     ("journalctl", "cat \"$PLACE/log\" 2>/dev/null || true"),
     ("ephemerd", "exec \"$PLACE/target/release/ephemerd\" \"$@\""),
@@ -122,12 +123,18 @@ impl Operator {
 
     /// Runs a block of commands as written; returns the output. Each must succeed.
     pub(crate) async fn does(&self, script: &str) -> Result<String> {
+        let password = self.database.postgres().password();
+        self.does_typing(&self.here(script), &format!("{password}\n{password}\n")).await
+    }
+
+    /// The same for a script that is of this place already, and types this at whatever asks.
+    pub(crate) async fn does_typing(&self, script: &str, typed: &str) -> Result<String> {
         let place = self.folder.path();
         let postgres = self.database.postgres();
         // Without a terminal, so that psql takes the new password from its input.
         let mut command = Command::new("setsid");
         command
-            .args(["--wait", "bash", "-euo", "pipefail", "-c", &self.here(script)])
+            .args(["--wait", "bash", "-euo", "pipefail", "-c", script])
             .env_clear()
             .env(
                 "PATH",
@@ -148,9 +155,8 @@ impl Operator {
             .stderr(Stdio::piped());
         let mut child = command.spawn()?;
         let mut input = child.stdin.take().expect("it is piped");
-        let twice = format!("{0}\n{0}\n", postgres.password());
         // Most commands read nothing and have ended by now.
-        let _ = input.write_all(twice.as_bytes()).await;
+        let _ = input.write_all(typed.as_bytes()).await;
         drop(input);
         let output = child.wait_with_output().await?;
         let (out, err) =

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use ephemerd::config::{Config, KEYS, Sources};
+use ephemerd::config::{Config, GivenUrl, KEYS, Sources};
 use ephemerd_lab::{Daemon, DaemonConfig, PATIENCE, Result, Signal, eventually};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -101,6 +101,20 @@ fn no_piece_of_a_pasted_password_is_shown() {
             _ => said(format!("{MINIMAL}url = {url}"), None),
         };
         prop_assert!(!said.contains(NEEDLE), "{url}: {said}");
+        Ok(())
+    });
+    tested.unwrap();
+}
+
+/// What `init` writes and prints of the URL that it is given.
+#[test]
+fn no_piece_of_it_is_in_what_init_makes_of_it() {
+    let tested = runner(3_000).run(&url(), |url| {
+        let made = match GivenUrl::parse(&url) {
+            Ok(given) => format!("{given:?}{:?}", GivenUrl::for_role(&url, "ephemerd")),
+            Err(fault) => format!("{fault:?}"),
+        };
+        prop_assert!(!made.contains(NEEDLE), "{url}: {made}");
         Ok(())
     });
     tested.unwrap();

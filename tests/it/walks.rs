@@ -18,7 +18,7 @@ const TIMER: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='2'/>";
 
 /// Uninstalls ephemerd from the lab's database as docs/NAME says, so that it can be installed as the document
 /// says.
-async fn take_out(page: &Page, database: &Database) -> Result<()> {
+pub(crate) async fn take_out(page: &Page, database: &Database) -> Result<()> {
     let blocks = page.blocks_in(&["sql"]);
     let sql = blocks
         .iter()
@@ -31,7 +31,7 @@ async fn take_out(page: &Page, database: &Database) -> Result<()> {
 }
 
 /// Sends a message with a timer, and waits until the archive no longer has its text.
-async fn see_words_go<S: Server>(lab: &Lab<S>, count: &'static str) -> Result<()> {
+pub(crate) async fn see_words_go<S: Server>(lab: &Lab<S>, count: &'static str) -> Result<()> {
     let mut peter = lab.online("peter").await?;
     let mut rosa = lab.online("rosa").await?;
     peter.chat("rosa@localhost", "soon gone", TIMER).await?;
@@ -42,10 +42,11 @@ async fn see_words_go<S: Server>(lab: &Lab<S>, count: &'static str) -> Result<()
     .await
 }
 
-const IN_PROSODY: &str = "SELECT count(*) FROM prosodyarchive WHERE value LIKE '%soon gone%'";
-const IN_EJABBERD: &str = "SELECT count(*) FROM archive WHERE xml LIKE '%soon gone%'";
+pub(crate) const IN_PROSODY: &str =
+    "SELECT count(*) FROM prosodyarchive WHERE value LIKE '%soon gone%'";
+pub(crate) const IN_EJABBERD: &str = "SELECT count(*) FROM archive WHERE xml LIKE '%soon gone%'";
 
-async fn own_postgres() -> Result<Arc<Postgres>> {
+pub(crate) async fn own_postgres() -> Result<Arc<Postgres>> {
     Ok(Arc::new(Postgres::start(PostgresConfig::default()).await?))
 }
 

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use sqlx::PgConnection;
 
 use super::Schema;
@@ -175,8 +177,40 @@ async fn room_hosts(connection: &mut PgConnection) -> Result<Vec<String>> {
     .named("ejabberd_room_hosts")
 }
 
+/// The schema of these tables as far as they show it, without any configuration: the classic one's virtual host is
+/// the domain that most owners of the newest rows have, or empty. `None` without tables.
+pub async fn guess(connection: &mut PgConnection) -> Result<Option<Schema>> {
+    let columns = columns(connection).await?;
+    let has = |table: &str, column: &str| columns.iter().any(|it| it.0 == table && it.1 == column);
+    if !has("archive", "xml") || !has("spool", "xml") {
+        return Ok(None);
+    }
+    if has("archive", "server_host") {
+        return Ok(Some(Schema::MultiHost));
+    }
+    let mut rows: BTreeMap<String, usize> = BTreeMap::new();
+    for mut domains in owners(connection).await? {
+        domains.dedup();
+        // Somebody elsewhere may have the same local part: then it is not clear who the owner is.
+        if let [domain] = domains.as_slice() {
+            *rows.entry(domain.clone()).or_default() += 1;
+        }
+    }
+    let vhost = rows.into_iter().max_by_key(|(_, rows)| *rows).unwrap_or_default().0;
+    Ok(Some(Schema::Classic { vhost }))
+}
+
 /// The domain of an owner in the newest rows if a stanza's own address has it at another host than `vhost`.
 async fn another_owner(connection: &mut PgConnection, vhost: &str) -> Result<Option<String>> {
+    let owners = owners(connection).await?;
+    Ok(owners.into_iter().find_map(|domains| {
+        let first = domains.first().cloned();
+        first.filter(|_| !domains.iter().any(|it| it == vhost))
+    }))
+}
+
+/// For each of the newest rows of users, the domains at which a stanza's own address has its owner.
+async fn owners(connection: &mut PgConnection) -> Result<Vec<Vec<String>>> {
     let rows: Vec<(String, String)> = sqlx::query_as(
         "-- ejabberd_owners
          SELECT username, left(xml, 4096)
@@ -188,18 +222,16 @@ async fn another_owner(connection: &mut PgConnection, vhost: &str) -> Result<Opt
     .fetch_all(connection)
     .await
     .named("ejabberd_owners")?;
-    Ok(rows.into_iter().find_map(|(username, xml)| {
-        let domains: Vec<String> = stanza::parties(&xml)
-            .into_iter()
-            .filter_map(|jid| {
-                let bare = jid.split('/').next()?;
-                let (local, domain) = bare.split_once('@')?;
-                (local == username).then(|| domain.to_owned())
-            })
-            .collect();
-        let first = domains.first().cloned();
-        first.filter(|_| !domains.iter().any(|it| it == vhost))
-    }))
+    let domains = |(username, xml): (String, String)| {
+        let parties = stanza::parties(&xml).into_iter();
+        let at = parties.filter_map(|jid| {
+            let bare = jid.split('/').next()?;
+            let (local, domain) = bare.split_once('@')?;
+            (local == username).then(|| domain.to_owned())
+        });
+        at.collect()
+    };
+    Ok(rows.into_iter().map(domains).collect())
 }
 
 /// `compress_xml` writes a private format that differs between releases: such rows are left alone.

@@ -15,3 +15,11 @@ pub async fn absent_hosts(connection: &mut PgConnection, hosts: &[String]) -> Re
     .await
     .named("prosody_absent_hosts")
 }
+
+/// Whether this role sees the table.
+pub async fn is_there(connection: &mut PgConnection) -> Result<bool> {
+    sqlx::query_scalar("-- prosody_is_there\nSELECT to_regclass('prosodyarchive') IS NOT NULL")
+        .fetch_one(connection)
+        .await
+        .named("prosody_is_there")
+}

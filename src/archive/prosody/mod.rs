@@ -14,7 +14,7 @@ mod reading;
 
 pub(super) use erase::{blank, delete};
 pub use find::{find, queued_under};
-pub use hosts::absent_hosts;
+pub use hosts::{absent_hosts, is_there};
 pub use old::{ages, holders, old};
 pub use probe::probe;
 pub use read::{

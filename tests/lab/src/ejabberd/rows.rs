@@ -49,7 +49,7 @@ pub async fn insert(database: &Database, schema: Schema, rows: &[ArchiveRow]) ->
          SELECT {value}username, stamp, 'rosa@localhost/x', 'rosa@localhost', xml, 'words', kind, ''
            FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::text[])
                 WITH ORDINALITY AS t (server_host, username, stamp, kind, xml, nr)
-          ORDER BY nr RETURNING id"
+          ORDER BY nr RETURNING id::integer"
     );
     Ok(sqlx::query_scalar(AssertSqlSafe(insert))
         .bind(column(|row| &row.server_host))

@@ -1,0 +1,114 @@
+//! Questions on a terminal, with their defaults. They go to stderr: stdout is for what is to be kept.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use secrecy::SecretString;
+
+use super::super::Failure;
+
+/// How often a question is asked again after an answer that cannot be used.
+const ATTEMPTS: usize = 5;
+
+/// A longer answer is none: the longest are lists of hosts.
+const MOST_BYTES: u64 = 64 * 1024;
+
+pub(super) struct Ask {
+    is_possible: bool,
+}
+
+impl Ask {
+    pub(super) fn new() -> Self {
+        Self { is_possible: io::stdin().is_terminal() && io::stderr().is_terminal() }
+    }
+
+    /// Whether somebody is there to answer.
+    pub(super) const fn is_possible(&self) -> bool {
+        self.is_possible
+    }
+
+    /// What is given; else what is answered; without a terminal, the default.
+    pub(super) fn unless<T>(
+        &self,
+        given: Option<T>,
+        what: &str,
+        default: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, Failure> {
+        match given {
+            Some(given) => Ok(given),
+            None if self.is_possible => self.for_value(what, Some(default), read),
+            None => read(default).map_err(Failure::Usage),
+        }
+    }
+
+    /// Asks until the answer can be used. An empty one means the default.
+    pub(super) fn for_value<T>(
+        &self,
+        what: &str,
+        default: Option<&str>,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, Failure> {
+        let shown = default.map(|it| format!(" [{it}]")).unwrap_or_default();
+        for _ in 0..ATTEMPTS {
+            note(&format!("{what}{shown}: "));
+            let answer = line()?;
+            let answer = if answer.is_empty() { default.unwrap_or_default() } else { &answer };
+            match read(answer) {
+                Ok(value) => return Ok(value),
+                Err(problem) => note(&format!("This cannot be used: {problem}.\n")),
+            }
+        }
+        Err(Failure::Usage("no answer could be used\nhelp: see `ephemerd init --help`".to_owned()))
+    }
+
+    /// Asks for a secret, which is not shown.
+    pub(super) fn for_secret(&self, what: &str) -> Result<Option<SecretString>, Failure> {
+        // Before the question: nobody may have answered by then.
+        let silence = Silence::begin();
+        note(&format!("{what}: "));
+        let answer = line();
+        drop(silence);
+        note("\n");
+        Ok(Some(answer?).filter(|it| !it.is_empty()).map(SecretString::from))
+    }
+}
+
+/// To stderr; if that is closed, nobody is listening.
+fn note(text: &str) {
+    let mut stderr = io::stderr();
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+}
+
+fn line() -> Result<String, Failure> {
+    let mut line = String::new();
+    let read = io::Read::take(io::stdin().lock(), MOST_BYTES).read_line(&mut line);
+    match read {
+        Ok(0) => {
+            Err(Failure::Usage("the questions were not answered; nothing was written".to_owned()))
+        }
+        Ok(_) => Ok(line.trim().to_owned()),
+        Err(error) => Err(Failure::Other(format!("cannot read an answer: {}", error.kind()))),
+    }
+}
+
+/// While this lives, the terminal does not show what is typed.
+struct Silence(Option<Termios>);
+
+impl Silence {
+    fn begin() -> Self {
+        let Ok(before) = tcgetattr(io::stdin()) else { return Self(None) };
+        let mut silent = before.clone();
+        silent.local_flags.remove(LocalFlags::ECHO);
+        let is_silent = tcsetattr(io::stdin(), SetArg::TCSANOW, &silent).is_ok();
+        Self(is_silent.then_some(before))
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, before);
+        }
+    }
+}
