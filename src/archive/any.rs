@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use sqlx::PgConnection;
 
 use super::{
-    Erasure, Horizon, Row, Touched,
+    Erasure, HEAD_CHARACTERS, Horizon, MAX_STANZA_BYTES, Row, Touched, Which,
     ejabberd::{self, Schema},
     hosts, prosody,
 };
@@ -248,31 +248,14 @@ impl Archive {
         &self,
         connection: &mut PgConnection,
         keys: &[&RowKey],
+        which: Which,
     ) -> Result<Vec<Erasure>> {
-        self.delete_rows(connection, keys, false).await
-    }
-
-    /// The same, marked or not: by their age.
-    pub async fn delete_old(
-        &self,
-        connection: &mut PgConnection,
-        keys: &[&RowKey],
-    ) -> Result<Vec<Erasure>> {
-        self.delete_rows(connection, keys, true).await
-    }
-
-    async fn delete_rows(
-        &self,
-        connection: &mut PgConnection,
-        keys: &[&RowKey],
-        any: bool,
-    ) -> Result<Vec<Erasure>> {
-        let mut touched = self.delete_once(connection, keys, any).await?;
+        let mut touched = self.delete_once(connection, keys, which).await?;
         let (kept, kept_keys) = touched.kept(keys);
         if !kept.is_empty() {
             // Another session may have changed them between our snapshot and our lock: a second attempt
             // shows that.
-            let again = self.delete_once(connection, &kept_keys, any).await?;
+            let again = self.delete_once(connection, &kept_keys, which).await?;
             touched.replace(&kept, again);
         }
         self.tell_apart(connection, keys, touched).await
@@ -282,10 +265,11 @@ impl Archive {
         &self,
         connection: &mut PgConnection,
         keys: &[&RowKey],
-        any: bool,
+        which: Which,
     ) -> Result<Touched> {
         match self {
-            Self::Prosody => prosody::delete(connection, keys, any).await,
+            Self::Prosody => prosody::delete(connection, keys, which).await,
+            // Another text has another digest.
             Self::Ejabberd(schema) => ejabberd::delete(connection, schema, keys).await,
         }
     }
@@ -296,24 +280,13 @@ impl Archive {
         &self,
         connection: &mut PgConnection,
         keys: &[&RowKey],
+        which: Which,
         replace: impl Fn(&str) -> String,
     ) -> Result<Vec<Erasure>> {
         let touched = match self {
-            Self::Prosody => prosody::blank(connection, keys, (false, false), replace).await?,
-            Self::Ejabberd(schema) => ejabberd::blank(connection, schema, keys, replace).await?,
-        };
-        self.tell_apart(connection, keys, touched).await
-    }
-
-    /// The same, marked or not: by their age.
-    pub async fn blank_old(
-        &self,
-        connection: &mut PgConnection,
-        keys: &[&RowKey],
-        replace: impl Fn(&str) -> String,
-    ) -> Result<Vec<Erasure>> {
-        let touched = match self {
-            Self::Prosody => prosody::blank(connection, keys, (false, true), replace).await?,
+            Self::Prosody => {
+                prosody::blank(connection, keys, which, HEAD_CHARACTERS, replace).await?
+            }
             Self::Ejabberd(schema) => ejabberd::blank(connection, schema, keys, replace).await?,
         };
         self.tell_apart(connection, keys, touched).await
@@ -327,7 +300,10 @@ impl Archive {
         replace: impl Fn(&str) -> String,
     ) -> Result<Vec<Erasure>> {
         let touched = match self {
-            Self::Prosody => prosody::blank(connection, keys, (true, false), replace).await?,
+            Self::Prosody => {
+                let (which, characters) = (Which::Marked, MAX_STANZA_BYTES);
+                prosody::blank(connection, keys, which, characters, replace).await?
+            }
             Self::Ejabberd(schema) => {
                 ejabberd::blank_queued(connection, schema, keys, replace).await?
             }

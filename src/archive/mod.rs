@@ -40,6 +40,15 @@ pub struct Row {
     pub sender: Option<String>,
 }
 
+/// Which of the rows that are named may be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those that are still marked, and our placeholders.
+    Marked,
+    /// All: what is too old goes, whatever it is.
+    All,
+}
+
 /// What happened to a row that was to be erased.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Erasure {

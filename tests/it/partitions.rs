@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ephemerd::archive::{Archive, Erasure, Kind, probe};
+use ephemerd::archive::{Archive, Erasure, Kind, Which, probe};
 use ephemerd::model::{RowKey, Store};
 use ephemerd_lab::ejabberd::{EjabberdConfig, Schema};
 use ephemerd_lab::layouts::Layout;
@@ -214,8 +214,10 @@ async fn erase(
     let mut erasures =
         archive.blank_queued(&mut transaction, &queued, blank).await.expect("blanked");
     erasures.extend(match delete {
-        true => archive.delete(&mut transaction, &archived).await.expect("deleted"),
-        false => archive.blank(&mut transaction, &archived, blank).await.expect("blanked"),
+        true => archive.delete(&mut transaction, &archived, Which::Marked).await.expect("deleted"),
+        false => {
+            archive.blank(&mut transaction, &archived, Which::Marked, blank).await.expect("blanked")
+        }
     });
     transaction.commit().await?;
     Ok(erasures)

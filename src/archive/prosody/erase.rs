@@ -4,22 +4,20 @@ use sqlx::{FromRow, PgConnection, postgres::types::Oid};
 
 use super::identity::{Identities, bind_identities, is_named, named_rows};
 use crate::{
-    archive::{
-        Erasure, HEAD_CHARACTERS, MAX_STANZA_BYTES, Touched, marks::*, parts_by_bytes, position,
-    },
+    archive::{Erasure, Touched, Which, marks::*, parts_by_bytes, position},
     database::{Named, Result},
     model::RowKey,
 };
 
-/// Deletes exactly these rows if they are still marked or our placeholders, or `any`, except those that another session
-/// has locked.
+/// Deletes exactly these rows if they are still marked or our placeholders, or whatever they are, except those that
+/// another session has locked.
 ///
 /// What was deleted is looked up by IN, which hashes it: PostgreSQL takes the results of both parts to be single rows, and
 /// compares each with each where they are joined.
 pub(in crate::archive) async fn delete(
     connection: &mut PgConnection,
     keys: &[&RowKey],
-    any: bool,
+    which: Which,
 ) -> Result<Touched> {
     let delete = sqlx::query_as(concat!(
         r#"-- prosody_delete
@@ -41,7 +39,7 @@ pub(in crate::archive) async fn delete(
     ));
     let rows: Vec<(i64, bool, bool)> =
         bind_identities!(delete, Identities::of(keys.iter().copied()))
-            .bind(any)
+            .bind(which == Which::All)
             .fetch_all(connection)
             .await
             .named("prosody_delete")?;
@@ -72,16 +70,15 @@ struct Locked {
     ours: bool,
 }
 
-/// Replaces the text of exactly these rows, if they are still marked or our placeholders, or `any`, by what `replace`
-/// makes of them, except those that another session has locked. `whole` reads whole stanzas (queue rows),
-/// otherwise only their start.
+/// Replaces the text of exactly these rows, if they are still marked or our placeholders, or whatever they are, by what
+/// `replace` makes of their first `characters`, except those that another session has locked.
 pub(in crate::archive) async fn blank(
     connection: &mut PgConnection,
     keys: &[&RowKey],
-    (whole, any): (bool, bool),
+    which: Which,
+    characters: i32,
     replace: impl Fn(&str) -> String,
 ) -> Result<Touched> {
-    let characters = if whole { MAX_STANZA_BYTES } else { HEAD_CHARACTERS };
     let lock = sqlx::query_as(concat!(
         "-- prosody_lock
         SELECT k.position, a.tableoid AS part, a.ctid::text AS place,
@@ -95,7 +92,7 @@ pub(in crate::archive) async fn blank(
     ));
     let locked: Vec<Locked> = bind_identities!(lock, Identities::of(keys.iter().copied()))
         .bind(characters)
-        .bind(any)
+        .bind(which == Which::All)
         .fetch_all(&mut *connection)
         .await
         .named("prosody_lock")?;

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, PgPool};
 
 use super::{AgeSettings, Erased, may_begin, rest_between};
 use crate::{
-    archive::{Archive, Erasure, Holder, OldRow, Scope, Table},
+    archive::{Archive, Erasure, Holder, OldRow, Scope, Table, Which},
     database::{self, Named, Result},
     ledger::{self, Holdable, Known, Walk, WalkPlace},
     metrics::FailureCause,
@@ -223,10 +223,12 @@ async fn go(
     keys: &[&RowKey],
 ) -> Result<Vec<Erasure>> {
     match way {
-        Way::Delete => archive.delete_old(connection, keys).await,
+        Way::Delete => archive.delete(connection, keys, Which::All).await,
         // It stays until a newer one comes, whenever that is.
         Way::BlankNewest => {
-            archive.blank_old(connection, keys, |xml| stanza::placeholder(xml, LATEST)).await
+            archive
+                .blank(connection, keys, Which::All, |xml| stanza::placeholder(xml, LATEST))
+                .await
         }
         Way::BlankQueued => {
             archive.blank_queued(connection, keys, |xml| stanza::blank_queued(xml, LATEST)).await

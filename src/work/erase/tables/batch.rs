@@ -4,7 +4,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
 
 use crate::{
-    archive::{Archive, Erasure},
+    archive::{Archive, Erasure, Which},
     database::{Error, Named},
     ledger::{Bound, Claim, Claimed, Claims},
     metrics::FailureCause,
@@ -98,10 +98,10 @@ async fn erase(
             continue;
         }
         let erasures = match way {
-            Way::Delete => archive.delete(connection, &keys).await?,
+            Way::Delete => archive.delete(connection, &keys, Which::Marked).await?,
             Way::Blank => {
                 let blank = |xml: &str| stanza::placeholder(xml, until);
-                archive.blank(connection, &keys, blank).await?
+                archive.blank(connection, &keys, Which::Marked, blank).await?
             }
             Way::BlankQueued => {
                 let blank = |xml: &str| stanza::blank_queued(xml, until);
