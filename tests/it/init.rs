@@ -318,6 +318,36 @@ async fn two_hosts() -> Result<()> {
     Ok(())
 }
 
+/// Whoever interrupts the question for a password finds the terminal as it was, and no file.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_question_leaves_the_terminal_as_it_was() -> Result<()> {
+    let lab = with_hosts(&["example.org"]).await?;
+    let place = Place::new(&lab.database)?;
+    let keys = format!(
+        "mkfifo keys
+         timeout 300 script --quiet --flush --return --command \"sh -c '$PROGRAM init; stty -a >terminal'\" seen <keys >/dev/null &
+         exec 3>keys
+         seen() {{
+             for wait in $(seq 600); do grep --quiet --text \"$1\" seen 2>/dev/null && break; sleep 0.1; done
+         }}
+         seen 'may read its archives'; printf '%s\\n' '{url}' >&3
+         seen 'password; empty if .*: '; printf '\\003' >&3
+         for wait in $(seq 600); do [ -s terminal ] && break; sleep 0.1; done
+         exec 3>&-
+         wait $!; rm keys",
+        url = place.url(),
+    );
+    let mut bash = place.command("bash");
+    bash.args(["-uc", &keys]).env("PROGRAM", program()).env_remove("PGPASSWORD");
+    told(&mut bash).await?;
+    let seen = fs::read_to_string(place.path("seen"))?;
+    assert!(seen.contains("interrupted; nothing was written"), "{seen}");
+    let terminal = fs::read_to_string(place.path("terminal"))?;
+    let settings: Vec<&str> = terminal.split_whitespace().collect();
+    assert!(settings.contains(&"echo") && settings.contains(&"isig"), "{terminal}");
+    Ok(())
+}
+
 /// On a terminal each question has its default, an answer that cannot be used is asked for again, and a password
 /// is not shown.
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,9 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
-use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use nix::sys::termios::{
+    LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
+};
 use secrecy::SecretString;
 
 use super::super::Failure;
@@ -10,8 +12,11 @@ use super::super::Failure;
 /// How often a question is asked again after an answer that cannot be used.
 const ATTEMPTS: usize = 5;
 
+/// What Ctrl-C types.
+const INTERRUPT: u8 = 3;
+
 /// A longer answer is none: the longest are lists of hosts.
-const MOST_BYTES: u64 = 64 * 1024;
+const MOST_BYTES: usize = 64 * 1024;
 
 pub(super) struct Ask {
     is_possible: bool,
@@ -70,6 +75,9 @@ impl Ask {
         let answer = line();
         drop(silence);
         note("\n");
+        if answer.as_ref().is_ok_and(|it| it.contains(char::from(INTERRUPT))) {
+            return Err(Failure::Usage("interrupted; nothing was written".to_owned()));
+        }
         Ok(Some(answer?).filter(|it| !it.is_empty()).map(SecretString::from))
     }
 }
@@ -81,25 +89,48 @@ fn note(text: &str) {
 }
 
 fn line() -> Result<String, Failure> {
-    let mut line = String::new();
-    let read = io::Read::take(io::stdin().lock(), MOST_BYTES).read_line(&mut line);
-    match read {
-        Ok(0) => {
+    match bytes() {
+        Ok(bytes) if bytes.is_empty() => {
             Err(Failure::Usage("the questions were not answered; nothing was written".to_owned()))
         }
-        Ok(_) => Ok(line.trim().to_owned()),
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(answer) => Ok(answer.trim().to_owned()),
+            Err(_) => {
+                Err(Failure::Usage("the answer is not UTF-8; nothing was written".to_owned()))
+            }
+        },
         Err(error) => Err(Failure::Other(format!("cannot read an answer: {}", error.kind()))),
     }
 }
 
-/// While this lives, the terminal does not show what is typed.
+/// Up to the end of a line, or to Ctrl-C where that does not end us.
+fn bytes() -> io::Result<Vec<u8>> {
+    let (mut input, mut bytes) = (io::stdin().lock(), Vec::new());
+    while bytes.len() < MOST_BYTES {
+        let more = input.fill_buf()?;
+        let end = more.iter().position(|it| *it == b'\n' || *it == INTERRUPT);
+        let taken = end.map_or(more.len(), |at| at + 1);
+        bytes.extend(more.iter().take(taken));
+        input.consume(taken);
+        if end.is_some() || taken == 0 {
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
+/// While this lives, the terminal does not show what is typed, and Ctrl-C ends the answer: it must not end us before the
+/// terminal shows again what is typed.
 struct Silence(Option<Termios>);
 
 impl Silence {
     fn begin() -> Self {
         let Ok(before) = tcgetattr(io::stdin()) else { return Self(None) };
         let mut silent = before.clone();
-        silent.local_flags.remove(LocalFlags::ECHO);
+        silent.local_flags.remove(LocalFlags::ECHO | LocalFlags::ISIG);
+        if let Some(ends) = silent.control_chars.get_mut(SpecialCharacterIndices::VEOL as usize) {
+            *ends = INTERRUPT;
+        }
         let is_silent = tcsetattr(io::stdin(), SetArg::TCSANOW, &silent).is_ok();
         Self(is_silent.then_some(before))
     }

@@ -11,6 +11,9 @@ use crate::app::init::{Files, Found, Plan, ROLE};
 use crate::component::ServerAddress;
 use crate::config::{ArchiveKind, GivenUrl};
 
+/// Where psql looks for the server if nothing is said.
+const DEBIANS_SOCKET: &str = "/var/run/postgresql";
+
 /// Where the package installs it, and where a clone has it.
 const GRANTS: [&str; 2] = ["/usr/share/ephemerd/grants.sql", "deploy/grants.sql"];
 
@@ -46,7 +49,7 @@ pub(super) fn database(files: &Files, given: &GivenUrl, found: &Found) -> String
     };
     format!(
         "\n1. Create the role {ROLE}, its rights and its password, as root. The second command asks\n   \
-         for the password: give it the one in {file}.{shared}\n\n{}",
+         for the password twice: paste the line of {file}.{shared}\n\n{}",
         psql(given)
     )
 }
@@ -68,20 +71,27 @@ pub(super) fn server(plan: &Plan, secret: &SecretString) -> String {
 fn psql(given: &GivenUrl) -> String {
     let grants = GRANTS.into_iter().find(|it| Path::new(it).exists()).unwrap_or(GRANTS[1]);
     let database = &given.database;
-    let ports: Vec<&str> = given.ports.iter().map(String::as_str).collect();
-    let has_port = ports.iter().any(|it| !it.is_empty() && *it != "5432");
-    let port = if has_port { format!("-p {} ", ports.join(",")) } else { String::new() };
+    let is_other = |it: &&String| !it.is_empty() && *it != "5432";
+    let first = given.ports.first().filter(is_other);
+    let port = first.map(|it| format!("-p {it} ")).unwrap_or_default();
+    let socket = given.hosts.first().filter(|it| it.starts_with('/') && *it != DEBIANS_SOCKET);
+    let socket = socket.map(|it| format!("-h {it} ")).unwrap_or_default();
     let is_here = |host: &String| {
         let is_loopback = host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback());
         host == "localhost" || host.starts_with('/') || is_loopback
     };
     if given.hosts.iter().all(is_here) {
         return format!(
-            "su postgres -c 'psql {port}-d {database}' < {grants}\n\
-             su postgres -c 'psql {port}-d {database} -c \"\\password {ROLE}\"'\n"
+            "su postgres -c 'psql {socket}{port}-d {database}' < {grants}\n\
+             su postgres -c 'psql {socket}{port}-d {database} -c \"\\password {ROLE}\"'\n"
         );
     }
     let hosts = given.hosts.join(",");
+    let ports = given.ports.join(",");
+    let port = match given.ports.iter().any(|it| is_other(&it)) {
+        true => format!("-p {ports} "),
+        false => String::new(),
+    };
     format!(
         "psql -h {hosts} {port}-U postgres -d {database} -f {grants}\n\
          psql -h {hosts} {port}-U postgres -d {database} -c '\\password {ROLE}'\n"
