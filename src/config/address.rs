@@ -1,5 +1,7 @@
 //! Domains, and addresses of users and occupants.
 
+use xmpp_parsers::jid::NodePart;
+
 /// RFC 7622: a domain part has at most 1023 bytes.
 const MAX_DOMAIN_BYTES: usize = 1023;
 
@@ -62,9 +64,17 @@ pub(super) fn reader(text: &str) -> Result<(), &'static str> {
         (Some(local), _) if !is_sound(local) || local.contains(char::is_whitespace) => {
             Err("has an address without a sound name before the @")
         }
+        (Some(local), _) if !is_as_stored(local) => Err(
+            "has a name before the @ that servers store in another form (nodeprep, RFC 6122), so that nobody has it",
+        ),
         (_, Some(nick)) if !is_sound(nick) => Err("has an address without a nickname after the /"),
         _ => Ok(()),
     }
+}
+
+/// Servers store what nodeprep makes of a name.
+fn is_as_stored(local: &str) -> bool {
+    NodePart::new(local).is_ok_and(|stored| stored.as_str() == local)
 }
 
 #[cfg(test)]
@@ -73,10 +83,28 @@ mod tests {
 
     #[test]
     fn readers_are_domains_users_or_occupants() {
-        for good in ["bots.example", "bot@example.org", "den@rooms.example/Weather Bot/2"] {
+        let of_many_letters = [
+            "bots.example",
+            "bot@example.org",
+            "\u{e9}va@example.org",
+            "den@rooms.example/Weather Bot/2",
+        ];
+        for good in of_many_letters {
             assert_eq!(reader(good), Ok(()), "{good}");
         }
-        for bad in ["", "@h", "Bot@h", "a b@h", "bot@", "h/x", "den@h/", "den@h/a\nb", "a@b@h"] {
+        for bad in [
+            "",
+            "@h",
+            "Bot@h",
+            "a b@h",
+            "bot@",
+            "h/x",
+            "den@h/",
+            "den@h/a\nb",
+            "a@b@h",
+            "e\u{301}va@h",
+            "straße@h",
+        ] {
             assert!(reader(bad).is_err(), "{bad}");
         }
         assert!(reader(&format!("{}@h", "a".repeat(1024))).is_err());

@@ -125,6 +125,12 @@ impl Reader<'_> {
     fn rule(&self, raw: &RawRule) -> Result<RetentionRule> {
         const KNOWN: [&str; 7] =
             ["users", "rooms", "hosts", "archive_for", "rooms_for", "queue_for", "reason"];
+        // Below the first [[retention.rule]] every key is part of a rule.
+        let displaced = raw.keys().find(|it| ["confirm_above", "grace"].contains(&it.as_str()));
+        if let Some(key) = displaced {
+            let remedy = format!("write {key} above the first [[retention.rule]]");
+            return Err(self.fault(format!("has {key}, which belongs to [retention]"), remedy));
+        }
         if raw.keys().any(|key| !KNOWN.contains(&key.as_str())) {
             return Err(
                 self.fault("has a key that is not known", format!("expected {}", KNOWN.join(", ")))
@@ -193,15 +199,15 @@ impl Reader<'_> {
     fn limit(&self, key: &str, value: &Plain) -> Result<Limit> {
         let remedy = "write a duration from 1s to 36525d, or \"never\"";
         let Plain::Text(text) = value else {
-            return Err(self.fault(format!("has a {key} that is not text"), remedy));
+            return Err(self.fault(format!("has {key} that is not text"), remedy));
         };
         if text == "never" {
             return Ok(Limit::Never);
         }
         let after = duration::parse(text)
-            .map_err(|error| self.fault(format!("has a {key} that {error}"), remedy))?;
+            .map_err(|error| self.fault(format!("has {key} that {error}"), remedy))?;
         if !(SECOND..=CENTURY).contains(&after) {
-            return Err(self.fault(format!("has a {key} that is too short or too long"), remedy));
+            return Err(self.fault(format!("has {key} that is too short or too long"), remedy));
         }
         Ok(Limit::After(after))
     }

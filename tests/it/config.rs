@@ -246,6 +246,11 @@ fn wrong_values_are_refused_with_key_place_and_remedy() {
             "rule = [{ users = [\"a@example.org\", \"a@example.org\"], archive_for = \"1d\" }]",
         ),
         ("retention", "rule = [{ users = [\"a@example.org\"], archive_for = \"1d\", reason = 1 }]"),
+        ("retention", "rule = [{ users = [\"e\\u0301va@example.org\"], archive_for = \"never\" }]"),
+        (
+            "retention",
+            "rule = [{ hosts = [\"example.org\"], archive_for = \"1d\", grace = \"1d\" }]",
+        ),
         ("retention", "confirm_above = -1"),
         ("retention", "grace = \"366d\""),
         ("sweep", "every = \"59s\""),
