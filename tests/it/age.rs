@@ -148,6 +148,11 @@ async fn the_newest_stays_blank_until_a_newer_one_comes() -> Result<()> {
             Ok((is_blank(&peter) && is_blank(&den)).then_some(()))
         })
         .await?;
+        let shown = printed(&config, &["preview", "--age"]).await?;
+        assert!(
+            !shown.contains("archive") && !shown.contains("room  "),
+            "nothing more can go: {shown}"
+        );
         kind.put(pool, &[Put::archive("peter", "newer", 0)]).await?;
         eventually("the blank one goes", PATIENCE, async || {
             let standing = kind.standing(pool).await?;

@@ -8,7 +8,7 @@ use sqlx::{FromRow, PgConnection};
 
 use super::{Schema, kind, owner_of, stamp};
 use crate::{
-    archive::{HEAD_CHARACTERS, Holder, OldRow, Scope, ScopeAge, position},
+    archive::{HEAD_CHARACTERS, Holder, OldRow, Scope, ScopeAge, marks::*, position},
     database::{Error, Named, Result},
     model::{RowKey, Store},
     stanza,
@@ -149,14 +149,14 @@ pub async fn old(
     Ok((read?, is_all))
 }
 
-/// How old each scope's rows are.
+/// How old each scope's rows are; our placeholders do not count.
 pub async fn ages(
     connection: &mut PgConnection,
     schema: &Schema,
     scopes: &[Scope],
     most: i64,
 ) -> Result<Vec<ScopeAge>> {
-    let select = sqlx::query_as(schema.sql(&entries(schema,
+    let select = sqlx::query_as(schema.sql(&entries(schema, concat!(
         "-- ejabberd_ages
          SELECT old.rows, old.bytes, n.oldest
            FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
@@ -170,10 +170,12 @@ pub async fn ages(
                 SELECT count(*) AS rows, coalesce(sum(o.bytes), 0)::bigint AS bytes
                   FROM (SELECT octet_length(a.xml) AS bytes FROM archive AS a
                          WHERE n.oldest <= k.upto AND {host} = k.host AND a.username = k.username AND a.kind = k.kind
-                           AND a.timestamp >= n.oldest AND a.timestamp <= k.upto
+                           AND a.timestamp >= n.oldest AND a.timestamp <= k.upto AND NOT ",
+        quoted!("a.xml", ephemerd!()),
+        "
                          ORDER BY a.timestamp LIMIT $6) AS o) AS old
           ORDER BY k.position",
-    )));
+    ))));
     let found: Vec<(i64, i64, Option<i64>)> = bind_scopes!(select, scopes)
         .bind(most)
         .fetch_all(connection)

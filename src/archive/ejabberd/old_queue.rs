@@ -5,7 +5,7 @@ use sqlx::{FromRow, PgConnection};
 
 use super::{Schema, old::holders_in, stamp};
 use crate::{
-    archive::{Holder, OldRow, Scope, ScopeAge, position},
+    archive::{Holder, OldRow, Scope, ScopeAge, marks::*, position},
     database::{Named, Result},
     model::{RowKey, Store, Timestamp, bare_jid},
     stanza,
@@ -68,14 +68,14 @@ pub async fn old(
     Ok((read.collect(), is_all))
 }
 
-/// How old each scope's rows are, by `created_at` as if it were UTC: about right.
+/// How old each scope's rows are, by `created_at` as if it were UTC: about right. Our placeholders do not count.
 pub async fn ages(
     connection: &mut PgConnection,
     schema: &Schema,
     scopes: &[Scope],
     most: i64,
 ) -> Result<Vec<ScopeAge>> {
-    let found: Vec<(i64, i64, Option<Timestamp>)> = sqlx::query_as(schema.sql(
+    let found: Vec<(i64, i64, Option<Timestamp>)> = sqlx::query_as(schema.sql(concat!(
         "-- spool_ages
          SELECT old.rows, old.bytes, n.oldest
            FROM unnest($1::text[], $2::text[], $3::timestamptz[])
@@ -87,10 +87,12 @@ pub async fn ages(
                 SELECT count(*) AS rows, coalesce(sum(o.bytes), 0)::bigint AS bytes
                   FROM (SELECT octet_length(a.xml) AS bytes FROM spool AS a
                          WHERE {host} = k.host AND a.username = k.username
-                           AND a.created_at AT TIME ZONE 'UTC' <= k.upto
+                           AND a.created_at AT TIME ZONE 'UTC' <= k.upto AND NOT ",
+        quoted!("a.xml", ephemerd!()),
+        "
                          ORDER BY a.seq LIMIT $4) AS o) AS old
           ORDER BY k.position",
-    ))
+    )))
     .bind(scopes.iter().map(|it| it.holder.host.clone()).collect::<Vec<_>>())
     .bind(scopes.iter().map(|it| it.holder.owner.clone()).collect::<Vec<_>>())
     .bind(scopes.iter().map(|it| it.cutoff).collect::<Vec<_>>())

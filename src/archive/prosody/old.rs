@@ -7,7 +7,7 @@ use sqlx::{FromRow, PgConnection};
 
 use super::{stamp, store_name, store_named};
 use crate::{
-    archive::{HEAD_CHARACTERS, Holder, OldRow, Scope, ScopeAge, position},
+    archive::{HEAD_CHARACTERS, Holder, OldRow, Scope, ScopeAge, marks::*, position},
     database::{Error, Named, Result},
     model::{RowKey, Store, Timestamp, bare_jid},
     stanza,
@@ -107,13 +107,13 @@ pub async fn old(
     Ok((read?, is_all))
 }
 
-/// How old each scope's rows are.
+/// How old each scope's rows are; our placeholders do not count.
 pub async fn ages(
     connection: &mut PgConnection,
     scopes: &[Scope],
     most: i64,
 ) -> Result<Vec<ScopeAge>> {
-    let select = sqlx::query_as(
+    let select = sqlx::query_as(concat!(
         r#"-- prosody_ages
         SELECT old.rows, old.bytes, (SELECT min(m."when") FROM prosodyarchive AS m
                 WHERE m.host = k.host AND m."user" = k.owner AND m.store = k.store AND m."when" >= k.stamp)
@@ -123,10 +123,12 @@ pub async fn ages(
                SELECT count(*) AS rows, coalesce(sum(o.bytes), 0)::bigint AS bytes
                  FROM (SELECT octet_length(a.value) AS bytes FROM prosodyarchive AS a
                         WHERE a.host = k.host AND a."user" = k.owner AND a.store = k.store
-                          AND a."when" < k.kept_from AND a."when" >= k.stamp
+                          AND a."when" < k.kept_from AND a."when" >= k.stamp AND NOT "#,
+        quoted!("a.value", ephemerd!()),
+        r#"
                         ORDER BY a."when" LIMIT $7) AS o) AS old
          ORDER BY k.position"#,
-    );
+    ));
     let found: Vec<(i64, i64, Option<i32>)> = bind_scopes!(select, scopes)
         .bind(most)
         .fetch_all(connection)
