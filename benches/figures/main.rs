@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
+mod age;
 mod data;
 mod delay;
 mod ejabberd;
@@ -115,11 +116,14 @@ async fn measure(options: &Options) -> Result<Vec<Figure>> {
     if wants(Part::Delay) {
         delay::measure(&postgres, scale, &mut figures, &progress).await?;
     }
-    if wants(Part::Sweep) || wants(Part::Instead) {
+    if wants(Part::Sweep) || wants(Part::Age) || wants(Part::Instead) {
         progress.step("filling an archive");
         let template = Template::make(&postgres, scale.rows, MARKED_EVERY).await?;
         if wants(Part::Sweep) {
             sweep::measure(&template, scale, &mut figures, &progress).await?;
+        }
+        if wants(Part::Age) {
+            age::measure(&template, scale, &mut figures, &progress).await?;
         }
         if wants(Part::Instead) {
             instead::measure(&template, scale, &mut figures, &progress).await?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::data::Scale;
-use crate::{delay, ejabberd, erase, flat, instead, reader, reading, sweep, traffic};
+use crate::{age, delay, ejabberd, erase, flat, instead, reader, reading, sweep, traffic};
 
 pub(crate) const HELP: &str = "\
 ./dev bench [--json FILE] [--quick] [--sql] [--only PART,PART] [--growth | --all] [--pages | --draw]
@@ -11,7 +11,7 @@ pub(crate) const HELP: &str = "\
   --json FILE    writes the table as JSON, too
   --quick        few rows, one run: to see that it works, not to judge by
   --sql          prints the alternatives' SQL and plans
-  --only PARTS   some of erase, flat, delay, sweep, instead, ejabberd, reader, reading, traffic
+  --only PARTS   some of erase, flat, delay, sweep, age, instead, ejabberd, reader, reading, traffic
   --growth       instead of the table, archives of 10,000 to 10,000,000 rows; takes half an hour and 30 GB of disk
   --most ROWS    with --growth, no archive larger than this
   --all          both
@@ -25,6 +25,7 @@ pub(crate) enum Part {
     Flat,
     Delay,
     Sweep,
+    Age,
     Instead,
     Ejabberd,
     Reader,
@@ -33,11 +34,12 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Erase,
         Self::Flat,
         Self::Delay,
         Self::Sweep,
+        Self::Age,
         Self::Instead,
         Self::Ejabberd,
         Self::Reader,
@@ -56,6 +58,7 @@ impl Part {
             Self::Flat => flat::steps(scale),
             Self::Delay => delay::steps(scale),
             Self::Sweep => sweep::steps(scale),
+            Self::Age => age::steps(scale),
             Self::Instead => instead::steps(scale),
             Self::Ejabberd => ejabberd::steps(scale),
             Self::Reader => reader::STEPS,
