@@ -2,7 +2,7 @@
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::{archive_kind, module};
+use super::{archive_kind, module, retention};
 use crate::{
     archive::{self, Probed},
     config::{ArchiveKind, Config},
@@ -14,6 +14,7 @@ use crate::{
 
 /// The documentation on what the database needs, for both servers.
 const DATABASE: &str = "docs/operating.md#the-database";
+const RETENTION: &str = "docs/retention.md#before-anything-goes";
 const CONFIGURATION: &str = "docs/configuration.md#secrets";
 pub(super) const COMPONENT: &str = "docs/runbook.md#ephemerdcomponentaway";
 
@@ -59,7 +60,11 @@ async fn schemas(connection: &mut PgConnection, config: &Config) -> Vec<Finding>
         Ok(findings) => findings,
         Err(error) => vec![failed("The archive", &error)],
     };
-    see(ledger, DATABASE).chain(see(archive, install_page(config.archive.kind))).collect()
+    let retention = retention::check(connection, config).await;
+    see(ledger, DATABASE)
+        .chain(see(archive, install_page(config.archive.kind)))
+        .chain(see(retention.into_iter().collect(), RETENTION))
+        .collect()
 }
 
 async fn archives(connection: &mut PgConnection, config: &Config) -> Result<Vec<Finding>> {

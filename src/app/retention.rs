@@ -1,5 +1,7 @@
 //! Retention by age: what goes, and accepting that it does.
 
+use std::time::Duration;
+
 use sqlx::{Connection as _, PgConnection};
 
 use super::{Error, connect, open_archive, settings::age_settings};
@@ -7,6 +9,7 @@ use crate::{
     config::Config,
     database::{self, Named as _},
     ledger::{self, Announced},
+    model::Finding,
     ops::{self, AgeOutlook},
 };
 
@@ -38,6 +41,38 @@ async fn accept(connection: &mut PgConnection, policy: &[u8]) -> database::Resul
             false => Accepted::NotAnnounced,
         }),
     }
+}
+
+/// Whether anything goes by its age now, for `check`. What is wrong with the ledger's tables is found elsewhere.
+pub(super) async fn check(connection: &mut PgConnection, config: &Config) -> Option<Finding> {
+    let settings = age_settings(config);
+    settings.retention.shortest()?;
+    let state = ledger::age_state(connection).await.ok()?;
+    let policy = settings.policy();
+    Some(match state.announced {
+        None => Finding::warning(
+            "No daemon has announced the retention policy: nothing goes by it.",
+            "start the daemon, or reload it",
+        ),
+        Some(it) if it.policy != policy => Finding::warning(
+            "Another retention policy was announced since: nothing goes by the one in this configuration.",
+            "give all daemons the same [retention] and archive.hosts, then restart one of them",
+        ),
+        Some(it) if it.waits() => Finding::warning(
+            format!(
+                "The retention policy waits to be accepted: more than {} messages would go.",
+                settings.confirm_above
+            ),
+            "look at `ephemerd preview --age`, then run `ephemerd retention accept`",
+        ),
+        Some(it) if it.begins_at > state.now => Finding::good(format!(
+            "Messages go by their age once the grace is over, in {}.",
+            humantime::format_duration(Duration::from_secs(
+                (it.begins_at - state.now).num_seconds().unsigned_abs()
+            ))
+        )),
+        Some(_) => Finding::good("Messages go by their age."),
+    })
 }
 
 /// What goes by its age, and whether this configuration's policy is the one that was announced last.

@@ -41,6 +41,13 @@ async fn prosody() -> Result<(Lab, DaemonConfig)> {
     Ok((lab, config))
 }
 
+/// Whatever else it finds: there is no server.
+async fn checks(config: &DaemonConfig, says: &str) -> Result<()> {
+    let checked = run(config, &["check"]).await?;
+    assert!(checked.stdout.contains(says), "{}", checked.stdout);
+    Ok(())
+}
+
 /// Nothing goes in the grace, and what is much waits to be accepted; a shortened policy waits again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_waits_for_its_grace_and_for_the_operator() -> Result<()> {
@@ -59,8 +66,11 @@ async fn a_policy_waits_for_its_grace_and_for_the_operator() -> Result<()> {
     assert_eq!(preview["by_store"][0]["too_old"], 20, "{preview}");
     assert!(preview["announced"].is_null(), "{preview}");
 
+    checks(&config, "No daemon has announced the retention policy").await?;
+
     let mut daemon = start(&config).await?;
     daemon.wait_for_figure("ephemerd_age_unaccepted", &[], PATIENCE, |it| it == 20.0).await?;
+    checks(&config, "The retention policy waits to be accepted: more than 19 messages").await?;
     let preview = printed(&config, &["preview", "--age"]).await?;
     assert!(
         preview.contains("Nothing goes by its age before `ephemerd retention accept`"),
@@ -73,6 +83,8 @@ async fn a_policy_waits_for_its_grace_and_for_the_operator() -> Result<()> {
     assert_eq!(told(&config, &["retention", "accept"]).await?["accepted"], false, "it is");
     daemon.wait_for_figure(GOES, &[("mode", "delete")], PATIENCE, |it| it == 20.0).await?;
     assert_eq!(kind.names(pool).await?, ["new", "younger"]);
+    checks(&config, "Messages go by their age.").await?;
+    checks(&config.clone().set("retention.archive_for", "9m"), "Another retention policy").await?;
     daemon.wait_for_figure("ephemerd_age_unaccepted", &[], PATIENCE, |it| it == 0.0).await?;
 
     // Shortened: one row would go, which nobody need accept, but not before the grace is over.
