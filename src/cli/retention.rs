@@ -93,7 +93,7 @@ pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Fai
 fn not_announced() -> Failure {
     Failure::Other(
         "no daemon has announced the retention policy of this configuration\n\
-         help: start or reload the daemons with this configuration first, then look at `ephemerd preview --age`"
+         help: start or restart a daemon with this configuration first, then look at `ephemerd preview --age`"
             .to_owned(),
     )
 }

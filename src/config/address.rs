@@ -1,6 +1,6 @@
 //! Domains, and addresses of users and occupants.
 
-use xmpp_parsers::jid::NodePart;
+use xmpp_parsers::jid::{DomainPart, NodePart, ResourcePart};
 
 /// RFC 7622: a domain part has at most 1023 bytes.
 const MAX_DOMAIN_BYTES: usize = 1023;
@@ -64,17 +64,29 @@ pub(super) fn reader(text: &str) -> Result<(), &'static str> {
         (Some(local), _) if !is_sound(local) || local.contains(char::is_whitespace) => {
             Err("has an address without a sound name before the @")
         }
-        (Some(local), _) if !is_as_stored(local) => Err(
-            "has a name before the @ that servers store in another form (nodeprep, RFC 6122), so that nobody has it",
-        ),
         (_, Some(nick)) if !is_sound(nick) => Err("has an address without a nickname after the /"),
+        _ if stored(text) != text => Err(
+            "has an address that servers store in another form (RFC 6122), so that nobody has it",
+        ),
         _ => Ok(()),
     }
 }
 
-/// Servers store what nodeprep makes of a name.
-fn is_as_stored(local: &str) -> bool {
-    NodePart::new(local).is_ok_and(|stored| stored.as_str() == local)
+/// An address or a domain in the form in which servers store it: what nodeprep, nameprep and resourceprep (RFC 6122) make
+/// of its parts. What they refuse is only put into lower case: Prosody also stores letters that are newer than they.
+pub fn stored(text: &str) -> String {
+    let (bare, nick) = text.split_once('/').map_or((text, None), |it| (it.0, Some(it.1)));
+    let (local, host) = bare.split_once('@').map_or((None, bare), |it| (Some(it.0), it.1));
+    let local = local.map(|it| match NodePart::new(it) {
+        Ok(stored) => format!("{}@", stored.as_str()),
+        Err(_) => format!("{}@", it.to_lowercase()),
+    });
+    let host = DomainPart::new(host).map_or_else(|_| host.to_lowercase(), |it| it.to_string());
+    let nick = nick.map(|it| match ResourcePart::new(it) {
+        Ok(stored) => format!("/{}", stored.as_str()),
+        Err(_) => format!("/{it}"),
+    });
+    [local.unwrap_or_default(), host, nick.unwrap_or_default()].concat()
 }
 
 #[cfg(test)]
@@ -87,6 +99,7 @@ mod tests {
             "bots.example",
             "bot@example.org",
             "\u{e9}va@example.org",
+            "\u{1f600}@example.org",
             "den@rooms.example/Weather Bot/2",
         ];
         for good in of_many_letters {
@@ -104,6 +117,7 @@ mod tests {
             "a@b@h",
             "e\u{301}va@h",
             "straße@h",
+            "den@h/e\u{301}va",
         ] {
             assert!(reader(bad).is_err(), "{bad}");
         }

@@ -24,7 +24,7 @@ mod validate;
 
 use std::path::Path;
 
-pub use address::domain;
+pub use address::{domain, stored as stored_address};
 pub use change::{Change, changes_in_place};
 pub use duration::{DurationError, parse as parse_duration, print as print_duration};
 pub use error::{ConfigError, Origin};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{NaiveDate, NaiveTime};
 
 use super::super::Failure;
-use crate::config::parse_duration;
+use crate::config::{parse_duration, stored_address};
 use crate::ledger::NewHold;
 use crate::model::{Address, Clock as _, HoldOn, LATEST, SystemClock, Timestamp};
 use crate::policy;
@@ -125,13 +125,13 @@ fn length(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A bare address, or a host, as servers write it: in lower case.
+/// A bare address, or a host, as servers store it.
 fn host(text: &str) -> Result<String, &'static str> {
     let is_wrong = |it: char| it == '/' || it.is_whitespace() || it.is_control();
     if text.is_empty() || text.len() > MOST_BYTES || text.contains(is_wrong) {
         return Err("it is not a bare address; write bob@example.org, or example.org");
     }
-    Ok(text.to_lowercase())
+    Ok(stored_address(text))
 }
 
 pub(in crate::cli) fn address(text: &str) -> Result<Address, &'static str> {
@@ -156,9 +156,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_bare_and_in_lower_case() {
+    fn addresses_are_bare_and_as_servers_store_them() {
         let alice = Address { host: "example.org".into(), local: "alice".into() };
         assert_eq!(address("Alice@Example.org"), Ok(alice));
+        let eva = Address { host: "example.org".into(), local: "\u{e9}va".into() };
+        assert_eq!(address("E\u{301}va@example.org"), Ok(eva));
+        assert_eq!(host("Straße@Example.org"), Ok("strasse@example.org".into()));
+        assert_eq!(host("\u{1f600}@Example.org"), Ok("\u{1f600}@example.org".into()));
         for wrong in ["", "alice", "@example.org", "alice@", "alice@example.org/phone", "a b@c"] {
             assert!(address(wrong).is_err(), "{wrong}");
         }
