@@ -77,11 +77,9 @@ impl Table {
     ) -> Result<Vec<Holder>> {
         match self {
             Self::Prosody => prosody::holders(connection, after, inclusive, most).await,
-            Self::EjabberdArchive(schema) => {
-                ejabberd::holders(connection, schema, after, inclusive, most).await
-            }
-            Self::EjabberdSpool(schema) => {
-                ejabberd::queue_holders(connection, schema, after, inclusive, most).await
+            Self::EjabberdArchive(schema) | Self::EjabberdSpool(schema) => {
+                let table = (schema, self.name());
+                ejabberd::holders(connection, table, after, (inclusive, most)).await
             }
         }
     }

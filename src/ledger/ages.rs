@@ -1,11 +1,14 @@
 //! Retention by age: the policy that was announced, the walks through the archives, and what the ledger knows of rows that
 //! go by their age.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use sqlx::PgConnection;
 
-use super::record::{notify, position};
+use super::{
+    entries_of,
+    record::{notify, position},
+};
 use crate::{
     database::{Error, Named, Result},
     model::{Reason, RowId, Store, Timestamp},
@@ -153,21 +156,19 @@ pub async fn accept_policy(connection: &mut PgConnection, policy: &[u8]) -> Resu
     Ok(accepted.rows_affected() > 0)
 }
 
-/// When the next walk through one of these tables begins, or goes on; `None` if there has been none through one of them.
-pub async fn next_walk(
-    connection: &mut PgConnection,
-    archives: &[String],
-) -> Result<Option<Timestamp>> {
+/// Which of these tables a walk goes on through or begins with now, as seen without a lock.
+pub async fn due_walks(connection: &mut PgConnection, archives: &[String]) -> Result<Vec<String>> {
     sqlx::query_scalar!(
-        "-- next_walk
-         SELECT CASE WHEN count(*) = cardinality($1::text[])
-                     THEN greatest(min(next_at), 'epoch') END AS next
-           FROM ephemerd.age_walks WHERE archive = ANY ($1)",
+        r#"-- due_walks
+        SELECT k.archive AS "archive!"
+          FROM unnest($1::text[]) AS k(archive) LEFT JOIN ephemerd.age_walks AS w ON w.archive = k.archive
+         WHERE w.next_at IS NULL OR w.next_at <= clock_timestamp()
+         ORDER BY k.archive"#,
         archives,
     )
-    .fetch_one(connection)
+    .fetch_all(connection)
     .await
-    .named("next_walk")
+    .named("due_walks")
 }
 
 /// Locks the policy against being replaced, and the walk through this table. `None` if another daemon has it, or the
@@ -309,22 +310,7 @@ pub struct Known {
 
 /// The entries of these rows, locked where nobody else has them.
 pub async fn lock_entries(connection: &mut PgConnection, rows: &[RowId<'_>]) -> Result<Vec<Known>> {
-    let column = |of: fn(&RowId<'_>) -> String| rows.iter().map(of).collect::<Vec<String>>();
-    let entries = sqlx::query!(
-        r#"-- aged_entries
-        SELECT k.position AS "position!", e.id, e.reason
-          FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[])
-               WITH ORDINALITY AS k(store, host, owner, archive_id, digest, position)
-          JOIN ephemerd.expiries AS e USING (store, host, owner, archive_id, digest)"#,
-        &column(|it| it.store.to_string()),
-        &column(|it| it.host.to_owned()),
-        &column(|it| it.owner.to_owned()),
-        &column(|it| it.archive_id.to_owned()),
-        &rows.iter().map(|it| it.digest.to_vec()).collect::<Vec<_>>(),
-    )
-    .fetch_all(&mut *connection)
-    .await
-    .named("aged_entries")?;
+    let entries = entries_of(connection, rows).await?;
     if entries.is_empty() {
         return Ok(Vec::new());
     }
@@ -332,19 +318,16 @@ pub async fn lock_entries(connection: &mut PgConnection, rows: &[RowId<'_>]) -> 
         "-- lock_aged_entries
          SELECT id FROM ephemerd.expiries WHERE id = ANY ($1)
           ORDER BY next_at, id FOR UPDATE SKIP LOCKED",
-        &entries.iter().map(|it| it.id).collect::<Vec<_>>(),
+        &entries.iter().map(|(_, it)| it.id).collect::<Vec<_>>(),
     )
     .fetch_all(connection)
     .await
     .named("lock_aged_entries")?;
-    let locked: std::collections::HashSet<i64> = locked.into_iter().collect();
-    let undelivered = Reason::Undelivered.as_str();
-    let known = entries.into_iter().filter_map(|it| {
-        Some(Known {
-            position: position(it.position)?,
-            id: locked.contains(&it.id).then_some(it.id),
-            is_undelivered: it.reason == undelivered,
-        })
+    let locked: HashSet<i64> = locked.into_iter().collect();
+    let known = entries.into_iter().map(|(position, it)| Known {
+        position,
+        id: locked.contains(&it.id).then_some(it.id),
+        is_undelivered: it.expiry.reason == Reason::Undelivered,
     });
     Ok(known.collect())
 }

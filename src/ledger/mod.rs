@@ -28,7 +28,7 @@ mod walk;
 
 pub use ages::{
     AgeState, Announced, Holdable, Known, NewPolicy, Walk, WalkPlace, accept_policy, age_state,
-    aged_on_hold, announce, end_walk, lock_entries, lock_walk, move_walk, next_walk,
+    aged_on_hold, announce, due_walks, end_walk, lock_entries, lock_walk, move_walk,
 };
 pub use asked::{UnderWay, answered, note_asked, under_way};
 pub use backlog::{Held, accept_backlog, held, release_held};

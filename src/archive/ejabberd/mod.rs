@@ -19,7 +19,7 @@ mod spool;
 pub use archive::{archive_rows, candidates, find, horizon, span_end};
 pub(super) use erase::{blank, blank_queued, delete};
 pub use old::{ages, holders, old};
-pub use old_queue::{ages as queue_ages, holders as queue_holders, old as old_in_queue};
+pub use old_queue::{ages as queue_ages, old as old_in_queue};
 pub use positions::{has_positions, positions, shows_positions};
 pub use probe::{ProbedSchema, guess, probe, unlisted_hosts};
 pub use reading::{recent_traces, rows_archived_as, rows_naming, traces};

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The next owners in this table, by a loose scan: one probe of the index for each.
-pub(super) async fn holders_in(
+pub async fn holders(
     connection: &mut PgConnection,
     (schema, table): (&Schema, &'static str),
     after: &Holder,
@@ -63,17 +63,6 @@ pub(super) async fn holders_in(
             .await
             .named("ejabberd_holders")?;
     Ok(found.into_iter().map(|(host, owner)| Holder { host, owner }).collect())
-}
-
-/// The next owners.
-pub async fn holders(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    after: &Holder,
-    inclusive: bool,
-    most: i64,
-) -> Result<Vec<Holder>> {
-    holders_in(connection, (schema, "archive"), after, (inclusive, most)).await
 }
 
 /// Binds scopes as $1 to $5.

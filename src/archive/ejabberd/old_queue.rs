@@ -3,9 +3,9 @@
 use chrono::TimeDelta;
 use sqlx::{FromRow, PgConnection};
 
-use super::{Schema, old::holders_in, stamp};
+use super::{Schema, stamp};
 use crate::{
-    archive::{Holder, OldRow, Scope, ScopeAge, marks::*, position},
+    archive::{OldRow, Scope, ScopeAge, marks::*, position},
     database::{Named, Result},
     model::{RowKey, Store, Timestamp, bare_jid},
     stanza,
@@ -17,17 +17,6 @@ const ROWS_AT_ONCE: i64 = 50;
 const LONGEST_READ: i32 = 256 * 1024;
 /// `created_at` is in the time zone of ejabberd's session, which we cannot know: as UTC it is wrong by up to this.
 const ZONE_HOURS: i64 = 14;
-
-/// The next owners.
-pub async fn holders(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    after: &Holder,
-    inclusive: bool,
-    most: i64,
-) -> Result<Vec<Holder>> {
-    holders_in(connection, (schema, "spool"), after, (inclusive, most)).await
-}
 
 /// Rows that are or may be too old, scope by scope.
 pub async fn old(

@@ -168,11 +168,11 @@ impl AgeEraser {
         };
         self.metrics.age_unaccepted.set(waits);
         self.warn_of_others(&state, &policy);
-        if self.settings.dry_run || !may_begin(&state, &policy) || !self.has_work(&state).await? {
+        if self.settings.dry_run || !may_begin(&state, &policy) {
             return Ok(LOOK_EVERY);
         }
         let mut pause = LOOK_EVERY;
-        for table in self.archive.tables() {
+        for table in self.due().await? {
             pause = pause.min(self.step(&table, &policy).await?);
         }
         Ok(pause)
@@ -188,20 +188,21 @@ impl AgeEraser {
         let differs = state.announced.as_ref().is_some_and(|it| it.policy != policy);
         if differs && !self.is_said {
             warn!(
-                help = "give all daemons the same [retention] and archive.hosts, then reload them",
+                help = "give all daemons the same [retention] and archive.hosts, then restart one of them",
                 "another daemon has announced another retention policy: this one erases nothing by age"
             );
         }
         self.is_said = differs;
     }
 
-    /// A walk is under way or begins now, as seen without a lock.
-    async fn has_work(&self, state: &AgeState) -> Result<bool> {
-        let names: Vec<String> =
-            self.archive.tables().iter().map(|it| it.name().to_owned()).collect();
+    /// The tables through which a walk is under way or begins now, as seen without a lock.
+    async fn due(&self) -> Result<Vec<Table>> {
+        let mut tables = self.archive.tables();
+        let names: Vec<String> = tables.iter().map(|it| it.name().to_owned()).collect();
         let mut connection = self.pool.acquire().await.named("age_connect")?;
-        let next = ledger::next_walk(&mut connection, &names).await?;
-        Ok(next.is_none_or(|it| it <= state.now))
+        let due = ledger::due_walks(&mut connection, &names).await?;
+        tables.retain(|it| due.iter().any(|name| name == it.name()));
+        Ok(tables)
     }
 
     /// One transaction with one table. Returns how long to wait for the next one.
