@@ -1,17 +1,19 @@
 //! Rooms for members only whose timers start when every member has read the message, with real servers and clients.
 
-use ephemerd_lab::ejabberd;
-use ephemerd_lab::prosody::{ProsodyConfig, Storage};
-use ephemerd_lab::xmpp::{Client, MamQuery, escape};
-use ephemerd_lab::{Daemon, EjabberdConfig, Lab, LabError, PATIENCE, Result, Server, eventually};
+use std::ops::{Deref, DerefMut};
+
+use ephemerd_lab::prosody::ProsodyConfig;
+use ephemerd_lab::xmpp::{Client, escape};
+use ephemerd_lab::{EjabberdConfig, Lab, PATIENCE, Result, Server, eventually};
 use sqlx::PgPool;
 use tokio::time::{Duration, Instant};
 
 use crate::companion_memory::configure;
 use crate::hanging::config_of;
 use crate::reading_cost::dump;
-use crate::reading_rooms_servers::{STORE, WAITING, displayed, publish, show};
-use crate::remote::timer;
+use crate::reading_rooms_servers::{
+    self, Kinds, STORE, WAITING, displayed, on_all_kinds, publish, show,
+};
 use crate::sent_watch::let_pass;
 use crate::support::{number, start, wait_for_number};
 
@@ -26,15 +28,24 @@ const KEPT: &str =
 
 /// A room with Peter, who owns it and speaks, Rosa, a member, and Mia, an admin. Ada, a member too, is ignored.
 struct Den<S: Server> {
-    lab: Lab<S>,
-    daemon: Daemon,
-    room: String,
-    peter: Client,
-    rosa: Client,
+    den: reading_rooms_servers::Den<S>,
     mia: Client,
-    ada: Client,
     /// The room's own id of Mia, if it tells.
     id_of_mia: String,
+}
+
+impl<S: Server> Deref for Den<S> {
+    type Target = reading_rooms_servers::Den<S>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.den
+    }
+}
+
+impl<S: Server> DerefMut for Den<S> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.den
+    }
 }
 
 async fn affiliate(owner: &mut Client, room: &str, user: &str, affiliation: &str) -> Result<()> {
@@ -67,39 +78,12 @@ impl<S: Server> Den<S> {
         let joined = mia.join(&room, "mia").await?;
         let id = joined.presence.child(OCCUPANT_ID, "occupant-id");
         let id_of_mia = id.and_then(|it| it.attribute("id")).unwrap_or_default().to_owned();
-        Ok(Self { lab, daemon, room, peter, rosa, mia, ada, id_of_mia })
+        let den = reading_rooms_servers::Den { lab, daemon, room, peter, rosa, ada };
+        Ok(Self { den, mia, id_of_mia })
     }
 
     fn pool(&self) -> &PgPool {
         self.lab.database.superuser()
-    }
-
-    /// Peter says this; the id is that of the room's archive.
-    async fn say(&mut self, words: &str, seconds: u32) -> Result<String> {
-        let extra = format!("{}<markable xmlns='urn:xmpp:chat-markers:0'/>", timer(seconds));
-        self.peter.groupchat(&self.room, words, &extra).await?;
-        let heard = self.rosa.wait_for_body(words).await?;
-        let id = heard.child("urn:xmpp:sid:0", "stanza-id").and_then(|it| it.attribute("id"));
-        Ok(id.ok_or_else(|| LabError::new("the room archives nothing"))?.to_owned())
-    }
-
-    async fn has(&self, words: &str) -> Result<bool> {
-        let items = self.lab.archive("peter", &MamQuery::room(&self.room)).await?;
-        Ok(items.iter().any(|it| it.xml.contains(&format!("<body>{words}<"))))
-    }
-
-    async fn until_gone(&self, words: &str) -> Result<()> {
-        let goes = format!("{words} goes from the room");
-        eventually(&goes, PATIENCE, async || Ok((!self.has(words).await?).then_some(()))).await
-    }
-
-    async fn started(&self, by: &str) -> Result<f64> {
-        let figures = self.daemon.figures().await?;
-        Ok(figures.get("ephemerd_started_total", &[("by", by)]).unwrap_or_default())
-    }
-
-    async fn waiting(&self, is: i64) -> Result<()> {
-        wait_for_number(self.pool(), WAITING, is).await
     }
 
     async fn judged(&self, is: i64) -> Result<()> {
@@ -108,9 +92,10 @@ impl<S: Server> Den<S> {
 
     /// Rosa shows that she has read this until it is noted: the module may not have been told yet what to announce.
     async fn until_rosa_counts(&mut self, id: &str) -> Result<()> {
-        let pool = self.lab.database.superuser();
+        let den = &mut self.den;
+        let pool = den.lab.database.superuser();
         eventually("what Rosa shows is noted", PATIENCE, async || {
-            show(&mut self.rosa, &self.room, &displayed(id)).await?;
+            show(&mut den.rosa, &den.room, &displayed(id)).await?;
             let_pass(pool, 0.3).await?;
             Ok((number(pool, JUDGED).await? > 0).then_some(()))
         })
@@ -156,7 +141,7 @@ async fn starts_with_the_last<S: Server>(lab: Lab<S>, only_module: bool) -> Resu
     den.daemon.resume().await?;
     let read = Instant::now();
     let mia = displayed(&one);
-    let pool = den.lab.database.superuser();
+    let pool = den.den.lab.database.superuser();
     eventually("what Mia shows counts", PATIENCE, async || {
         show(&mut den.mia, &room, &mia).await?;
         let_pass(pool, 0.3).await?;
@@ -181,19 +166,7 @@ async fn starts_with_the_last<S: Server>(lab: Lab<S>, only_module: bool) -> Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rooms_words_go_once_every_member_has_read_them() -> Result<()> {
-    let with_module =
-        |storage| EjabberdConfig { storage, companion: true, ..EjabberdConfig::default() };
-    let files = ProsodyConfig::default().storage_in(Storage::Files).with_companion();
-    let tables = ProsodyConfig::default().with_companion();
-    let (sql, mnesia) =
-        (with_module(ejabberd::Storage::Sql), with_module(ejabberd::Storage::Mnesia));
-    tokio::try_join!(
-        async { starts_with_the_last(Lab::prosody_with(&tables).await?, false).await },
-        async { starts_with_the_last(Lab::prosody_with(&files).await?, true).await },
-        async { starts_with_the_last(Lab::ejabberd(&sql).await?, false).await },
-        async { starts_with_the_last(Lab::ejabberd(&mnesia).await?, true).await },
-    )?;
-    Ok(())
+    on_all_kinds!(starts_with_the_last)
 }
 
 /// What somebody never reads goes when `timers.unread_for` is over; so does what is in a room that anybody may enter, even
@@ -223,12 +196,7 @@ async fn somebody_never_reads<S: Server>(lab: Lab<S>, only_module: bool, open: b
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rooms_words_do_not_wait_for_ever_for_every_member() -> Result<()> {
-    let mnesia = EjabberdConfig {
-        storage: ejabberd::Storage::Mnesia,
-        companion: true,
-        ..EjabberdConfig::default()
-    };
-    let tables = ProsodyConfig::default().with_companion();
+    let Kinds { tables, mnesia, .. } = Kinds::with_modules();
     tokio::try_join!(
         async { somebody_never_reads(Lab::prosody_with(&tables).await?, false, false).await },
         async { somebody_never_reads(Lab::ejabberd(&mnesia).await?, true, false).await },
@@ -261,19 +229,7 @@ async fn read_while_the_daemon_is_down<S: Server>(lab: Lab<S>, only_module: bool
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_members_read_while_the_daemon_is_down_counts() -> Result<()> {
-    let with_module =
-        |storage| EjabberdConfig { storage, companion: true, ..EjabberdConfig::default() };
-    let files = ProsodyConfig::default().storage_in(Storage::Files).with_companion();
-    let tables = ProsodyConfig::default().with_companion();
-    let (sql, mnesia) =
-        (with_module(ejabberd::Storage::Sql), with_module(ejabberd::Storage::Mnesia));
-    tokio::try_join!(
-        async { read_while_the_daemon_is_down(Lab::prosody_with(&tables).await?, false).await },
-        async { read_while_the_daemon_is_down(Lab::prosody_with(&files).await?, true).await },
-        async { read_while_the_daemon_is_down(Lab::ejabberd(&sql).await?, false).await },
-        async { read_while_the_daemon_is_down(Lab::ejabberd(&mnesia).await?, true).await },
-    )?;
-    Ok(())
+    on_all_kinds!(read_while_the_daemon_is_down)
 }
 
 /// Who became a member after the message was sent is waited for, too, and so is nobody else.
@@ -352,7 +308,7 @@ async fn without_a_module_a_rooms_words_wait() -> Result<()> {
     let said = Instant::now();
     let id = den.say("one", 1).await?;
     let room = den.room.clone();
-    for reader in [&mut den.rosa, &mut den.mia, &mut den.ada] {
+    for reader in [&mut den.den.rosa, &mut den.mia, &mut den.den.ada] {
         show(reader, &room, &format!("{}{STORE}", displayed(&id))).await?;
     }
     den.until_gone("one").await?;

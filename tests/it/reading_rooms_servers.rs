@@ -18,14 +18,50 @@ pub(crate) const STORE: &str = "<store xmlns='urn:xmpp:hints'/>";
 pub(crate) const WAITING: &str =
     "SELECT count(*) FROM ephemerd.expiries WHERE store = 'room' AND started_by = 'unread'";
 
+/// Both servers, with the module, and their archives in tables or not.
+pub(crate) struct Kinds {
+    pub(crate) tables: ProsodyConfig,
+    pub(crate) files: ProsodyConfig,
+    pub(crate) sql: EjabberdConfig,
+    pub(crate) mnesia: EjabberdConfig,
+}
+
+impl Kinds {
+    pub(crate) fn with_modules() -> Self {
+        let ejabberd =
+            |storage| EjabberdConfig { storage, companion: true, ..EjabberdConfig::default() };
+        Self {
+            tables: ProsodyConfig::default().with_companion(),
+            files: ProsodyConfig::default().storage_in(Storage::Files).with_companion(),
+            sql: ejabberd(ejabberd::Storage::Sql),
+            mnesia: ejabberd(ejabberd::Storage::Mnesia),
+        }
+    }
+}
+
+/// Runs a test of a lab on all kinds; it is told whether only the module reaches the archives.
+macro_rules! on_all_kinds {
+    ($test:ident) => {{
+        let kinds = crate::reading_rooms_servers::Kinds::with_modules();
+        tokio::try_join!(
+            async { $test(Lab::prosody_with(&kinds.tables).await?, false).await },
+            async { $test(Lab::prosody_with(&kinds.files).await?, true).await },
+            async { $test(Lab::ejabberd(&kinds.sql).await?, false).await },
+            async { $test(Lab::ejabberd(&kinds.mnesia).await?, true).await },
+        )?;
+        Ok(())
+    }};
+}
+pub(crate) use on_all_kinds;
+
 /// A room with three people: Peter, who speaks, Rosa, and Ada, whom the daemon ignores.
-struct Den<S: Server> {
-    lab: Lab<S>,
-    daemon: Daemon,
-    room: String,
-    peter: Client,
-    rosa: Client,
-    ada: Client,
+pub(crate) struct Den<S: Server> {
+    pub(crate) lab: Lab<S>,
+    pub(crate) daemon: Daemon,
+    pub(crate) room: String,
+    pub(crate) peter: Client,
+    pub(crate) rosa: Client,
+    pub(crate) ada: Client,
 }
 
 impl<S: Server> Den<S> {
@@ -46,7 +82,7 @@ impl<S: Server> Den<S> {
     }
 
     /// Peter says this; the id is that of the room's archive.
-    async fn say(&mut self, words: &str, seconds: u32) -> Result<String> {
+    pub(crate) async fn say(&mut self, words: &str, seconds: u32) -> Result<String> {
         let extra = format!("{}<markable xmlns='urn:xmpp:chat-markers:0'/>", timer(seconds));
         self.peter.groupchat(&self.room, words, &extra).await?;
         let heard = self.rosa.wait_for_body(words).await?;
@@ -54,22 +90,22 @@ impl<S: Server> Den<S> {
         Ok(id.ok_or_else(|| LabError::new("the room archives nothing"))?.to_owned())
     }
 
-    async fn has(&self, words: &str) -> Result<bool> {
-        let items = self.lab.archive("rosa", &MamQuery::room(&self.room)).await?;
+    pub(crate) async fn has(&self, words: &str) -> Result<bool> {
+        let items = self.lab.archive("peter", &MamQuery::room(&self.room)).await?;
         Ok(items.iter().any(|it| it.xml.contains(&format!("<body>{words}<"))))
     }
 
-    async fn until_gone(&self, words: &str) -> Result<()> {
+    pub(crate) async fn until_gone(&self, words: &str) -> Result<()> {
         let goes = format!("{words} goes from the room");
         eventually(&goes, PATIENCE, async || Ok((!self.has(words).await?).then_some(()))).await
     }
 
-    async fn started(&self, by: &str) -> Result<f64> {
+    pub(crate) async fn started(&self, by: &str) -> Result<f64> {
         let figures = self.daemon.figures().await?;
         Ok(figures.get("ephemerd_started_total", &[("by", by)]).unwrap_or_default())
     }
 
-    async fn waiting(&self, is: i64) -> Result<()> {
+    pub(crate) async fn waiting(&self, is: i64) -> Result<()> {
         wait_for_number(self.lab.database.superuser(), WAITING, is).await
     }
 
@@ -241,15 +277,11 @@ async fn read_while_the_daemon_is_down<S: Server>(lab: Lab<S>, only_module: bool
 
 #[tokio::test(flavor = "multi_thread")]
 async fn modules_remember_what_was_read_in_rooms() -> Result<()> {
-    let with_module =
-        |storage| EjabberdConfig { storage, companion: true, ..EjabberdConfig::default() };
-    let files = ProsodyConfig::default().storage_in(Storage::Files).with_companion();
-    let (sql, mnesia) =
-        (with_module(ejabberd::Storage::Sql), with_module(ejabberd::Storage::Mnesia));
+    let kinds = Kinds::with_modules();
     tokio::try_join!(
-        async { read_while_the_daemon_is_down(Lab::ejabberd(&sql).await?, false).await },
-        async { read_while_the_daemon_is_down(Lab::ejabberd(&mnesia).await?, true).await },
-        async { read_while_the_daemon_is_down(Lab::prosody_with(&files).await?, true).await },
+        async { read_while_the_daemon_is_down(Lab::ejabberd(&kinds.sql).await?, false).await },
+        async { read_while_the_daemon_is_down(Lab::ejabberd(&kinds.mnesia).await?, true).await },
+        async { read_while_the_daemon_is_down(Lab::prosody_with(&kinds.files).await?, true).await },
     )?;
     Ok(())
 }
@@ -257,17 +289,5 @@ async fn modules_remember_what_was_read_in_rooms() -> Result<()> {
 /// ejabberd in SQL and in Mnesia, which archives no such marker, and Prosody, where rooms hide addresses.
 #[tokio::test(flavor = "multi_thread")]
 async fn modules_show_what_was_read_in_rooms() -> Result<()> {
-    let with_module =
-        |storage| EjabberdConfig { storage, companion: true, ..EjabberdConfig::default() };
-    let files = ProsodyConfig::default().storage_in(Storage::Files).with_companion();
-    let tables = ProsodyConfig::default().with_companion();
-    let (sql, mnesia) =
-        (with_module(ejabberd::Storage::Sql), with_module(ejabberd::Storage::Mnesia));
-    tokio::try_join!(
-        async { the_module_shows_the_first_reader(Lab::ejabberd(&sql).await?, false).await },
-        async { the_module_shows_the_first_reader(Lab::ejabberd(&mnesia).await?, true).await },
-        async { the_module_shows_the_first_reader(Lab::prosody_with(&files).await?, true).await },
-        async { the_module_shows_the_first_reader(Lab::prosody_with(&tables).await?, false).await },
-    )?;
-    Ok(())
+    on_all_kinds!(the_module_shows_the_first_reader)
 }
