@@ -3,23 +3,12 @@
 use std::sync::Arc;
 
 use ephemerd_lab::ejabberd::{EjabberdConfig, Schema};
-use ephemerd_lab::{Lab, PATIENCE, Postgres, PostgresConfig, Result, eventually};
+use ephemerd_lab::{Lab, PATIENCE, Result, eventually};
 use sqlx::AssertSqlSafe;
 
 use crate::age_rows::{KINDS, Kind, Put};
+use crate::statement_costs::explaining;
 use crate::support::{number, start};
-
-/// PostgreSQL, which logs how it executed each statement.
-async fn explaining() -> Result<Arc<Postgres>> {
-    let settings = [
-        "session_preload_libraries = 'auto_explain'",
-        "auto_explain.log_min_duration = 0",
-        "auto_explain.log_analyze = on",
-        "auto_explain.log_timing = off",
-    ];
-    let settings = settings.map(str::to_owned).to_vec();
-    Ok(Arc::new(Postgres::start(PostgresConfig { settings, ..PostgresConfig::default() }).await?))
-}
 
 /// The number after this name in a line of a plan.
 fn figure(line: &str, name: &str) -> f64 {

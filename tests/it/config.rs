@@ -351,6 +351,18 @@ fn a_name_is_in_one_rule_only() {
 }
 
 /// Behind the companion module nothing goes by its age: that is said, and not ignored.
+/// Below a [[retention.rule]] TOML takes every key for a part of the rule.
+#[test]
+fn a_key_below_a_retention_rule_is_named() {
+    let rule = "[[retention.rule]]\nhosts = [\"example.org\"]\narchive_for = \"1d\"";
+    for key in ["grace = \"2d\"", "confirm_above = 1"] {
+        let error = read(&format!("{MINIMAL}\n{rule}\n{key}"), &[]).unwrap_err();
+        let name = key.split(' ').next().unwrap_or_default();
+        let help = format!("help: write {name} above the first [[retention.rule]]");
+        assert!(error.contains(&help), "{error}");
+    }
+}
+
 #[test]
 fn retention_by_age_needs_the_archives_in_postgresql() {
     let component = MINIMAL.replace("kind = \"prosody\"", "kind = \"component\"");

@@ -13,7 +13,7 @@ use crate::support::{self, marked, start};
 const ROWS: usize = 300;
 
 /// PostgreSQL, which logs how it executed each statement.
-async fn explaining() -> Result<Arc<Postgres>> {
+pub(crate) async fn explaining() -> Result<Arc<Postgres>> {
     let settings = [
         "session_preload_libraries = 'auto_explain'",
         "auto_explain.log_min_duration = 0",
