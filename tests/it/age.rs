@@ -141,12 +141,15 @@ async fn the_newest_stays_blank_until_a_newer_one_comes() -> Result<()> {
     for kind in KINDS {
         let lab = kind.lab().await?;
         let pool = lab.database.superuser();
-        let config =
-            kind.config(&lab)?.set("retention.archive_for", "1m").set("retention.rooms_for", "1m");
+        let stores = ["archive_for", "rooms_for", "queue_for"];
+        let config = stores
+            .into_iter()
+            .fold(kind.config(&lab)?, |it, store| it.set(&format!("retention.{store}"), "1m"));
         let rows = [
             Put::archive("peter", "older", 2 * HOUR),
             Put::archive("peter", "newest", HOUR),
             Put::room("den", "newest-in-room", HOUR),
+            Put { store: "queue", ..Put::archive("otto", "queued", 20 * HOUR) },
         ];
         kind.put(pool, &rows).await?;
         let _daemon = start(&config).await?;
@@ -157,12 +160,14 @@ async fn the_newest_stays_blank_until_a_newer_one_comes() -> Result<()> {
             let standing = kind.standing(pool).await?;
             let is_blank =
                 |it| standing.get(it).is_some_and(|it| it.blank == 1 && it.names.is_empty());
-            Ok((is_blank(&peter) && is_blank(&den)).then_some(()))
+            let queued = standing.get(&count("queue", "otto@localhost"));
+            let is_queued = queued.is_some_and(|it| !it.names.is_empty());
+            Ok((is_blank(&peter) && is_blank(&den) && !is_queued).then_some(()))
         })
         .await?;
         let shown = printed(&config, &["preview", "--age"]).await?;
         assert!(
-            !shown.contains("archive") && !shown.contains("room  "),
+            ["archive", "room  ", "queue"].iter().all(|it| !shown.contains(it)),
             "nothing more can go: {shown}"
         );
         kind.put(pool, &[Put::archive("peter", "newer", 0)]).await?;
