@@ -73,13 +73,14 @@ pub(super) fn reader(text: &str) -> Result<(), &'static str> {
 }
 
 /// An address or a domain in the form in which servers store it: what nodeprep, nameprep and resourceprep (RFC 6122) make
-/// of its parts. What they refuse is only put into lower case: Prosody also stores letters that are newer than they.
+/// of its parts. Prosody also stores names with letters that are newer than they, and leaves those letters as they are.
 pub fn stored(text: &str) -> String {
     let (bare, nick) = text.split_once('/').map_or((text, None), |it| (it.0, Some(it.1)));
     let (local, host) = bare.split_once('@').map_or((None, bare), |it| (Some(it.0), it.1));
-    let local = local.map(|it| match NodePart::new(it) {
-        Ok(stored) => format!("{}@", stored.as_str()),
-        Err(_) => format!("{}@", it.to_lowercase()),
+    let prepared = |name: &str| NodePart::new(name).ok().map(|it| it.to_string());
+    let local = local.map(|name| {
+        let letter = |it: char| prepared(&it.to_string()).unwrap_or_else(|| it.to_string());
+        prepared(name).unwrap_or_else(|| name.chars().map(letter).collect()) + "@"
     });
     let host = DomainPart::new(host).map_or_else(|_| host.to_lowercase(), |it| it.to_string());
     let nick = nick.map(|it| match ResourcePart::new(it) {
