@@ -213,7 +213,8 @@ async fn stopping_is_quick() {
 
 #[tokio::test]
 async fn stopping_closes_the_listener() {
-    let server = start().await;
+    // Not the address that others use: one of them may be given the port as soon as it is free.
+    let server = start_on(TcpListener::bind("127.0.0.77:0").await.unwrap()).await;
     assert_eq!(status(&server.ask("GET", "/healthz").await), 200);
     server.stop.cancel();
     timeout(DEADLINE, server.task).await.unwrap().unwrap().unwrap();
