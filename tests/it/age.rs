@@ -12,6 +12,8 @@ use crate::holds::{hold, release};
 use crate::support::{number, printed, program, run, start, told};
 
 const HOUR: i64 = 3_600;
+/// Shorter than an hour, the age of what is to go, and longer than any test: what is new when it begins is so at its end.
+const SHORT: &str = "30m";
 /// A daemon that did not wait would have erased long ago: it looks every two seconds.
 const LONG_ENOUGH: Duration = Duration::from_secs(6);
 const GOES: &str = "ephemerd_age_erased_total";
@@ -96,8 +98,8 @@ async fn a_policy_waits_for_its_grace_and_for_the_operator() -> Result<()> {
         Ok((number(pool, announced).await? == 1).then_some(()))
     });
     waiting.await?;
-    assert_eq!(left(kind, pool).await?, 2);
     only_the_new_one(kind, pool).await?;
+    // By the database's clock: on a busy machine it may be over before anybody looks.
     let early = "SELECT count(*) FROM ephemerd.retention WHERE begins_at > clock_timestamp()";
     assert_eq!(number(pool, early).await?, 0, "it went before its grace was over");
 
@@ -144,7 +146,7 @@ async fn the_newest_stays_blank_until_a_newer_one_comes() -> Result<()> {
         let stores = ["archive_for", "rooms_for", "queue_for"];
         let config = stores
             .into_iter()
-            .fold(kind.config(&lab)?, |it, store| it.set(&format!("retention.{store}"), "1m"));
+            .fold(kind.config(&lab)?, |it, store| it.set(&format!("retention.{store}"), SHORT));
         let rows = [
             Put::archive("peter", "older", 2 * HOUR),
             Put::archive("peter", "newest", HOUR),
@@ -246,12 +248,13 @@ async fn nothing_goes_after_a_hold_was_placed() -> Result<()> {
         printed(&config, &["migrate"]).await?;
         let before = hold(&config, &["--user", "rosa@localhost"]).await?;
         let config = config
-            .set("retention.archive_for", "1m")
+            .set("retention.archive_for", SHORT)
             .set("erase.batch", 10)
-            .set("erase.rows_per_second", 250);
+            // Slowly, so that there is time to place a hold, on a busy machine too.
+            .set("erase.rows_per_second", 40);
         let (mut one, other) = tokio::try_join!(start(&config), start(&config))?;
         eventually("some went", PATIENCE, async || {
-            Ok((left(kind, pool).await? < rows.len() - 100).then_some(()))
+            Ok((left(kind, pool).await? < rows.len()).then_some(()))
         })
         .await?;
         let held = hold(&config, &["--user", "peter@localhost"]).await?;
@@ -288,7 +291,7 @@ async fn a_row_that_cannot_go_stops_no_other() -> Result<()> {
     for kind in KINDS {
         let lab = kind.lab().await?;
         let pool = lab.database.superuser();
-        let config = kind.config(&lab)?.set("retention.archive_for", "1m");
+        let config = kind.config(&lab)?.set("retention.archive_for", SHORT);
         kind.put(pool, &old_rows(50)).await?;
         let (table, column) = match kind {
             Kind::Prosody => ("prosodyarchive", "value"),
@@ -329,8 +332,9 @@ async fn a_hold_waits_for_the_batch_under_way() -> Result<()> {
     for kind in KINDS {
         let lab = kind.lab().await?;
         let pool = lab.database.superuser();
-        let config = kind.config(&lab)?.set("retention.archive_for", "1m").set("erase.batch", 20);
-        kind.put(pool, &old_rows(60)).await?;
+        let config = kind.config(&lab)?.set("retention.archive_for", SHORT).set("erase.batch", 20);
+        // Half a minute's work: the command that places the hold must first start.
+        kind.put(pool, &old_rows(300)).await?;
         printed(&config, &["migrate"]).await?;
         let table = kind.tables()[0];
         let slow = format!(
@@ -359,7 +363,7 @@ async fn a_hold_waits_for_the_batch_under_way() -> Result<()> {
 async fn of_daemons_that_differ_only_the_later_one_erases() -> Result<()> {
     let (lab, config) = prosody().await?;
     let (kind, pool) = (Kind::Prosody, lab.database.superuser());
-    let config = config.set("retention.archive_for", "1m");
+    let config = config.set("retention.archive_for", SHORT);
     printed(&config, &["migrate"]).await?;
     let short = start(&config).await?;
     let walked = "SELECT count(*) FROM ephemerd.age_walks WHERE finished_at IS NOT NULL";
@@ -368,13 +372,13 @@ async fn of_daemons_that_differ_only_the_later_one_erases() -> Result<()> {
     });
     waiting.await?;
     // Its walks follow each other after three seconds.
-    let _long = start(&config.clone().set("retention.archive_for", "5m")).await?;
+    let _long = start(&config.clone().set("retention.archive_for", "90m")).await?;
     let log = eventually("the first says why it stopped", PATIENCE, async || {
         let log = short.log()?;
         Ok(log.contains("another daemon has announced another retention policy").then_some(log))
     });
     log.await?;
-    let rows = [Put::archive("peter", "between", 120), Put::archive("peter", "new", 0)];
+    let rows = [Put::archive("peter", "between", HOUR), Put::archive("peter", "new", 0)];
     kind.put(pool, &rows).await?;
     sleep(2 * LONG_ENOUGH).await;
     assert_eq!(kind.names(pool).await?, ["between", "new"]);
