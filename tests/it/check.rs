@@ -220,10 +220,16 @@ async fn the_clocks() -> Result<()> {
     let (lab, config) = lab().await?;
     let pool = lab.database.superuser();
     let name = lab.database.name();
+    // To the second, more or less: on a busy machine the database answers late.
+    let apart = |seconds: std::ops::RangeInclusive<i64>, which: &str| -> Vec<String> {
+        let start = "problem  The database's clock is";
+        seconds.map(|it| format!("{start} {it} s {which} this machine's: ")).collect()
+    };
+    let agree = "good     The clocks of the database and this machine agree.\n".to_owned();
     for (seconds, expected) in [
-        (3_600, "problem  The database's clock is 3600 s ahead of this machine's: "),
-        (-10, "problem  The database's clock is 10 s behind this machine's: "),
-        (3, "good     The clocks of the database and this machine agree.\n"),
+        (3_600, apart(3_595..=3_605, "ahead of")),
+        (-20, apart(15..=25, "behind")),
+        (1, vec![agree]),
     ] {
         sql(
             pool,
@@ -236,7 +242,7 @@ async fn the_clocks() -> Result<()> {
         )
         .await?;
         let text = failing(&config).await?;
-        assert!(text.contains(expected), "{text}");
+        assert!(expected.iter().any(|it| text.contains(it)), "{text}");
     }
     Ok(())
 }

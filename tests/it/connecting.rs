@@ -261,7 +261,10 @@ async fn several_hosts_are_tried_in_order() -> Result<()> {
     gone(&copied, "<body>promoted", PATIENCE * 2).await?;
     gone(&copied, "<body>after", PATIENCE).await?;
     daemon.wait_ready(PATIENCE).await?;
-    assert!(daemon.log()?.contains("asking who leads works again"), "{}", daemon.log()?);
+    eventually("the log says that it is over", PATIENCE, async || {
+        Ok(daemon.log()?.contains("asking who leads works again").then_some(()))
+    })
+    .await?;
     assert!(daemon.terminate().await?.success());
     Ok(())
 }

@@ -49,7 +49,11 @@ async fn kills_under_load_lose_nothing_and_take_nothing() -> Result<()> {
             "{mode}, seed {seed}: {standing:?}"
         );
         assert!(standing.archived > 100, "there was a load: {standing:?}");
-        assert_eq!(left_in_ledger(lab.database.superuser(), mode).await?, 0, "{mode}, seed {seed}");
+        // Whoever had read a row just before it went may record it once more, and such an entry is due at once.
+        eventually(&format!("{mode}, seed {seed}: nothing is left"), PATIENCE, async || {
+            Ok((left_in_ledger(lab.database.superuser(), mode).await? == 0).then_some(()))
+        })
+        .await?;
     }
     Ok(())
 }
