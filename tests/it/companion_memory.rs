@@ -10,7 +10,7 @@ use ephemerd_lab::{DaemonConfig, Lab, LabError, PATIENCE, Prosody, Result, Serve
 use crate::holds::{hold, release};
 use crate::reliability::saw;
 use crate::remote::{config, mnesia, prosody, timer};
-use crate::support::start;
+use crate::support::{pause, resume, start};
 
 const EXPIRED: &str = "urn:ephemerd:0";
 
@@ -77,11 +77,14 @@ pub(crate) fn bodies(history: &[Element]) -> Vec<&str> {
 
 /// Waits until somebody who joins is shown these words and no others.
 pub(crate) async fn until_shown<S: Server>(lab: &Lab<S>, room: &str, words: &[&str]) -> Result<()> {
-    eventually(&format!("{room} shows {words:?}"), PATIENCE, async || {
-        let (history, _) = shown(lab, "ada", room).await?;
-        Ok((bodies(&history) == words).then_some(()))
-    })
-    .await
+    let mut last = Vec::new();
+    let what = format!("{room} shows {words:?}");
+    let waiting = eventually(&what, PATIENCE, async || {
+        last = shown(lab, "ada", room).await?.0;
+        Ok((bodies(&last) == words).then_some(()))
+    });
+    let waited = waiting.await;
+    waited.map_err(|error| LabError::new(format!("{error}, but {:?}", bodies(&last))))
 }
 
 pub(crate) async fn until_subject<S: Server>(lab: &Lab<S>, room: &str, is: &str) -> Result<()> {
@@ -122,6 +125,7 @@ async fn without_archive<S: Server>(
 async fn forgets<S: Server>(lab: &Lab<S>, daemon: &DaemonConfig, field: &str) -> Result<()> {
     let (mut peter, room) = without_archive(lab, "garden", field).await?;
     let running = start(daemon).await?;
+    pause(daemon).await?;
     for (words, extra) in [
         ("plain", String::new()),
         ("short", timer(3)),
@@ -137,6 +141,7 @@ async fn forgets<S: Server>(lab: &Lab<S>, daemon: &DaemonConfig, field: &str) ->
         ["plain", "short", "long", "last"],
         "the room keeps them in memory"
     );
+    resume(daemon).await?;
     until_shown(lab, &room, &["plain", "long", "last"]).await?;
     // A query is answered from memory, or it finds nothing: no archive holds any of this.
     let asked = peter.query_all(&MamQuery::room(&room)).await?;
@@ -182,10 +187,12 @@ async fn subjects_go<S: Server>(lab: &Lab<S>, daemon: &DaemonConfig) -> Result<(
         peter.join(room, "peter").await?;
     }
     let _running = start(daemon).await?;
+    pause(daemon).await?;
     set_subject(&mut peter, &kept, "marked", &timer(1)).await?;
     set_subject(&mut peter, &kept, "stays", "").await?;
     set_subject(&mut peter, &goes, "gone in a moment", &timer(3)).await?;
     assert_eq!(shown(lab, "rosa", &goes).await?.1, "gone in a moment");
+    resume(daemon).await?;
     until_subject(lab, &goes, "").await?;
     assert_eq!(shown(lab, "rosa", &kept).await?.1, "stays", "another subject was set meanwhile");
     Ok(())

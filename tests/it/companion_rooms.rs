@@ -2,13 +2,13 @@
 
 use ephemerd_lab::ejabberd::EjabberdConfig;
 use ephemerd_lab::xmpp::{Client, MamQuery};
-use ephemerd_lab::{Ejabberd, Lab, PATIENCE, Result, Server as _, eventually};
+use ephemerd_lab::{DaemonConfig, Ejabberd, Lab, PATIENCE, Result, Server as _, eventually};
 use sqlx::PgPool;
 
 use crate::companion_memory::{bodies, set_subject, shown, until_shown, until_subject};
 use crate::reliability::saw;
 use crate::remote::timer;
-use crate::support::start;
+use crate::support::{pause, resume, start};
 
 const NO_STORE: &str = "<no-store xmlns='urn:xmpp:hints'/>";
 const NO_PERMANENT_STORE: &str = "<no-permanent-store xmlns='urn:xmpp:hints'/>";
@@ -37,11 +37,12 @@ async fn rows(pool: &PgPool, table: &str, words: &str) -> Result<i64> {
 }
 
 /// The room's own row has no words of a subject that was cleared, while somebody is in the room and when nobody is.
-async fn its_row_has_no_old_subject(lab: &Lab<Ejabberd>) -> Result<()> {
+async fn its_row_has_no_old_subject(lab: &Lab<Ejabberd>, config: &DaemonConfig) -> Result<()> {
     let pool = lab.database.superuser();
     let (mut peter, room) = joined(lab, "garden").await?;
     for (subject, is_there) in [("until-noon", true), ("until-evening", false)] {
-        set_subject(&mut peter, &room, subject, &timer(3)).await?;
+        pause(config).await?;
+        set_subject(&mut peter, &room, subject, &timer(1)).await?;
         eventually("the room's row has the subject", PATIENCE, async || {
             Ok((rows(pool, "muc_room", subject).await? == 1).then_some(()))
         })
@@ -50,6 +51,7 @@ async fn its_row_has_no_old_subject(lab: &Lab<Ejabberd>) -> Result<()> {
             peter.close().await?;
             peter = lab.online("peter").await?;
         }
+        resume(config).await?;
         eventually("the room's row has no subject", PATIENCE, async || {
             Ok((rows(pool, "muc_room", subject).await? == 0).then_some(()))
         })
@@ -147,9 +149,9 @@ async fn placeholders_are_not_loaded(lab: &Lab<Ejabberd>) -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_beside_the_archive_keeps_words() -> Result<()> {
     let lab = tables().await?;
-    let config = lab.daemon_config().set("erase.mode", "placeholder");
-    let _running = start(&config.set("archive.poll", "200ms")).await?;
-    its_row_has_no_old_subject(&lab).await?;
+    let config = lab.daemon_config().set("erase.mode", "placeholder").set("archive.poll", "200ms");
+    let _running = start(&config).await?;
+    its_row_has_no_old_subject(&lab, &config).await?;
     hints_do_not_outlast_a_timer(&lab).await?;
     placeholders_are_not_loaded(&lab).await
 }

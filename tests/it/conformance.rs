@@ -11,14 +11,14 @@ use ephemerd_lab::ejabberd::{EjabberdConfig, Schema};
 use ephemerd_lab::xmpp::{Client, Element, MamQuery};
 use ephemerd_lab::{Daemon, DaemonConfig, Lab, PATIENCE, Result, Server, Snapshot, eventually};
 use sqlx::{AssertSqlSafe, PgPool};
-use tokio::time::Instant;
 
 use crate::conformance_cases::{CASES, Case, EXCEPTIONS, Fate, Place, archived};
 use crate::conformance_remote;
-use crate::support::{show_read, show_read_in_room, start};
+use crate::support::{pause, resume, show_read, show_read_in_room, start};
 use crate::supported;
 
-/// The timer of all marked messages, in seconds: long enough to inspect all rows before it runs out, on a busy machine.
+/// The timer of all marked messages, in seconds. While they are sent and looked at erasing is paused, and after that both ends
+/// are restarted before it runs out, unless the machine is very busy.
 pub(crate) const TIMER: u64 = 20;
 /// How long after its due time a message may still exist: restarts, rests on files and a busy machine are included.
 pub(crate) const LATEST: Duration = Duration::from_secs(TIMER + 240);
@@ -29,6 +29,7 @@ pub(crate) type Rows = (i64, i64);
 pub(crate) struct Talk<S> {
     pub(crate) lab: Lab<S>,
     pub(crate) daemon: Daemon,
+    pub(crate) config: DaemonConfig,
     peter: Client,
     rosa: Client,
     pub(crate) kind: &'static str,
@@ -57,7 +58,7 @@ async fn talk<S: Server>(lab: Lab<S>, kind: &'static str, mode: &str) -> Result<
     talk_with(lab, config, kind, mode).await
 }
 
-/// The same with another configuration.
+/// The same with another configuration; erasing is paused.
 pub(crate) async fn talk_with<S: Server>(
     lab: Lab<S>,
     config: DaemonConfig,
@@ -71,13 +72,14 @@ pub(crate) async fn talk_with<S: Server>(
         .set("hints.keep_for", format!("{TIMER}s"))
         .set("offline.undelivered_for", "1h");
     let daemon = start(&config).await?;
+    pause(&config).await?;
     lab.client("otto").await?.close().await?;
     let mut peter = lab.online("peter").await?;
     let mut rosa = lab.online("rosa").await?;
     let den = lab.endpoints().room("den");
     peter.join(&den, "Peter").await?;
     rosa.join(&den, "Rosa").await?;
-    Ok(Talk { lab, daemon, peter, rosa, kind, last_in_room: String::new() })
+    Ok(Talk { lab, daemon, config, peter, rosa, kind, last_in_room: String::new() })
 }
 
 impl<S: Server> Talk<S> {
@@ -191,7 +193,6 @@ impl<S: Server> Talk<S> {
     }
 
     async fn run(mut self) -> Result<(&'static str, BTreeMap<&'static str, Rows>, Vec<String>)> {
-        let started = Instant::now();
         self.say_all().await?;
         self.read_all().await?;
         let first = self.rows(false).await?;
@@ -199,7 +200,7 @@ impl<S: Server> Talk<S> {
         self.wait_until_recorded(&first).await?;
         self.take_rows().await?;
         let before = self.lab.snapshots().await?;
-        let in_time = started.elapsed() < Duration::from_secs(TIMER);
+        resume(&self.config).await?;
 
         // Both ends stop and come back while the timers run.
         self.daemon.kill().await?;
@@ -212,9 +213,6 @@ impl<S: Server> Talk<S> {
         })
         .await?;
         let mut faults = Vec::new();
-        if !in_time {
-            faults.push("the machine was too slow to see all rows before they were due".to_owned());
-        }
         let offline: Vec<_> = CASES.iter().filter(|it| it.place == Place::Offline).collect();
         for case in &offline {
             if queued.get(case.name).copied().unwrap_or_default() > 0

@@ -11,14 +11,14 @@ use ephemerd_lab::{
     DaemonConfig, Ejabberd, Lab, LabError, PATIENCE, Prosody, Result, Server, eventually,
 };
 use sqlx::PgPool;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::holds::{hold, release};
 use crate::remote::{config, mnesia, prosody, timer};
-use crate::support::{run, start, wait_for_number};
+use crate::support::{pause, resume, run, start, wait_for_number};
 
-/// The timer of all messages, in seconds: long enough to place a hold after they were archived.
-const TIMER: u32 = 12;
+/// The timer of all messages, in seconds.
+const TIMER: u32 = 5;
 /// How long after its due time a message may still exist, on a busy machine with rests on files.
 const LATEST: Duration = Duration::from_secs(240);
 
@@ -51,7 +51,8 @@ async fn kind<S: Server>(lab: Lab<S>, config: DaemonConfig, name: &str) -> Resul
     peter.join(&den, "Peter").await?;
     rosa.join(&den, "Rosa").await?;
 
-    // Before the fact: a room, and a user. After it: a conversation.
+    // Before the fact: a room, and a user. After it: a conversation. Meanwhile nothing goes, however long it takes.
+    pause(&config).await?;
     let before =
         [hold(&config, &["--room", &den]).await?, hold(&config, &["--user", &jid("rosa")]).await?];
     peter.chat(&jid("rosa"), "kept-chat", &timer(TIMER)).await?;
@@ -59,10 +60,9 @@ async fn kind<S: Server>(lab: Lab<S>, config: DaemonConfig, name: &str) -> Resul
     peter.groupchat(&den, "kept-room", &timer(TIMER)).await?;
     rosa.wait_for_body("kept-room").await?;
     otto.wait_for_body("other-chat").await?;
-    let said = Instant::now();
     until(&lab, "all is archived", "kept-chat", [true, true, false]).await?;
     let after = hold(&config, &["--user", &jid("peter"), "--with", &jid("rosa")]).await?;
-    assert!(said.elapsed() < Duration::from_secs(TIMER.into()), "{name}: the machine was too slow");
+    resume(&config).await?;
 
     until(&lab, "what is not on hold goes", "other-chat", [false; 3]).await?;
     let aside = "SELECT count(*) FROM ephemerd.expiries WHERE retry_at = 'infinity'";
@@ -166,8 +166,8 @@ async fn left(
 async fn race<S: Server>(lab: Lab<S>) -> Result<()> {
     // Placeholders, because a client that pages through an archive needs the rows of its cursors.
     let config = config(&lab).set("erase.batch", 5).set("erase.mode", "placeholder");
-    // Slowly, so that there is time to place a hold.
-    let config = config.set("erase.rows_per_second", 20);
+    // Slowly, so that there is time to place a hold, on a busy machine too: the 160 rows take half a minute.
+    let config = config.set("erase.rows_per_second", 5);
     let mut daemon = start(&config).await?;
     let (mut peter, mut rosa) = (lab.online("peter").await?, lab.online("rosa").await?);
     for at in 0..80 {

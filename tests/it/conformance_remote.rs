@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::conformance::{Column, LATEST, TIMER, Talk, goes_now, talk_with, token};
 use crate::conformance_cases::{CASES, Case, Fate, Place, archived};
-use crate::support::show_read;
+use crate::support::{resume, show_read};
 
 /// Messages as clients find them: which archive and id, and the message as received.
 type View = BTreeMap<(String, String), MamItem>;
@@ -69,7 +69,7 @@ async fn run<S: Server>(mut talk: Talk<S>) -> Result<Column> {
     let before = view(&talk.lab).await?;
     let first = all_rows(&before);
     talk.wait_until_recorded(&first).await?;
-    let in_time = started.elapsed() < Duration::from_secs(TIMER);
+    resume(&talk.config).await?;
 
     // Both ends stop and come back while the timers run.
     talk.daemon.kill().await?;
@@ -84,9 +84,6 @@ async fn run<S: Server>(mut talk: Talk<S>) -> Result<Column> {
     })
     .await?;
     let mut faults = Vec::new();
-    if !in_time {
-        faults.push("the machine was too slow to see all rows before they were due".to_owned());
-    }
     let waiting: Vec<&Case> =
         CASES.iter().filter(|it| it.place == Place::Offline && it.fate == Fate::Goes).collect();
     for case in &waiting {

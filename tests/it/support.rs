@@ -50,6 +50,15 @@ pub(crate) async fn told(config: &DaemonConfig, args: &[&str]) -> Result<serde_j
     Ok(serde_json::from_str(&text).expect("--json prints JSON"))
 }
 
+/// Until [`resume`] nothing is erased, so what a test looks at meanwhile stands, however busy the machine is.
+pub(crate) async fn pause(config: &DaemonConfig) -> Result<()> {
+    printed(config, &["pause"]).await.map(drop)
+}
+
+pub(crate) async fn resume(config: &DaemonConfig) -> Result<()> {
+    printed(config, &["resume"]).await.map(drop)
+}
+
 /// Now, as Prosody stamps it.
 pub(crate) async fn now(pool: &PgPool) -> Result<i64> {
     Ok(sqlx::query_scalar("SELECT extract(epoch FROM now())::bigint").fetch_one(pool).await?)
