@@ -150,7 +150,7 @@ pub(crate) async fn page(
     more: &str,
 ) -> Result<(Vec<Row>, Option<String>, bool)> {
     let payload = request("list", owner, store, more, "");
-    let answer = answer(component, "get", host_of(owner), &payload).await?;
+    let answer = answer_in_time(component, "get", host_of(owner), &payload).await?;
     let row = |row: &Element| {
         let text = |name| row.attribute(name).unwrap_or_default().to_owned();
         let message = row.child("jabber:client", "message").cloned();

@@ -93,25 +93,26 @@ pub(crate) async fn lists_have_pages(world: &mut World) -> Result<()> {
         ["kurt@localhost", "peter@localhost"].iter().all(|it| owners.contains(&(*it).to_owned()))
     );
 
-    // Two at once: the second comes too soon.
+    // Many at once: the first has had its pause, and those behind it come too soon. On a busy machine another may be in
+    // time, and then the next is not.
     let list = "<list xmlns='NS' version='1' owner='kurt@localhost' store='archive' max='9' max-bytes='262144'/>";
     tokio::time::sleep(Duration::from_millis(60)).await;
-    for id in ["p1", "p2"] {
-        let list = list.replace("NS", NS);
-        world
-            .component
-            .send(&format!(
-                "<iq type='get' id='{id}' from='ephemerd.localhost' to='localhost'>{list}</iq>"
-            ))
-            .await?;
-    }
+    let list = list.replace("NS", NS);
+    let ids: Vec<String> = (1..=10).map(|at| format!("p{at}")).collect();
+    let ask = |id: &String| {
+        format!("<iq type='get' id='{id}' from='ephemerd.localhost' to='localhost'>{list}</iq>")
+    };
+    world.component.send(&ids.iter().map(ask).collect::<String>()).await?;
     let mut answers = Vec::new();
-    for id in ["p1", "p2"] {
+    for id in &ids {
         let is_answer = |it: &ephemerd_lab::xmpp::Stanza| it.attribute("id") == Some(id);
         let answer = world.component.wait_for("an answer", PATIENCE, is_answer).await?;
         answers.push(answer.error().and_then(|it| it.condition().map(str::to_owned)));
     }
-    assert_eq!(answers, [None, Some("resource-constraint".to_owned())]);
+    let refused = |it: &Option<String>| it.as_deref() == Some("resource-constraint");
+    assert_eq!(answers[0], None);
+    assert!(answers.iter().any(refused), "{answers:?}");
+    assert!(answers.iter().all(|it| it.is_none() || refused(it)), "{answers:?}");
     kurt.close().await
 }
 

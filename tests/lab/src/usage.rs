@@ -26,6 +26,14 @@ impl Usage {
         Ok(Self { cpu: time(user + system), peak_bytes: kib * 1024 })
     }
 
+    /// How many bytes a process has written so far, to files and sockets.
+    pub fn written(pid: i32) -> Result<u64> {
+        let malformed = || LabError::new("/proc says something new");
+        let io = std::fs::read_to_string(format!("/proc/{pid}/io"))?;
+        let written = io.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok());
+        written.ok_or_else(malformed)
+    }
+
     /// Processor time of a process and its children, including ended ones.
     pub fn cpu_of_family(pid: i32) -> Result<Duration> {
         let mut ticks: u64 = fields(pid)?.iter().skip(1).sum();
