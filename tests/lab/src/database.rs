@@ -1,6 +1,5 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -27,7 +26,7 @@ impl Database {
         postgres.create_database(&name).await?;
         let superuser = PgPoolOptions::new()
             .max_connections(POOL_SIZE)
-            .acquire_timeout(Duration::from_secs(10))
+            .acquire_timeout(PATIENCE)
             .connect_lazy_with(postgres.superuser_options(&name));
         Ok(Self { name, postgres, superuser })
     }

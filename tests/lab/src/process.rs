@@ -15,7 +15,10 @@ use crate::wait::timed_out;
 use crate::{LabError, Result};
 
 const LAST_WORDS_LINES: usize = 15;
-const END_WITHIN: Duration = Duration::from_secs(10);
+/// Who is ended by force loses what was not written yet, so this is longer than any of them takes on a busy machine.
+const END_WITHIN: Duration = Duration::from_secs(30);
+/// Nobody reads what a dropped one writes.
+const DROPPED_WITHIN: Duration = Duration::from_secs(10);
 
 /// A running program, ended by its pid when the value is dropped and when our own process dies.
 pub struct Process {
@@ -130,9 +133,9 @@ impl Drop for Process {
         }
         let _ = self.signal(self.end);
         let _ = self.signal(Signal::SIGCONT);
-        if !self.wait_here(END_WITHIN) {
+        if !self.wait_here(DROPPED_WITHIN) {
             let _ = self.signal(Signal::SIGKILL);
-            self.wait_here(END_WITHIN);
+            self.wait_here(DROPPED_WITHIN);
         }
     }
 }

@@ -20,9 +20,8 @@ struct Scratch {
 
 static SCRATCH: Mutex<Option<Scratch>> = Mutex::new(None);
 
-/// Servers take a moment to end after us and may still write meanwhile, so it retries.
-const JANITOR: &str =
-    r#"cat; for try in 1 2 3 4 5 6 7 8 9 10; do rm -rf -- "$1" && exit; sleep 0.2; done"#;
+/// Servers take a moment to end after us, longer on a busy machine, and may still write meanwhile, so it retries.
+const JANITOR: &str = r#"cat; for try in $(seq 100); do rm -rf -- "$1" && exit; sleep 0.2; done"#;
 
 /// A new folder with this name, which others may enter; removed when the value is dropped or the process has
 /// ended.

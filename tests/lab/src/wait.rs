@@ -4,8 +4,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{LabError, Result};
 
-/// The laboratory's timeout for anything that should happen at once.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// The laboratory's timeout for anything that should happen at once: much longer than a busy machine needs, and half of the minute after
+/// which a daemon notices what it was not told.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 

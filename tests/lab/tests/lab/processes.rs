@@ -48,7 +48,8 @@ async fn a_killed_process_leaves_nothing() -> Result<()> {
         .env(VICTIM, &file)
         .stdout(Stdio::null())
         .spawn()?;
-    let traces = eventually("the victim's servers", PATIENCE, async || {
+    // Two servers start there, beside those of other tests.
+    let traces = eventually("the victim's servers", 3 * PATIENCE, async || {
         let lines = std::fs::read_to_string(&file).unwrap_or_default();
         let traces: Vec<_> = lines.lines().map(PathBuf::from).collect();
         Ok((traces.len() == 4).then_some(traces))

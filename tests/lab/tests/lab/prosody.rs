@@ -1,7 +1,6 @@
 //! A real Prosody and its clients.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ephemerd_lab::prosody::Storage;
 use ephemerd_lab::xmpp::{Client, MamItem, MamQuery};
@@ -173,9 +172,8 @@ async fn tables_made_without_prosody_are_as_prosody_makes_them() -> Result<()> {
 async fn a_wrong_configuration_is_told_with_the_end_of_the_log() -> Result<()> {
     let config =
         ProsodyConfig { globals: vec!["this is no Lua".to_owned()], ..ProsodyConfig::default() };
-    let started = tokio::time::Instant::now();
     let error = Lab::prosody_with(&config).await.err().unwrap().to_string();
     assert!(error.contains("prosody.cfg.lua"), "{error}");
-    assert!(started.elapsed() < Duration::from_secs(15));
+    assert!(error.contains("ended at its start"), "nobody waits for what has ended: {error}");
     Ok(())
 }
