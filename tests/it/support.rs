@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::xmpp::Client;
-use ephemerd_lab::{Daemon, DaemonConfig, Output, PATIENCE, Result, daemon, eventually};
+use ephemerd_lab::{Daemon, DaemonConfig, Database, Output, PATIENCE, Result, daemon, eventually};
 use sqlx::PgPool;
 use tokio::time::Instant;
 
@@ -21,6 +21,15 @@ url = "postgres://ephemerd@127.0.0.1/prosody"
 kind = "prosody"
 hosts = ["example.org"]
 "#;
+
+/// What the database has refused our daemons, but for locks that others held. Their own count of errors has also what a busy machine does
+/// to them, such as a connection that is not made in time.
+pub(crate) fn refusals(database: &Database) -> Result<Vec<String>> {
+    let ours = format!(" ephemerd@{} ERROR:", database.name());
+    let log = database.postgres().log_text()?;
+    let refused = log.lines().filter(|line| line.contains(&ours) && !line.contains("lock timeout"));
+    Ok(refused.map(str::to_owned).collect())
+}
 
 /// The program, as cargo built it for these tests.
 pub(crate) fn program() -> &'static Path {

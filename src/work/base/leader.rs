@@ -178,6 +178,13 @@ impl Leader {
 mod tests {
     use super::*;
 
+    /// A leader that falls silent: its session ends, and another daemon asks next.
+    #[test]
+    fn another_leads_within_the_ten_seconds_of_the_design() {
+        let silence = Duration::from_secs(SILENCE_SECONDS.into());
+        assert!(silence + ASK_EVERY + ANSWER_WITHIN < Duration::from_secs(10));
+    }
+
     #[test]
     fn each_name_on_each_server_has_its_own_lock() {
         let keys = [key("a", "b"), key("a", "c"), key("b", "b"), key("a\nb", "")];
