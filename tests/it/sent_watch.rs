@@ -11,8 +11,8 @@ use tokio::task::JoinHandle;
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
-/// Maximum delay of an observation behind what it shows. The machine may be busy.
-pub(crate) const SLACK: f64 = 3.0;
+/// Maximum delay of what the daemon does, as far as it was observed. The machine may be busy.
+pub(crate) const SLACK: f64 = 6.0;
 
 /// One row as it was first and as it is now. Times are the database's, in seconds since 1970.
 #[derive(Debug, Clone)]
@@ -28,7 +28,11 @@ pub(crate) struct Seen {
     pub(crate) value: String,
     /// All other columns.
     rest: String,
+    /// When it was last seen with its first stanza, and the look after that, which found another.
+    whole_until: f64,
     pub(crate) changed_at: Option<f64>,
+    /// When it was last seen, and the look after that, which did not find it.
+    there_until: f64,
     pub(crate) gone_at: Option<f64>,
     /// A column other than the stanza's changed, or the stanza changed twice: neither is allowed.
     pub(crate) is_spoilt: bool,
@@ -51,9 +55,18 @@ impl Seen {
         self.changed_at.or(self.gone_at).map(|at| at - self.when)
     }
 
-    /// Its text went this long after its stamp: never earlier, hardly later.
+    /// Its text went this long after its stamp: never earlier, hardly later. It went between two looks, which may be far apart on a busy
+    /// machine.
     pub(crate) fn went(&self, seconds: f64) -> bool {
-        self.went_after().is_some_and(|after| (seconds..seconds + SLACK).contains(&after))
+        let latest = self.when + seconds + SLACK;
+        self.went_after().is_some_and(|after| after >= seconds) && self.whole_until < latest
+    }
+
+    /// A placeholder stood there for this long: not less, hardly more. The daemon reckons from the beginning of its transaction, which takes a
+    /// while on a busy machine.
+    pub(crate) fn stood_blank(&self, seconds: f64) -> bool {
+        let (Some(changed), Some(gone)) = (self.changed_at, self.gone_at) else { return false };
+        gone - self.whole_until >= seconds - 2.0 && self.there_until - changed < seconds + SLACK
     }
 
     /// What replaced it is valid XML, ours, and has no text.
@@ -157,11 +170,17 @@ async fn look(pool: &PgPool, select: &'static str, shared: &Mutex<Rows>) -> Resu
             first: value.clone(),
             value: value.clone(),
             rest: rest.clone(),
+            whole_until: at,
             changed_at: None,
+            there_until: at,
             gone_at: None,
             is_spoilt: false,
         });
         seen.is_spoilt |= seen.rest != rest;
+        seen.there_until = at;
+        if seen.changed_at.is_none() && seen.value == value {
+            seen.whole_until = at;
+        }
         if seen.value != value {
             seen.is_spoilt |= seen.changed_at.is_some();
             seen.changed_at = Some(at);

@@ -7,10 +7,14 @@ use ephemerd_lab::{Daemon, DaemonConfig, Lab, PATIENCE, Result, eventually};
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::time::Instant;
 
-use crate::sent_watch::{SLACK, Watch, now};
-use crate::support::start;
+use crate::sent_watch::{Watch, now};
+use crate::support::{refusals, start};
 
 const DONE: &str = "ephemerd_sweep_last_completion_timestamp_seconds";
+
+/// After a daemon's end: what it had already sent to the database is still done.
+const SESSIONS: &str =
+    "pg_stat_activity WHERE datname = current_database() AND usename = 'ephemerd'";
 
 fn value(mark: &str) -> String {
     format!(
@@ -32,6 +36,16 @@ async fn wait_for_count(pool: &PgPool, from_where: &str, wanted: i64) -> Result<
         Ok((count(pool, from_where).await? == wanted).then_some(()))
     })
     .await
+}
+
+/// The sweep has repaired this: it is counted after the commit.
+async fn has_repaired(daemon: &Daemon, wanted: [f64; 4]) -> Result<()> {
+    let wait = eventually("repairs to be counted", PATIENCE, async || {
+        let counts = repaired(daemon).await?;
+        Ok((counts.iter().sum::<f64>() >= wanted.iter().sum()).then_some(counts))
+    });
+    assert_eq!(wait.await?, wanted);
+    Ok(())
 }
 
 /// What the sweep repaired, according to the daemon's counters: added, changed, dropped, adopted.
@@ -87,7 +101,7 @@ async fn each_kind_of_fault_is_repaired_and_counted() -> Result<()> {
     let daemon = start(&config.set("timers.max", "30m")).await?;
     daemon.wait_for_figure(DONE, &[], PATIENCE, |at| at > completed).await?;
     // Gone: m3 and m4. No longer marked: m5, and the hints, which <store/> now overrides.
-    assert_eq!(repaired(&daemon).await?, [3.0, 23.0, 4.0, 1.0]);
+    has_repaired(&daemon, [3.0, 23.0, 4.0, 1.0]).await?;
 
     let half =
         "ephemerd.expiries WHERE phase = 'pending' AND due_at = stamped_at + interval '1801 s'";
@@ -100,7 +114,7 @@ async fn each_kind_of_fault_is_repaired_and_counted() -> Result<()> {
     let completed = completed_at(pool).await?;
     sqlx::query("UPDATE ephemerd.sweeps SET requested_at = now()").execute(pool).await?;
     daemon.wait_for_figure(DONE, &[], PATIENCE, |at| at > completed).await?;
-    assert_eq!(repaired(&daemon).await?, [3.0, 23.0, 4.0, 1.0]);
+    has_repaired(&daemon, [3.0, 23.0, 4.0, 1.0]).await?;
     Ok(())
 }
 
@@ -108,7 +122,8 @@ async fn each_kind_of_fault_is_repaired_and_counted() -> Result<()> {
 /// text that had not gone yet is held as backlog.
 #[tokio::test(flavor = "multi_thread")]
 async fn placeholders_outlive_their_ledger() -> Result<()> {
-    const PLACEHOLDER: f64 = 14.0;
+    // Longer than it takes to start another daemon.
+    const PLACEHOLDER: f64 = 20.0;
     let lab = Lab::database_only().await?;
     let pool = lab.database.superuser();
     let config = DaemonConfig::for_database(&lab.database)?
@@ -117,7 +132,8 @@ async fn placeholders_outlive_their_ledger() -> Result<()> {
     let daemon = start(&config).await?;
     let watch = Watch::prosody(pool);
     let when = now(pool).await? as i64;
-    let short = value(&timer(1));
+    // Long enough to be seen first.
+    let short = value(&timer(3));
     insert(
         pool,
         &[
@@ -137,7 +153,8 @@ async fn placeholders_outlive_their_ledger() -> Result<()> {
     lab.database.apply_grants().await?;
     let daemon = start(&config).await?;
     daemon.wait_for_figure(DONE, &[], PATIENCE, |at| at > 0.0).await?;
-    assert_eq!(repaired(&daemon).await?, [1.0, 0.0, 0.0, 4.0], "one is new, four are adopted");
+    // One is new, four are adopted.
+    has_repaired(&daemon, [1.0, 0.0, 0.0, 4.0]).await?;
     assert_eq!(count(pool, "ephemerd.expiries WHERE backlog AND archive_id = 'long'").await?, 1);
     assert_eq!(count(pool, "ephemerd.expiries WHERE phase = 'placeholder'").await?, 4);
 
@@ -150,9 +167,8 @@ async fn placeholders_outlive_their_ledger() -> Result<()> {
     for row in watch.rows().into_values() {
         match (&*row.key, row.changed_at, row.gone_at) {
             ("plain" | "long", None, None) => {}
-            ("short" | "room" | "away" | "queued", Some(changed), Some(gone)) => {
-                let stood = gone - changed;
-                assert!((PLACEHOLDER - 0.5..PLACEHOLDER + 1.0 + SLACK).contains(&stood), "{row:?}");
+            ("short" | "room" | "away" | "queued", Some(_), Some(_)) => {
+                assert!(row.stood_blank(PLACEHOLDER), "{row:?}");
             }
             _ => panic!("{row:?}"),
         }
@@ -168,7 +184,7 @@ async fn a_killed_sweep_goes_on_where_it_was() -> Result<()> {
     let pool = lab.database.superuser();
     let bulk = Bulk { rows: 200_000, marked_every: 20, ..Bulk::default() };
     bulk.insert(pool).await?;
-    let config = DaemonConfig::for_database(&lab.database)?.set("sweep.rows_per_second", 40_000);
+    let config = DaemonConfig::for_database(&lab.database)?.set("sweep.rows_per_second", 25_000);
     let daemon = start(&config).await?;
     let position = "SELECT position FROM ephemerd.sweeps";
     eventually("the sweep to come to its middle", PATIENCE, async || {
@@ -177,11 +193,9 @@ async fn a_killed_sweep_goes_on_where_it_was() -> Result<()> {
     })
     .await?;
     daemon.kill().await?;
-    // What was already sent to the database is still done.
-    let sessions = "pg_stat_activity WHERE datname = current_database() AND usename = 'ephemerd'";
-    wait_for_count(pool, sessions, 0).await?;
+    wait_for_count(pool, SESSIONS, 0).await?;
     let at: i64 = sqlx::query_scalar(position).fetch_one(pool).await?;
-    assert!((60_000..150_000).contains(&at), "the kill came in the middle: {at}");
+    assert!((60_000..195_000).contains(&at), "the kill came in the middle: {at}");
     let recorded = count(pool, "ephemerd.expiries").await?;
     assert_eq!(recorded, at / 20, "all up to there, and nothing beyond");
 
@@ -199,9 +213,7 @@ async fn a_killed_sweep_goes_on_where_it_was() -> Result<()> {
     .await?;
     assert_eq!(count(pool, "ephemerd.expiries").await?, bulk.marked() - 50);
     assert_eq!(count(pool, "ephemerd.expiries WHERE NOT backlog").await?, 0, "all is held");
-    let sum = |figures: ephemerd_lab::Figures| figures.get("ephemerd_database_errors_total", &[]);
-    let errors = [sum(one.figures().await?), sum(other.figures().await?)];
-    assert_eq!(errors, [Some(0.0), Some(0.0)], "they keep out of each other's way");
+    assert_eq!(refusals(&lab.database)?, [""; 0], "they keep out of each other's way");
     Ok(())
 }
 
@@ -233,9 +245,10 @@ async fn a_killed_sweep_starts_anew_by_other_rules() -> Result<()> {
     let bulk = Bulk { rows: 10_000, marked_every: 5, ..Bulk::default() };
     bulk.insert(pool).await?;
     let config = DaemonConfig::for_database(&lab.database)?;
-    let daemon = start(&config.clone().set("sweep.rows_per_second", 2_000)).await?;
+    let daemon = start(&config.clone().set("sweep.rows_per_second", 1_000)).await?;
     wait_for_count(pool, "ephemerd.sweeps WHERE position > 0", 1).await?;
     daemon.kill().await?;
+    wait_for_count(pool, SESSIONS, 0).await?;
     let due_in = |seconds: u32| {
         format!("ephemerd.expiries WHERE due_at = stamped_at + interval '{seconds} s'")
     };
@@ -244,8 +257,8 @@ async fn a_killed_sweep_starts_anew_by_other_rules() -> Result<()> {
     let daemon = start(&config.set("timers.max", "30s")).await?;
     daemon.wait_for_figure(DONE, &[], PATIENCE, |at| at > 0.0).await?;
     assert_eq!(count(pool, &due_in(31)).await?, bulk.marked());
-    assert_eq!(repaired(&daemon).await?[1], recorded as f64, "changed");
-    Ok(())
+    let missing = (bulk.marked() - recorded) as f64;
+    has_repaired(&daemon, [missing, recorded as f64, 0.0, 0.0]).await
 }
 
 /// `sweep.rows_per_second` counts rows of the archive, however many are marked.

@@ -1,7 +1,6 @@
 //! `sweep` goes through the whole archive, alone or alongside a daemon, and may be interrupted.
 
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use ephemerd_lab::rows::{ArchiveRow, Bulk, insert};
 use ephemerd_lab::{Daemon, DaemonConfig, Lab, Result};
@@ -78,7 +77,8 @@ impl Running {
     fn slow_sweep(daemon: &Daemon) -> Self {
         let mut command = Command::new(program());
         command.arg("--config").arg(daemon.config_file()).args(["sweep", "--json"]);
-        command.env("EPHEMERD__SWEEP__ROWS_PER_SECOND", "10000").stdout(Stdio::piped());
+        // Seconds are left to interrupt it.
+        command.env("EPHEMERD__SWEEP__ROWS_PER_SECOND", "4000").stdout(Stdio::piped());
         Self(Some(command.spawn().expect("the command starts")))
     }
 
@@ -178,7 +178,5 @@ async fn nothing_falls_between_the_sweep_and_the_first_start() -> Result<()> {
     insert(pool, &[row]).await?;
     let _daemon = start(&config).await?;
     let between = "SELECT count(*) FROM ephemerd.expiries WHERE archive_id = 'between' AND backlog";
-    tokio::time::timeout(Duration::from_secs(15), wait_for_number(pool, between, 1))
-        .await
-        .expect("it is found at once")
+    wait_for_number(pool, between, 1).await
 }
