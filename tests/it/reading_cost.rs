@@ -4,7 +4,8 @@ use std::fs;
 use std::sync::Arc;
 
 use ephemerd_lab::rows::{ArchiveRow, insert};
-use ephemerd_lab::{Database, Lab, Postgres, PostgresConfig, Result};
+use ephemerd_lab::{Database, Lab, PATIENCE, Postgres, PostgresConfig, Result, eventually};
+use sqlx::PgPool;
 
 use crate::reading_chats::{Chats, EPHEMERAL, Entry, displayed, without_words};
 use crate::support::{number, wait_for_number};
@@ -92,7 +93,9 @@ async fn cost_two_statements(chats: &Chats) -> Result<()> {
     let batches = calls(chats, "prosody_traces").await?;
     let (found, started) = (calls(chats, "unread_in").await?, calls(chats, "start_read").await?);
     let others = calls(chats, "prosody_rows_naming|prosody_rows_archived_as|align_copies").await?;
-    assert_eq!((started, others), (1, 0), "all of them at once, and nothing is looked up");
+    // What has waited in vain for a lock is done again.
+    assert!((1..5).contains(&started), "{started} times: all of them at once");
+    assert_eq!(others, 0, "nothing is looked up");
     assert!((1..=batches).contains(&found), "{found} look-ups for {batches} readings");
     Ok(())
 }
@@ -128,11 +131,14 @@ async fn one_users_evidence_does_not_hide_anothers() -> Result<()> {
 /// times.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_does_not_say_who_read_what_after_it_is_gone() -> Result<()> {
-    let settings = [("timers.start", "read"), ("timers.max", "20s"), ("erase.mode", "delete")];
+    let settings = [("timers.start", "read"), ("erase.mode", "delete")];
     let chats = Chats::start_with(&settings).await?;
     let pool = chats.pool();
-    chats.add(&[chats.received("reader-bob", "writer-ann@localhost/x", "id-of-words", 30)]).await?;
-    assert_eq!(chats.entry("reader-bob", "id-of-words").await?.by, Entry::unread(30).by);
+    // Long ago: nothing else has the same second, such as a migration.
+    chats
+        .add(&[chats.received("reader-bob", "writer-ann@localhost/x", "id-of-words", 3_000)])
+        .await?;
+    assert_eq!(chats.entry("reader-bob", "id-of-words").await?, Entry::unread(3_000));
     let kept = "SELECT encode(chat, 'hex'), encode(message, 'hex') FROM ephemerd.expiries WHERE owner = 'reader-bob'";
     let (chat, message): (String, String) = sqlx::query_as(kept).fetch_one(pool).await?;
     // While it waits the dump has what finds it: so it would be found below.
@@ -140,7 +146,7 @@ async fn a_dump_does_not_say_who_read_what_after_it_is_gone() -> Result<()> {
     for trace in ["reader-bob", "id-of-words", &chat, &message] {
         assert!(before.contains(trace), "{trace} is looked for in the right place");
     }
-    chats.add(&[chats.marker("reader-bob", "writer-ann@localhost", "id-of-words", 5)]).await?;
+    chats.add(&[chats.marker("reader-bob", "writer-ann@localhost", "id-of-words", 2_000)]).await?;
     let entry = chats.entry("reader-bob", "id-of-words").await?;
     assert_eq!(entry.by, "marker");
     let read_at = chrono::DateTime::from_timestamp(chats.began - entry.ago, 0).expect("a time");
@@ -149,8 +155,7 @@ async fn a_dump_does_not_say_who_read_what_after_it_is_gone() -> Result<()> {
         dump(&chats.lab.database).await?.contains(&read_at),
         "{read_at} is looked for in the right place"
     );
-    let left = "SELECT count(*) FROM ephemerd.expiries WHERE owner = 'reader-bob'";
-    wait_for_number(pool, left, 0).await?;
+    falls_due(pool, "reader-bob").await?;
     assert_eq!(number(pool, "SELECT count(*) FROM ephemerd.readers").await?, 0);
     let after = dump(&chats.lab.database).await?;
     for trace in ["reader-bob", "writer-ann", "id-of-words", "marker", &chat, &message, &read_at] {
@@ -162,8 +167,7 @@ async fn a_dump_does_not_say_who_read_what_after_it_is_gone() -> Result<()> {
 /// The same of a room: neither who wrote it nor who read it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dump_does_not_say_who_read_what_in_a_room() -> Result<()> {
-    let settings =
-        [("rooms.start", "first_reader"), ("timers.max", "20s"), ("erase.mode", "delete")];
+    let settings = [("rooms.start", "first_reader"), ("erase.mode", "delete")];
     let chats = Chats::start_with(&settings).await?;
     let pool = chats.pool();
     let row = |nick: &str, payload: &str, key: &str, ago: i64| {
@@ -190,13 +194,24 @@ async fn a_dump_does_not_say_who_read_what_in_a_room() -> Result<()> {
     {
         assert!(!read.contains(trace), "{trace} is left once the timer runs:\n{read}");
     }
-    let left = "SELECT count(*) FROM ephemerd.expiries WHERE owner = 'the-den'";
-    wait_for_number(pool, left, 0).await?;
+    falls_due(pool, "the-den").await?;
     let after = dump(&chats.lab.database).await?;
     for trace in ["the-den", "id-of-words", "marker"] {
         assert!(!after.contains(trace), "{trace} is left:\n{after}");
     }
     Ok(())
+}
+
+/// Once dumps have shown what there is, however long that took: whatever this owner has is due, and goes.
+async fn falls_due(pool: &PgPool, owner: &str) -> Result<()> {
+    eventually("it goes", PATIENCE, async || {
+        // Again and again, because the tail corrects it if it looks there once more.
+        let due = "UPDATE ephemerd.expiries SET due_at = now() WHERE owner = $1";
+        let left = sqlx::query(due).bind(owner).execute(pool).await?.rows_affected();
+        sqlx::query("NOTIFY ephemerd, '0'").execute(pool).await?;
+        Ok((left == 0).then_some(()))
+    })
+    .await
 }
 
 /// What is in the ledger, as a backup has it.

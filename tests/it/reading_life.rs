@@ -1,7 +1,7 @@
 //! Timers that start at reading, over time: queues, devices, pauses, history, accounts that never tell.
 
 use ephemerd_lab::rows::{ArchiveRow, insert};
-use ephemerd_lab::{PATIENCE, Result};
+use ephemerd_lab::{Lab, PATIENCE, Result};
 
 use crate::reading_chats::{
     CAP, Chats, EPHEMERAL, Entry, TIMER, displayed, message, without_words,
@@ -374,7 +374,8 @@ async fn what_the_server_removed_is_no_obstacle_for_others() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_backup_brings_back_goes_by_the_marker_beside_it() -> Result<()> {
     let settings = [("timers.start", "read"), ("timers.max", "1m"), ("erase.mode", "delete")];
-    let chats = Chats::start_with(&settings).await?;
+    // Other tests' open transactions would hold back the cursor.
+    let chats = Chats::start_in(Lab::database_apart().await?, &settings).await?;
     let pool = chats.pool();
     chats.add(&[chats.received("bob", ANN, "one", 900)]).await?;
     sqlx::query("CREATE TABLE backup AS SELECT * FROM prosodyarchive WHERE key = 'one'")

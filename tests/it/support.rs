@@ -31,6 +31,9 @@ pub(crate) fn refusals(database: &Database) -> Result<Vec<String>> {
     Ok(refused.map(str::to_owned).collect())
 }
 
+/// How far the clocks that stamp messages and the test's own may be apart: ejabberd follows the system's time slowly.
+pub(crate) const CLOCKS: Duration = Duration::from_millis(500);
+
 /// The program, as cargo built it for these tests.
 pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_ephemerd"))

@@ -1,6 +1,6 @@
 //! Archive rows without an XMPP server: Prosody's tables, and statements that fill them.
 
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 
 use crate::database::Database;
 use crate::postgres::SERVER_ROLE;
@@ -87,7 +87,7 @@ impl ArchiveRow {
 }
 
 /// Inserts rows in one statement; returns their `sort_id`s in the same order.
-pub async fn insert(pool: &PgPool, rows: &[ArchiveRow]) -> Result<Vec<i64>> {
+pub async fn insert(into: impl PgExecutor<'_>, rows: &[ArchiveRow]) -> Result<Vec<i64>> {
     let column = |of: fn(&ArchiveRow) -> &String| rows.iter().map(of).cloned().collect::<Vec<_>>();
     let whens: Vec<_> = rows.iter().map(|row| row.when).collect();
     let sort_ids: Vec<i64> = sqlx::query_scalar(
@@ -104,7 +104,7 @@ pub async fn insert(pool: &PgPool, rows: &[ArchiveRow]) -> Result<Vec<i64>> {
     .bind(whens)
     .bind(column(|row| &row.with))
     .bind(column(|row| &row.value))
-    .fetch_all(pool)
+    .fetch_all(into)
     .await?;
     if sort_ids.len() == rows.len() {
         Ok(sort_ids)
