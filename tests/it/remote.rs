@@ -247,9 +247,10 @@ async fn the_module_makes_sql_instant_and_scrubs_rooms() -> Result<()> {
     let den = lab.endpoints().room("den");
     peter.join(&den, "Peter").await?;
     peter.groupchat(&den, "stays-in-the-room", "").await?;
-    peter.groupchat(&den, "goes-from-the-room", &timer(2)).await?;
-    peter.wait_for_body("goes-from-the-room").await?;
     let mut rosa = lab.online("rosa").await?;
+    // Long enough for Rosa to join first.
+    peter.groupchat(&den, "goes-from-the-room", &timer(8)).await?;
+    peter.wait_for_body("goes-from-the-room").await?;
     let replayed = async |rosa: &mut Client, nick: String| {
         let history = rosa.join(&den, &nick).await?.history;
         let text: String = history.iter().map(|it| it.xml.clone()).collect();

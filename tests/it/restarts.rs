@@ -162,7 +162,7 @@ async fn connections_that_stay_silent_are_given_up() -> Result<()> {
     };
     ask(0.0).await.expect("there is a way to the database");
     // All connections are in use.
-    let all = async { tokio::join!(ask(2.0), ask(2.0), ask(2.0), ask(2.0), ask(2.0), ask(2.0)) };
+    let all = async { tokio::join!(ask(5.0), ask(5.0), ask(5.0), ask(5.0), ask(5.0), ask(5.0)) };
     let silence = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         gate.freeze();
