@@ -2,11 +2,11 @@
 
 use ephemerd_lab::ejabberd::Schema;
 use ephemerd_lab::layouts::Layout;
-use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Result, eventually};
+use ephemerd_lab::{Daemon, DaemonConfig, Lab, PATIENCE, Result, eventually};
 use sqlx::AssertSqlSafe;
 
 use crate::partitions::{Kept, Place};
-use crate::support::{marked, number, start};
+use crate::support::{marked, number, program, start};
 
 /// Now, in seconds, rounded up: what is stamped before the daemon's first start would be held.
 const NOW: &str = "SELECT ceil(extract(epoch FROM clock_timestamp()))::bigint";
@@ -98,7 +98,9 @@ async fn partitions_go(kept: Kept, mode: &str) -> Result<()> {
     .await?;
     assert!(daemon.terminate().await?.success());
     let config = config.set("archive.poll", "60s").set("archive.max_lag", "10m");
-    let daemon = start(&config).await?;
+    let daemon = Daemon::spawn(program(), &config)?;
+    // If the first poll fails, as on a very busy machine, the next one comes a whole interval later.
+    daemon.wait_ready(3 * PATIENCE).await?;
     eventually("it has looked", PATIENCE, async || {
         let looked = "ephemerd_last_inspection_timestamp_seconds";
         Ok(daemon.figures().await?.get(looked, &[]).filter(|at| *at > 0.0))
