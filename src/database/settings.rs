@@ -18,6 +18,10 @@ use super::{Error, LOCK_TIMEOUT, Named as _, READ_ONLY, Result, Session, in_time
 /// Maximum connections per daemon, not counting the one that holds the leader's lock.
 const MAX_CONNECTIONS: u32 = 6;
 
+/// A connection that is taken from the pool is asked first if it was idle for longer. What breaks within this time fails
+/// one statement, which is retried.
+const TRUSTED_FOR: Duration = Duration::from_secs(5);
+
 /// A returned connection that does not answer within this time is closed.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(5);
 
@@ -73,6 +77,12 @@ impl DatabaseSettings {
                         false => Ok(()),
                     }
                 })
+            })
+            .test_before_acquire(false)
+            .before_acquire(|connection, it| {
+                Box::pin(
+                    async move { Ok(it.idle_for < TRUSTED_FOR || connection.ping().await.is_ok()) },
+                )
             })
             // sqlx would wait for ever for a connection that was cut silently, and would log the database's
             // message.

@@ -26,6 +26,8 @@ pub struct Sweep {
     pub completed_at: Option<Timestamp>,
     /// The fingerprint of the rules that it judged by.
     pub completed_rules: Vec<u8>,
+    /// When this was read, by the database's clock.
+    pub read_at: Timestamp,
 }
 
 /// What a sweep did, or a part of it, whichever daemons took part.
@@ -87,6 +89,7 @@ struct StoredSweep {
     unreadable: i64,
     completed_at: Option<Timestamp>,
     completed_rules: Vec<u8>,
+    read_at: Timestamp,
 }
 
 impl StoredSweep {
@@ -109,6 +112,7 @@ impl StoredSweep {
             found,
             completed_at: self.completed_at,
             completed_rules: self.completed_rules,
+            read_at: self.read_at,
         };
         (self.archive, sweep)
     }
@@ -135,7 +139,8 @@ pub async fn sweeps(connection: &mut PgConnection) -> Result<Vec<(String, Sweep)
         r#"-- sweeps
         SELECT archive, requested_at IS NOT NULL AS "requested!", started_at, after, position, upto,
                rules,
-               rows_read, added, changed, dropped, adopted, unreadable, completed_at, completed_rules
+               rows_read, added, changed, dropped, adopted, unreadable, completed_at, completed_rules,
+               clock_timestamp() AS "read_at!"
           FROM ephemerd.sweeps ORDER BY archive"#,
     )
     .fetch_all(connection)
@@ -157,7 +162,8 @@ pub async fn lock_sweep(connection: &mut PgConnection, archive: &str) -> Result<
         r#"-- lock_sweep
         SELECT archive, requested_at IS NOT NULL AS "requested!", started_at, after, position, upto,
                rules,
-               rows_read, added, changed, dropped, adopted, unreadable, completed_at, completed_rules
+               rows_read, added, changed, dropped, adopted, unreadable, completed_at, completed_rules,
+               clock_timestamp() AS "read_at!"
           FROM ephemerd.sweeps WHERE archive = $1
            FOR UPDATE SKIP LOCKED"#,
         archive,

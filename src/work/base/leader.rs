@@ -21,8 +21,11 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Interval between two attempts.
+/// Interval between two attempts to become the leader.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// Interval at which the leader asks whether it still holds the lock: often enough for [`SILENCE_SECONDS`].
+const CONFIRM_EVERY: Duration = Duration::from_secs(2);
 
 /// Maximum time for an answer once connected.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
@@ -110,7 +113,7 @@ impl Leader {
             Ok(is_ours) => {
                 self.retry.succeeded();
                 self.decide(is_ours);
-                ASK_EVERY
+                if is_ours { CONFIRM_EVERY } else { ASK_EVERY }
             }
             // The leader keeps leading: the database may be unreachable for everyone.
             Err(error) => self.retry.failed(&error, &self.metrics),

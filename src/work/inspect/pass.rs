@@ -7,7 +7,7 @@ use tracing::warn;
 
 use crate::{
     archive::{Horizon, Order, Table},
-    ledger::Cursor,
+    ledger::{Cursor, Look},
     model::Timestamp,
 };
 
@@ -78,6 +78,8 @@ pub(super) struct Tail {
     needed_by: Option<Timestamp>,
     /// The cursor and the horizon when a pass left nothing to read or to wait for.
     quiet: Option<(Cursor, Horizon)>,
+    /// What the last look saw in the ledger, and the horizon just before it.
+    seen: Option<(Horizon, Look)>,
 }
 
 /// The pause after a reading of the whole table.
@@ -119,17 +121,30 @@ impl Tail {
             rest: None,
             needed_by: None,
             quiet: None,
+            seen: None,
         }
     }
 
     /// What was read and not committed is read again.
     pub(super) fn give_up(&mut self) {
-        (self.pass, self.quiet) = (None, None);
+        (self.pass, self.quiet, self.seen) = (None, None, None);
     }
 
     /// Whether a look at the horizon may be enough.
     pub(super) fn may_be_quiet(&self) -> bool {
         self.quiet.is_some()
+    }
+
+    /// What a look at the ledger would see now, if that is known: nobody has written anything since the last one.
+    pub(super) fn seen(&self, now: Horizon) -> Option<Look> {
+        let is_still = |it: Horizon| it.xmin == it.xmax;
+        let (then, look) = self.seen?;
+        (is_still(then) && is_still(now) && then.xmax == now.xmax).then_some(look)
+    }
+
+    /// A look that was taken after this horizon.
+    pub(super) fn saw(&mut self, before: Horizon, look: Look) {
+        self.seen = Some((before, look));
     }
 
     /// Nothing has come since the last pass, and nothing can come late: it had read up to the newest row, and waited
@@ -338,6 +353,25 @@ mod tests {
         assert!(!tail.is_quiet(Horizon { newest: 10, sequence: 10, ..ended }, CURSOR));
         assert!(!tail.is_quiet(Horizon { filenode: 2, ..ended }, CURSOR));
         assert!(!tail.is_quiet(ended, Cursor { position: 1, ..CURSOR }), "a restored ledger");
+    }
+
+    /// What a look saw holds as long as no transaction is open and none has come. One that was open then may have
+    /// written what the look did not see.
+    #[test]
+    fn a_look_holds_until_somebody_may_have_written() {
+        let mut tail = Tail::new(Table::EjabberdSpool(Schema::MultiHost));
+        let still = Horizon { xmin: 9, xmax: 9, ..horizon(Timestamp::UNIX_EPOCH) };
+        let look = Look { cursor: CURSOR, has_queued: true, has_unread: false };
+        assert!(tail.seen(still).is_none(), "before the first look");
+        tail.saw(still, look);
+        assert!(tail.seen(still).is_some_and(|it| it.has_queued));
+        assert!(tail.seen(Horizon { xmin: 9, xmax: 10, ..still }).is_none(), "one is open");
+        assert!(tail.seen(Horizon { xmin: 10, xmax: 10, ..still }).is_none(), "one has ended");
+        tail.saw(Horizon { xmin: 8, ..still }, look);
+        assert!(tail.seen(still).is_none(), "one was open at the look, and has ended");
+        tail.saw(still, look);
+        tail.give_up();
+        assert!(tail.seen(still).is_none(), "the connection failed: it may be another database");
     }
 
     /// What commits late may have an earlier stamp than the newest row: within ten minutes it is looked for.

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -38,6 +38,9 @@ use crate::{
 const SPAN_ROWS: i64 = 5_000;
 /// Minimum interval between polls, however often the bell rings.
 const SHORTEST_POLL: Duration = Duration::from_millis(20);
+/// How long one connection is kept: taking one from the pool and giving it back asks the database as often as a poll that
+/// finds nothing.
+const KEEP_FOR: Duration = Duration::from_secs(60);
 /// Maximum number of spans in one transaction: short transactions let others in.
 const SPANS: usize = 10;
 
@@ -61,6 +64,7 @@ pub struct InspectSettings {
 /// The tail of one archive.
 pub struct Inspector {
     pool: PgPool,
+    kept: Option<Kept>,
     archive: Archive,
     tails: Vec<Tail>,
     settings: Changing<InspectSettings>,
@@ -72,6 +76,12 @@ pub struct Inspector {
     queue_seen: i64,
     /// Accounts whose published positions are looked up in rounds.
     positions: Round,
+}
+
+/// A connection in order, and since when it is out of the pool.
+struct Kept {
+    connection: PoolConnection<Postgres>,
+    since: Instant,
 }
 
 /// How a step of the tail ended.
@@ -103,6 +113,7 @@ impl Inspector {
         let (queue_seen, positions) = (0, Round::default());
         Self {
             pool,
+            kept: None,
             archive,
             tails,
             settings,
@@ -170,11 +181,26 @@ impl Inspector {
         self.tails.iter_mut().for_each(Tail::give_up);
     }
 
-    /// One transaction of each table's tail. A table that has more is continued before the others get their turn.
+    /// One transaction of each table's tail. The connection is kept only if all went well.
     async fn step(&mut self) -> Result<Step> {
+        let kept = self.kept.take().filter(|it| it.since.elapsed() < KEEP_FOR);
+        let mut kept = match kept {
+            Some(kept) => kept,
+            None => Kept {
+                connection: self.pool.acquire().await.named("inspect_connect")?,
+                since: Instant::now(),
+            },
+        };
+        let step = self.steps(&mut kept.connection).await?;
+        self.kept = Some(kept);
+        Ok(step)
+    }
+
+    /// A table that has more is continued before the others get their turn.
+    async fn steps(&mut self, connection: &mut PgConnection) -> Result<Step> {
         let mut together = Step::CaughtUp;
         for at in 0..self.tails.len() {
-            match self.step_of(at).await? {
+            match self.step_of(at, connection).await? {
                 Step::CaughtUp => {}
                 Step::More => return Ok(Step::More),
                 other => together = other,
@@ -184,14 +210,14 @@ impl Inspector {
     }
 
     /// If it is interrupted at any point, the tails stay as they were.
-    async fn step_of(&mut self, at: usize) -> Result<Step> {
-        if self.is_quiet(at).await? {
+    async fn step_of(&mut self, at: usize, connection: &mut PgConnection) -> Result<Step> {
+        if self.is_quiet(at, connection).await? {
             return Ok(Step::CaughtUp);
         }
         let Some(tail) = self.tails.get_mut(at) else { return Ok(Step::CaughtUp) };
         let table = tail.table.clone();
         let name = table.name();
-        let mut transaction = self.pool.begin().await.named("inspect_begin")?;
+        let mut transaction = connection.begin().await.named("inspect_begin")?;
         let Some(cursor) = ledger::lock_cursor(&mut transaction, name).await? else {
             let first = first_start(&mut transaction, &table).await?;
             transaction.commit().await.named("inspect_commit")?;
@@ -242,17 +268,21 @@ impl Inspector {
     }
 
     /// Whether nothing has come and nothing waits for what is not in the table's new rows: two looks, without a lock, a
-    /// transaction or a record in the database's log.
-    async fn is_quiet(&mut self, at: usize) -> Result<bool> {
-        let Some(tail) = self.tails.get(at).filter(|it| it.may_be_quiet()) else {
+    /// transaction or a record in the database's log; one if nobody has written anything since the last.
+    async fn is_quiet(&mut self, at: usize, connection: &mut PgConnection) -> Result<bool> {
+        let Some(tail) = self.tails.get_mut(at).filter(|it| it.may_be_quiet()) else {
             return Ok(false);
         };
-        let mut connection = self.pool.acquire().await.named("inspect_look")?;
-        let horizon = tail.table.horizon(&mut connection).await?;
-        let look = ledger::look(&mut connection, tail.table.name()).await?;
-        let Some(look) = look.filter(|it| tail.is_quiet(horizon, it.cursor)) else {
-            return Ok(false);
+        let horizon = tail.table.horizon(connection).await?;
+        let look = match tail.seen(horizon) {
+            Some(look) => Some(look),
+            None => ledger::look(connection, tail.table.name()).await?,
         };
+        let Some(look) = look else { return Ok(false) };
+        tail.saw(horizon, look);
+        if !tail.is_quiet(horizon, look.cursor) {
+            return Ok(false);
+        }
         let stores = tail.table.stores();
         let has_positions = self.archive.may_have_positions() && self.positions.is_due();
         if look.has_queued && stores.contains(&Store::Queue)

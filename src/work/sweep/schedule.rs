@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tracing::info;
 
 use crate::{
-    database::{self, Result},
+    database::Result,
     ledger::{self, Sweep, SweepCounts},
     metrics::{Metrics, Repair},
     model::{Inspected, Rules, Timestamp},
@@ -51,7 +51,7 @@ pub(super) async fn has_work(
     every: Duration,
 ) -> Result<bool> {
     let Some(sweep) = ledger::sweep(connection, table).await? else { return Ok(false) };
-    Ok(sweep.started_at.is_some() || begins(&sweep, every, database::now(connection).await?))
+    Ok(sweep.started_at.is_some() || begins(&sweep, every, sweep.read_at))
 }
 
 /// Begins a sweep of the rows after `after` and up to `upto`. Returns its state then.

@@ -25,7 +25,10 @@ use crate::{
 };
 
 /// How often to check whether a sweep is due.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long to wait when another session was in the way; the step by which the pause grows when a sweep fails.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
 
 /// Archive rows that one transaction searches: enough to make its commit a small part of its cost.
 const SPAN_ROWS: i64 = 50_000;
@@ -94,7 +97,7 @@ impl Sweeper {
 
     /// Sweeps whenever it is time, until stopped.
     pub async fn run(mut self, sweeping: Sweeping, stop: CancellationToken) {
-        let mut retry = Retry::new("the sweep", LOOK_EVERY, 15);
+        let mut retry = Retry::new("the sweep", TRY_AGAIN, 15);
         let mut owes = Owes::SweepByOtherRules;
         while !stop.is_cancelled() {
             let started = Instant::now();
@@ -120,7 +123,7 @@ impl Sweeper {
                 }
                 Err(error) if error.is_contention() => {
                     debug!(%error, "the sweep waits for another session");
-                    LOOK_EVERY
+                    TRY_AGAIN
                 }
                 Err(error) => retry.failed(&error, &self.metrics),
             };
