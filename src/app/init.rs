@@ -30,12 +30,20 @@ pub enum InitError {
     /// A file is there already.
     #[error(
         "{file} exists already, and init overwrites nothing\n\
-         help: move it away (mv {file} {file}.old), or name another configuration by --config FILE", file = .0.display()
+         help: move it away (mv {shell} {shell}.old), or name another configuration by --config FILE",
+        file = .0.display(), shell = in_shell(.0)
     )]
     Exists(PathBuf),
+    /// `--config` names a directory.
+    #[error(
+        "{folder} is a directory\nhelp: name a file in it: --config {file}",
+        folder = .0.display(), file = in_shell(&.0.join("ephemerd.toml"))
+    )]
+    IsDirectory(PathBuf),
     /// The directory is missing.
     #[error(
-        "the directory {folder} does not exist\nhelp: install -d -m 750 -g ephemerd {folder}", folder = .0.display()
+        "the directory {folder} does not exist\nhelp: install -d -m 750 -g ephemerd {shell}",
+        folder = .0.display(), shell = in_shell(.0)
     )]
     NoDirectory(PathBuf),
     /// The configuration has no usable place.
@@ -55,6 +63,12 @@ impl InitError {
     pub const fn is_final(&self) -> bool {
         !matches!(self, Self::Database(_))
     }
+}
+
+/// A path as a shell reads it.
+pub fn in_shell(path: &Path) -> String {
+    let path = path.display().to_string();
+    shlex::try_quote(&path).map_or_else(|_| path.clone(), Into::into)
 }
 
 fn unread(error: &database::Error) -> &'static str {
@@ -128,6 +142,9 @@ impl Files {
     /// The files for this configuration, none of which exists.
     pub fn new(config: &Path) -> Result<Self, InitError> {
         let config = std::path::absolute(config).map_err(|_| InitError::NoFile)?;
+        if config.is_dir() {
+            return Err(InitError::IsDirectory(config));
+        }
         let (folder, stem) = (config.parent(), config.file_stem().and_then(|it| it.to_str()));
         let (Some(folder), Some(stem), Some(_)) = (folder, stem, config.to_str()) else {
             return Err(InitError::NoFile);

@@ -86,8 +86,8 @@ pub(super) async fn execute(args: Args, named: Option<&Path>) -> Result<ExitCode
     print(&render::found(&found))?;
     let archive = choose(&ask, args.kind, &found)?;
     let hosts = hosts(&ask, args.hosts, args.all_hosts, archive)?;
-    let proposed = format!("{ROLE}.{}", topmost(&hosts));
-    let jid = ask.unless(args.jid, "ephemerd's own address on the server", &proposed, domain)?;
+    print(&render::left_out(archive, &hosts))?;
+    let jid = jid(&ask, args.jid, &hosts)?;
     let server = ask.unless(
         args.server,
         "Where the server listens for components",
@@ -207,6 +207,20 @@ fn hosts(
     hosts.sort();
     hosts.dedup();
     Ok(hosts)
+}
+
+/// A component has an address of its own: a host's belongs to its users or rooms.
+fn jid(ask: &Ask, given: Option<String>, hosts: &[String]) -> Result<String, Failure> {
+    let own = |jid: &str| match hosts.iter().any(|host| host == jid) {
+        true => Err("it is one of the hosts; write an address of its own".to_owned()),
+        false => domain(jid),
+    };
+    let proposed = format!("{ROLE}.{}", topmost(hosts));
+    if given.as_deref().is_some_and(|it| own(it).is_err()) {
+        let help = format!("write an address of its own, such as --jid {proposed}");
+        return Err(wrong("--jid", "is one of the hosts", &help));
+    }
+    ask.unless(given, "ephemerd's own address on the server", &proposed, own)
 }
 
 fn listed(text: &str) -> Result<Vec<String>, String> {

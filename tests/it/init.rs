@@ -210,6 +210,58 @@ async fn missing_flags_are_named() -> Result<()> {
     Ok(())
 }
 
+/// What an operator may paste is pasted: a path with a space, a listener that others reach, the hosts that were left
+/// out, and where to take grants.sql from.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_printed_can_be_used() -> Result<()> {
+    let lab = with_hosts(&["example.org", "b.example"]).await?;
+    let place = Place::new(&lab.database)?;
+    fs::create_dir(place.path("of work"))?;
+    let file = place.path("of work/ephemerd.toml");
+    let file = file.to_str().expect("it is UTF-8");
+    let flags = ["--config", file, "--hosts", "example.org", "--server", "192.0.2.1:5348"];
+    let told = place.init("022", &flags).await?;
+    assert_eq!(told.code, Some(0), "{}{}", told.out, told.err);
+    let left = "\nNot listed, so that nothing of them is ever erased: b.example.\n";
+    assert!(told.out.contains(left), "{}", told.out);
+    let listens = "-- The server listens there if it has, above all hosts: component_interfaces = { \"192.0.2.1\" }\n";
+    assert!(told.out.contains(listens), "{}", told.out);
+    let line = format!("\nephemerd --config '{file}' migrate ");
+    assert!(told.out.contains(&line), "{}", told.out);
+    let is_packaged = Path::new("/usr/share/ephemerd/grants.sql").exists();
+    assert_eq!(told.out.contains("grants.sql is not on this machine yet"), !is_packaged);
+    let again = place.init("022", &flags).await?;
+    assert!(again.err.contains(&format!("(mv '{file}' '{file}'.old)")), "{}", again.err);
+
+    fs::create_dir(place.path("deploy"))?;
+    fs::write(place.path("deploy/grants.sql"), "")?;
+    let told = place.init("022", &["--all-hosts"]).await?;
+    assert_eq!(told.code, Some(0), "{}{}", told.out, told.err);
+    for absent in ["is not on this machine", "Not listed", "component_interfaces"] {
+        assert!(!told.out.contains(absent), "{absent}: {}", told.out);
+    }
+    Ok(())
+}
+
+/// A configuration needs a file's name, and a component an address that is no host's.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_meant_is_refused() -> Result<()> {
+    let lab = with_hosts(&["example.org"]).await?;
+    let place = Place::new(&lab.database)?;
+    let folder = place.folder.path().to_str().expect("it is UTF-8");
+    let told = place.init("022", &["--all-hosts", "--config", folder]).await?;
+    let refusal = format!(
+        "error: {folder} is a directory\nhelp: name a file in it: --config {folder}/ephemerd.toml\n"
+    );
+    assert!(told.code == Some(3) && told.err.starts_with(&refusal), "{}", told.err);
+    let told = place.init("022", &["--all-hosts", "--jid", "example.org"]).await?;
+    let refusal = "error: --jid is one of the hosts\n\
+                   help: write an address of its own, such as --jid ephemerd.example.org\n";
+    assert!(told.code == Some(2) && told.err.starts_with(refusal), "{}", told.err);
+    assert!(place.files().is_empty(), "{:?}", place.files());
+    Ok(())
+}
+
 /// A database that cannot be used, and how the message says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn databases_that_show_nothing() -> Result<()> {

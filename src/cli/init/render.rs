@@ -7,7 +7,7 @@ use std::path::Path;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::super::show;
-use crate::app::init::{Files, Found, Plan, ROLE};
+use crate::app::init::{Files, Found, FoundArchive, Plan, ROLE, in_shell};
 use crate::component::ServerAddress;
 use crate::config::{ArchiveKind, GivenUrl};
 
@@ -29,6 +29,18 @@ pub(super) fn found(found: &Found) -> String {
     text
 }
 
+/// The hosts of the archives that were not chosen.
+pub(super) fn left_out(archive: &FoundArchive, hosts: &[String]) -> String {
+    let names = archive.hosts.iter().map(|(name, _)| name);
+    let left: Vec<_> = names.filter(|it| !hosts.contains(it)).map(String::as_str).collect();
+    match left.as_slice() {
+        [] => String::new(),
+        names => {
+            format!("Not listed, so that nothing of them is ever erased: {}.\n", names.join(", "))
+        }
+    }
+}
+
 pub(super) fn written(files: &Files) -> String {
     format!(
         "\nWritten:\n  {} (mode 0640)\n  {} (mode 0600)\n  {} (mode 0600)\n",
@@ -47,9 +59,16 @@ pub(super) fn database(files: &Files, given: &GivenUrl, found: &Found) -> String
         }
         false => "",
     };
+    let absent = match grants() {
+        Some(_) => "",
+        None => {
+            "\n   grants.sql is not on this machine yet: it comes with the package, and is deploy/grants.sql\n   \
+             in the source."
+        }
+    };
     format!(
         "\n1. Create the role {ROLE}, its rights and its password, as root. The second command asks\n   \
-         for the password twice: paste the line of {file}.{shared}\n\n{}",
+         for the password twice: paste the line of {file}.{shared}{absent}\n\n{}",
         psql(given)
     )
 }
@@ -67,20 +86,21 @@ pub(super) fn server(plan: &Plan, secret: &SecretString) -> String {
     )
 }
 
+/// The first of the places that has it.
+fn grants() -> Option<&'static str> {
+    GRANTS.into_iter().find(|it| Path::new(it).exists())
+}
+
 /// The lines of docs/install-prosody.md. Where the database is on this machine, they are run as `postgres`.
 fn psql(given: &GivenUrl) -> String {
-    let grants = GRANTS.into_iter().find(|it| Path::new(it).exists()).unwrap_or(GRANTS[1]);
+    let grants = grants().unwrap_or(GRANTS[0]);
     let database = &given.database;
     let is_other = |it: &&String| !it.is_empty() && *it != "5432";
     let first = given.ports.first().filter(is_other);
     let port = first.map(|it| format!("-p {it} ")).unwrap_or_default();
     let socket = given.hosts.first().filter(|it| it.starts_with('/') && *it != DEBIANS_SOCKET);
     let socket = socket.map(|it| format!("-h {it} ")).unwrap_or_default();
-    let is_here = |host: &String| {
-        let is_loopback = host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback());
-        host == "localhost" || host.starts_with('/') || is_loopback
-    };
-    if given.hosts.iter().all(is_here) {
+    if given.hosts.iter().all(|it| it.starts_with('/') || is_loopback(it)) {
         return format!(
             "su postgres -c 'psql {socket}{port}-d {database}' < {grants}\n\
              su postgres -c 'psql {socket}{port}-d {database} -c \"\\password {ROLE}\"'\n"
@@ -98,17 +118,24 @@ fn psql(given: &GivenUrl) -> String {
     )
 }
 
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
+}
+
 fn prosody(plan: &Plan, secret: &SecretString) -> String {
     let Plan { jid, server, hosts, .. } = plan;
     let mut lua =
         format!("Component \"{jid}\"\n    component_secret = \"{}\"\n", secret.expose_secret());
-    if let ServerAddress::Tcp { port, .. } = server
-        && *port != 5347
-    {
-        let _ = writeln!(
-            lua,
-            "-- The server listens there if it has, above all hosts: component_ports = {{ {port} }}"
-        );
+    if let ServerAddress::Tcp { host, port } = server {
+        let listens = "-- The server listens there if it has, above all hosts:";
+        // By default it listens for components on loopback only.
+        if !is_loopback(host) {
+            let ip = host.parse::<IpAddr>().map_or_else(|_| "*".to_owned(), |it| it.to_string());
+            let _ = writeln!(lua, "{listens} component_interfaces = {{ \"{ip}\" }}");
+        }
+        if *port != 5347 {
+            let _ = writeln!(lua, "{listens} component_ports = {{ {port} }}");
+        }
     }
     let _ = write!(
         lua,
@@ -151,7 +178,7 @@ pub(super) fn checked(findings: &str) -> String {
 }
 
 pub(super) fn next(named: Option<&Path>) -> String {
-    let option = named.map(|it| format!(" --config {}", it.display())).unwrap_or_default();
+    let option = named.map(|it| format!(" --config {}", in_shell(it))).unwrap_or_default();
     let lines = [("check", "what is wrong still"), ("migrate", "creates our tables")];
     let more = [("sweep", "records what must go; erases nothing"), ("preview", "what goes when")];
     let mut text = "\n4. When they are done, before anything is erased:\n\n".to_owned();
