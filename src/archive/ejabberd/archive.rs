@@ -8,22 +8,24 @@ use super::{
 use crate::{
     archive::{Horizon, MAX_STANZA_BYTES, Row, filenode, marks::*, position},
     database::{Named, Result},
-    model::{RowKey, Store, Timestamp, bare_jid},
+    model::{RowKey, Store, bare_jid},
 };
 
 /// The archive's current horizon.
 pub async fn horizon(connection: &mut PgConnection, schema: &Schema) -> Result<Horizon> {
-    let (newest, now, filenode): (i64, Timestamp, i64) = sqlx::query_as(schema.sql(concat!(
+    let (xmin, xmax, newest, now, filenode) = sqlx::query_as(schema.sql(concat!(
         "-- ejabberd_horizon
-         SELECT coalesce((SELECT max(newest.stamp) FROM {hosts} CROSS JOIN LATERAL
+         SELECT pg_snapshot_xmin(snapshot)::text::bigint, pg_snapshot_xmax(snapshot)::text::bigint,
+                coalesce((SELECT max(newest.stamp) FROM {hosts} CROSS JOIN LATERAL
                     (SELECT max(a.timestamp) AS stamp FROM archive AS a WHERE {host} = h.name) AS newest), 0),
                 clock_timestamp(), ",
         filenode!("archive"),
+        " FROM pg_current_snapshot() AS snapshot",
     )))
     .fetch_one(connection)
     .await
     .named("ejabberd_horizon")?;
-    Ok(Horizon { xmin: 0, xmax: 0, newest, sequence: 0, now, filenode })
+    Ok(Horizon { xmin, xmax, newest, sequence: 0, now, filenode })
 }
 
 /// The `timestamp` at which a span of the next `rows` rows after `after` ends, not beyond `upto`, and how
