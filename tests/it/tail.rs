@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use ephemerd_lab::ejabberd::EjabberdConfig;
 use ephemerd_lab::ejabberd::rows::{ArchiveRow, insert};
-use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Postgres, PostgresConfig, Result, eventually};
+use ephemerd_lab::{
+    Daemon, DaemonConfig, Lab, PATIENCE, Postgres, PostgresConfig, Result, eventually,
+};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
-use crate::support::start;
+use crate::support::{printed, program, start, wait_for_number};
 
 fn marked(word: &str) -> String {
     format!(
@@ -88,6 +90,26 @@ async fn downtime_is_caught_up_and_history_is_held() -> Result<()> {
             .fetch_one(pool)
             .await?;
     assert_eq!(left, "old", "history waits for the operator");
+    Ok(())
+}
+
+/// However rare polls are, one that a lock kept from reading is repeated soon: until then a new daemon is not ready.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poll_that_waited_in_vain_is_repeated_soon() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let pool = lab.database.superuser();
+    let config = DaemonConfig::for_database(&lab.database)?
+        .set("archive.poll", "1m")
+        .set("archive.max_lag", "10m");
+    printed(&config, &["migrate"]).await?;
+    let mut locking = pool.begin().await?;
+    sqlx::query("LOCK TABLE ephemerd.cursors").execute(&mut *locking).await?;
+    let daemon = Daemon::spawn(program(), &config)?;
+    let waiting = "SELECT least(count(*), 1) FROM pg_locks WHERE NOT granted AND relation = 'ephemerd.cursors'::regclass";
+    wait_for_number(pool, waiting, 1).await?;
+    wait_for_number(pool, waiting, 0).await?;
+    locking.rollback().await?;
+    daemon.wait_ready(PATIENCE).await?;
     Ok(())
 }
 

@@ -41,6 +41,9 @@ const SHORTEST_POLL: Duration = Duration::from_millis(20);
 /// How long one connection is kept: taking one from the pool and giving it back asks the database as often as a poll that
 /// finds nothing.
 const KEEP_FOR: Duration = Duration::from_secs(60);
+/// How long to wait after a poll that failed or found a lock in its way, if polls are rarer: until one succeeds, a daemon
+/// that has just started is not ready. It grows with each failure.
+const TRY_AGAIN: Duration = Duration::from_millis(500);
 /// Maximum number of spans in one transaction: short transactions let others in.
 const SPANS: usize = 10;
 
@@ -128,7 +131,7 @@ impl Inspector {
 
     /// Polls until stopped, and at once when the bell rings.
     pub async fn run(mut self, bell: Arc<Notify>, stop: CancellationToken) {
-        let mut retry = Retry::new("inspection", Duration::from_millis(500), 10);
+        let mut retry = Retry::new("inspection", TRY_AGAIN, 10);
         while !stop.is_cancelled() {
             if self.settings.take() {
                 replace(&self.judging, self.settings.rules.clone());
@@ -145,13 +148,17 @@ impl Inspector {
             self.report(&step);
             let pause = match step {
                 Ok(Step::More) => Duration::ZERO,
-                Ok(Step::CaughtUp | Step::Elsewhere | Step::Waits) => {
+                Ok(Step::CaughtUp | Step::Elsewhere) => {
                     retry.succeeded();
                     rest(self.settings.poll, began.elapsed())
                 }
+                Ok(Step::Waits) => {
+                    retry.succeeded();
+                    rest(self.settings.poll.min(TRY_AGAIN), began.elapsed())
+                }
                 Err(error) => {
                     self.give_up_passes();
-                    retry.failed(&error, &self.metrics).max(self.settings.poll)
+                    retry.failed(&error, &self.metrics)
                 }
             };
             tokio::select! {
