@@ -62,6 +62,7 @@ class App:
     """A client with an account; `start` and `stop` may alternate."""
 
     name, package, needs_tls, library = "", "", False, ""
+    reads_rooms = True
     suites = ("bookworm", "trixie", "unstable")
 
     def __init__(self, suite: str, folder: str, user: str, at: dict, wire: Wire):
@@ -141,6 +142,9 @@ class App:
 
     def join(self, room: str) -> None:
         """Joins a room, in front."""
+
+    def show_room(self, room: str) -> None:
+        """Brings a room to the front that it has joined."""
 
     def say(self, text: str) -> None:
         """Says something in the chat in front."""
@@ -556,6 +560,10 @@ class Gajim(Window):
     def join(self, room: str) -> None:
         self.beside(["gajim", f"xmpp:{room}?join"])
 
+    def show_room(self, room: str) -> None:
+        # As a click on a bookmark does.
+        self.activate("org.gajim.Gajim", "/org/gajim/Gajim", "open-chat", f"['{self.jid}', '{room}']")
+
 
 class Dino(Window):
     name, package, needs_tls = "dino", "dino-im", True
@@ -629,6 +637,12 @@ class Dino(Window):
     def join(self, room: str) -> None:
         self.beside(["dino-im", f"xmpp:{room}?join"])
 
+    def show_room(self, room: str) -> None:
+        # As a click on a notification does.
+        found = self.rows(self.database, f"SELECT conversation.id FROM conversation JOIN jid ON jid.id = jid_id WHERE bare_jid = '{room}'")
+        if found:
+            self.activate("im.dino.Dino", "/im/dino/Dino", "open-conversation", str(found[0][0]))
+
 
 APPS = {it.name: it for it in (Profanity, Poezio, Gajim, Dino)}
 
@@ -637,6 +651,7 @@ class Slixmpp(App):
     """The bot of slixmpp_bot.py, with PyPI's slixmpp in the harness's own environment."""
 
     name, suites = "slixmpp", ("pypi",)
+    reads_rooms = False  # it is for chats
 
     @property
     def version(self) -> str:

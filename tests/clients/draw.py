@@ -80,9 +80,11 @@ def archived(runs: list[dict]) -> str:
                 continue
             marks = [f"`<{hint}/>`" for hint in it["hints"]]
             marks += [part for part in it["parts"] if it["kind"] in ("OMEMO", "reaction", "file") and part != "MDS assist"]
-            kind = it["kind"] + (" with " + " and ".join(marks) if marks else "")
-            who = [name for name in ("own", "other") if it["archived"][name]]
-            answer = {0: "neither", 2: "both"}.get(len(who)) or {"own": "sender's", "other": "receiver's"}[who[0]]
+            in_room = "room" in it["archived"]
+            kind = it["kind"] + (" in a room" if in_room else "") + (" with " + " and ".join(marks) if marks else "")
+            who = [name for name in it["archived"] if it["archived"][name]]
+            answer = {0: "not the room's" if in_room else "neither", 2: "both"}.get(len(who))
+            answer = answer or {"own": "sender's", "other": "receiver's", "room": "the room's"}[who[0]]
             cells.setdefault(kind, {}).setdefault(beside(run), set()).add(answer)
     rows = [[kind, *(" or ".join(sorted(seen.get(server, {"–"}))) for server in servers)] for kind, seen in sorted(cells.items())]
     return table(["stanza", *servers], rows)
@@ -181,6 +183,19 @@ def reading(runs: list[dict]) -> str:
     return table(["client", "server", "catches up by", "shows that it was read by", "timer of 5 s", "the same, where only MDS counts"], rows)
 
 
+def rooms(runs: list[dict]) -> str:
+    """What each shows of reading in a room for members only."""
+    rows = []
+    for run in runs:
+        first, everyone = (run["scenes"].get(scene, {}) for scene in ("first_reader", "everyone"))
+        if not first and not everyone:
+            continue
+        seen = [it for it in (first, everyone) if it and "failed" not in it]
+        shows = lambda key: ", ".join(sorted({by for it in seen for by in it[key]})) or ("nothing" if seen else "not run")
+        rows.append([client(run), beside(run), shows("evidence"), shows("live"), gone(first), gone(everyone)])
+    return table(["client", "server", "on its return", "in front", "the first reader starts it", "every member starts it"], rows)
+
+
 def page() -> str:
     with open(os.path.join(HERE, "seen.json"), encoding="utf-8") as file:
         runs = json.load(file)
@@ -192,6 +207,7 @@ def page() -> str:
         parts += [f"\nWhat each shows afterwards, beside {server}:\n\n", behaviour(runs, server)]
     parts += ["\nWhere the words of a message are afterwards that went through a gateway to IRC:\n\n", gateways(through)] if through else []
     parts += ['\nHow each catches up, and what happens with `timers.start = "read"`:\n\n', reading(runs)]
+    parts += ["\nWhat each shows of reading in a room for members only, and what becomes of a message there with a timer of 5 s:\n\n", rooms(runs)]
     return "".join(parts)
 
 

@@ -110,6 +110,14 @@ class Peer:
             "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query>", to=room
         )
 
+    def admit(self, room: str, member: str) -> None:
+        """Makes its room one for members only, who see each other's addresses, and this one a member."""
+        field = lambda name, value: f"<field var='{name}'><value>{value}</value></field>"
+        form = field("FORM_TYPE", "http://jabber.org/protocol/muc#roomconfig")
+        form += field("muc#roomconfig_membersonly", "1") + field("muc#roomconfig_whois", "anyone") + field("muc#roomconfig_persistentroom", "1")
+        self.ask(f"<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>{form}</x></query>", to=room)
+        self.ask(f"<query xmlns='http://jabber.org/protocol/muc#admin'><item affiliation='member' jid='{member}'/></query>", to=room)
+
     def bookmark(self, room: str) -> None:
         """In the two places where clients look, the newer one (XEP-0402) and the older one (XEP-0048)."""
         nick = self.jid.split("@")[0]

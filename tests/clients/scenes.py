@@ -8,12 +8,13 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Callable, Sequence
 
 from apps import App, Window, inside
 from peer import Peer
 from stage import Stage, seen_within, until
 from upload import Upload
-from wire import Wire
+from wire import Stanza, Wire
 
 MARKABLE = "<markable xmlns='urn:xmpp:chat-markers:0'/>"
 RECEIPT = "<request xmlns='urn:xmpp:receipts'/>"
@@ -73,6 +74,8 @@ class Play:
                 seen = getattr(self, name)()
             except Exception as error:  # pylint: disable=broad-except # A failure is a result, too.
                 seen = {"failed": f"{type(error).__name__}: {error}"[:300]}
+            if not seen:
+                continue
             seen["wire"] = self.catch_up(mark)
             seen["alive"] = self.app.alive()
             self.look(name)
@@ -218,13 +221,14 @@ class Play:
             self.peter.publish_device("", "")
             self.app.in_clear(self.peter.jid)
 
-    def sends(self, mark: int) -> list[dict]:
-        """What it sent since, and whose archive has each."""
+    def sends(self, mark: int, room: str = "") -> list[dict]:
+        """What it sent since, and whose archive has each, or whether that of a room."""
         found = sends(self.wire, mark)
         for it in found:
             ident = it.pop("id")
             if ident and it["stanza"].startswith("<message"):
-                it["archived"] = {who: bool(self.stage.rows(name, ident)) for who, name in (("own", self.app.user), ("other", "peter"))}
+                whose = {"room": self.owner(room)} if "groupchat" in it["stanza"] else {"own": self.app.user, "other": "peter"}
+                it["archived"] = {who: bool(self.stage.rows(name, ident)) for who, name in whose.items()}
         return found
 
     def middle(self, mode: str) -> dict:
@@ -344,29 +348,81 @@ class Play:
         self.app.stop()
         ident = self.peter.say(self.app.jid, word, timer(5) + MARKABLE + RECEIPT)
         time.sleep(7)
-        unread = self.stage.rows(self.app.user, word)
-        names = [ident, *(row[1] for row in unread)]
+        return self.until_read(word, self.app.user, lambda: self.return_and_look(word), [ident])
+
+    def first_reader(self) -> dict:
+        """In a room for members only, whose timers start at their first reader."""
+        return self.read_in_room("first_reader")
+
+    def everyone(self) -> dict:
+        """The same, where every member must have read it: but for Peter, who says it, that is the client alone."""
+        return self.read_in_room("everyone")
+
+    def read_in_room(self, rule: str) -> dict:
+        if not self.app.reads_rooms:
+            return {}
+        (word, live) = self.words(2)
+        room = f"{rule[:3]}{self.count}{self.app.user}@{self.stage.at['rooms']}"
+        name = room.split("@")[0]
+        self.stage.daemon(rooms__start=rule, timers__start="archived", erase__mode="delete", timers__read_evidence=["mds", "markers", "replies"])
+        try:
+            self.peter.join(room)
+            self.peter.admit(room, self.app.jid)
+            self.join(room)
+            self.app.show_room(room)
+            time.sleep(2)
+            self.app.stop()
+            self.peter.say(room, word, timer(5) + MARKABLE, kind="groupchat")
+            time.sleep(7)
+            seen = self.until_read(word, name, lambda: self.return_to_room(word, room))
+            mark = len(self.wire.stanzas)
+            self.peter.say(room, live, timer(3600) + MARKABLE, kind="groupchat")
+            seen_within(8, lambda: live in self.app.text())
+            time.sleep(3)
+            ids = [row[1] for row in self.stage.rows(self.owner(name), live)]
+            return {**seen, "live": sorted({evidence(it.text) for it in self.shows(mark, ids)})}
+        finally:
+            self.stage.daemon(rooms__start="archived")
+
+    def return_to_room(self, word: str, room: str) -> None:
+        self.return_and_look(word, room)
+        self.app.show_room(room)
+
+    def until_read(self, word: str, owner: str, read: Callable[[], None], idents: Sequence[str] = ()) -> dict:
+        """What it sends while it reads this, and what becomes of that."""
+        unread = self.stage.rows(self.owner(owner), word)
+        names = [*idents, *(row[1] for row in unread)]
         mark = len(self.wire.stanzas)
         # Beside it, because an app that starts twice takes longer than the timer.
         ledger, went, done = [], [], threading.Event()
-        watch = threading.Thread(target=self.watch, args=(word, ledger, went, done), daemon=True)
+        watch = threading.Thread(target=self.watch, args=((word, owner), ledger, went, done), daemon=True)
         watch.start()
-        self.return_and_look(word)
+        read()
         seen_within(15, lambda: went)
         done.set()
         watch.join()
-        shows = [it for it in self.wire.stanzas[mark:] if it.sent and evidence(it.text) and any(name in it.text for name in names)]
-        seen = {"sends": self.sends(mark), "unread_stays": bool(unread), "evidence": sorted({evidence(it.text) for it in shows}), "ledger": ledger}
+        shows = self.shows(mark, names)
+        seen = {"sends": self.sends(mark, owner), "unread_stays": bool(unread), "evidence": sorted({evidence(it.text) for it in shows}), "ledger": ledger}
         if went:
             seen["after"] = round(went[0] - shows[0].time, 1) if shows else "without evidence"
         return seen
 
-    def watch(self, word: str, ledger: list[str], went: list[float], done: threading.Event) -> None:
+    def shows(self, mark: int, names: list[str]) -> list[Stanza]:
+        """What it sent since to show that it has read one of these."""
+        return [it for it in self.wire.stanzas[mark:] if it.sent and evidence(it.text) and any(name in it.text for name in names)]
+
+    def owner(self, name: str) -> str:
+        """Whose archive that is, as the server's table says it."""
+        is_room = self.stage.server == "ejabberd" and name != self.app.user
+        return f"{name}@{self.stage.at['rooms']}" if is_room else name
+
+    def watch(self, what: tuple[str, str], ledger: list[str], went: list[float], done: threading.Event) -> None:
         """Until the word has gone: when, and what had last started its timer."""
-        t = "SELECT DISTINCT started_by FROM ephemerd.expiries WHERE phase = 'pending' AND owner LIKE"
+        word, owner = what
+        t = "SELECT DISTINCT started_by FROM ephemerd.expiries WHERE phase = 'pending' AND owner ="
         while not done.wait(0.2):
-            ledger[:] = sorted({row[0] for row in self.stage.sql(f"{t} '{self.app.user}%'")}) or ledger
-            if not self.stage.rows(self.app.user, word):
+            ledger[:] = sorted({row[0] for row in self.stage.sql(f"{t} '{owner}'")}) or ledger
+            if not self.stage.rows(self.owner(owner), word):
                 went.append(time.time())
                 return
 
@@ -430,4 +486,4 @@ def sends(wire: Wire, mark: int) -> list[dict]:
     return list(found.values())
 
 
-SCENES = ["talk", "more", "upload", "omemo", "placeholder", "deleted", "last_id", "room", "file", "queue", "restored", "reading", "mds"]
+SCENES = ["talk", "more", "upload", "omemo", "placeholder", "deleted", "last_id", "room", "file", "queue", "restored", "reading", "mds", "first_reader", "everyone"]
