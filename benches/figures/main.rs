@@ -22,6 +22,7 @@ mod progress;
 mod reader;
 mod reading;
 mod report;
+mod rooms;
 #[path = "../stanzas.rs"]
 mod stanzas;
 mod sweep;
@@ -138,6 +139,9 @@ async fn measure(options: &Options) -> Result<Vec<Figure>> {
     }
     if wants(Part::Reading) {
         reading::measure(&postgres, scale, &mut figures, &progress).await?;
+    }
+    if wants(Part::Rooms) {
+        rooms::measure(&postgres, scale, &mut figures, &progress).await?;
     }
     if wants(Part::Traffic) {
         traffic::measure(&postgres, scale, &mut figures, &progress).await?;

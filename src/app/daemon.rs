@@ -37,7 +37,7 @@ use crate::{
             leader::{self, Leader},
             presence,
             unheard::Unheard,
-            wake::{self, Wake},
+            wake::{self, Bells, Wake},
         },
         erase::{
             Pace, scrub,
@@ -218,7 +218,7 @@ impl Workers {
         let Some(archive) = self.wait_for_database(migrate).await? else {
             return Ok(());
         };
-        let bell = Arc::new(Wake::default());
+        let bells = Bells::default();
         let (state, states) = watch::channel(Inspection { caught_up: None, reachable: true });
         let (under_way, sweeps) = watch::channel(false);
         // The backlog is released only once sweeps have stopped holding entries.
@@ -235,13 +235,13 @@ impl Workers {
         let stop = || self.stop.clone();
         let mut tasks = JoinSet::new();
         match archive {
-            Some(archive) => self.spawn_for_tables(&mut tasks, archive, modules, &bell, reports),
-            None => self.spawn_for_modules(&mut tasks, modules, &bell, reports),
+            Some(archive) => self.spawn_for_tables(&mut tasks, archive, modules, &bells, reports),
+            None => self.spawn_for_modules(&mut tasks, modules, &bells, reports),
         }
         begin(
             &mut tasks,
             "wake",
-            wake::listen(self.pool.clone(), bell, Arc::clone(&self.metrics), stop()),
+            wake::listen(self.pool.clone(), bells, Arc::clone(&self.metrics), stop()),
         );
         let (clock, metrics) = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
         let gauges = gauges::run(self.pool.clone(), counted, clock, metrics, self.page, stop());
@@ -270,7 +270,7 @@ impl Workers {
         tasks: &mut JoinSet<&'static str>,
         archive: Archive,
         modules: Modules,
-        bell: &Arc<Wake>,
+        bells: &Bells,
         Reports { state, sweeping, blocked }: Reports,
     ) {
         let (scrubs, to_scrub) = mpsc::channel(scrub::MOST_SCRUBS);
@@ -278,7 +278,7 @@ impl Workers {
         let stop = || self.stop.clone();
         let remembered = self.spawn_remembered(tasks, modules.link.clone());
         let (link, whole_seconds) = (modules.link.clone(), !archive.numbers_are_stamps());
-        self.spawn_everyone(tasks, link, whole_seconds);
+        self.spawn_everyone(tasks, link, whole_seconds, bells);
         begin(tasks, "scrub", scrub::scrub(modules.link.clone(), to_scrub, stop()));
         let (inspect, sweep) = (
             Changing::new(self.updates.inspect.clone()),
@@ -286,7 +286,7 @@ impl Workers {
         );
         // The sweep takes new rules after the tail has, and then corrects what the tail recorded under the old ones.
         let (judging, judged) = watch::channel(inspect.rules.clone());
-        let unheard = Unheard::new(&self.config.archive.hosts, Arc::clone(bell));
+        let unheard = Unheard::new(&self.config.archive.hosts, Arc::clone(&bells.wake));
         let listener = Listener::new(
             self.pool.clone(),
             modules.link,
@@ -297,7 +297,7 @@ impl Workers {
             Outputs { tail: Arc::clone(&tail), remembered, unheard: unheard.clone() },
         );
         begin(tasks, "notices", listener.run(modules.notices, stop()));
-        let (pace, notified) = (self.erase_pace(bell), Notified { scrubs, blocked });
+        let (pace, notified) = (self.erase_pace(&bells.wake), Notified { scrubs, blocked });
         let eraser = TableEraser::new(self.pool.clone(), archive.clone(), unheard, pace, notified);
         let age = AgeEraser::new(
             self.pool.clone(),

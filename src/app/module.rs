@@ -23,7 +23,7 @@ use crate::{
     model::{Finding, Level, RoomStart, Store},
     work::{
         Changing,
-        base::{presence::Present, wake::Wake},
+        base::{presence::Present, wake::Bells},
         erase::{
             companion::CompanionEraser,
             remembered::{self, Remembered},
@@ -47,13 +47,13 @@ impl Workers {
         &self,
         tasks: &mut JoinSet<&'static str>,
         modules: Modules,
-        bell: &Arc<Wake>,
+        bells: &Bells,
         Reports { state, sweeping, .. }: Reports,
     ) {
         let Modules { link, notices, leading } = modules;
         let (present, walk) = (Present::default(), Arc::new(Notify::new()));
         let remembered = self.spawn_remembered(tasks, link.clone());
-        self.spawn_everyone(tasks, link.clone(), true);
+        self.spawn_everyone(tasks, link.clone(), true, bells);
         let settings = Changing::new(self.updates.companion.clone());
         let (judging, judged) = watch::channel(settings.clone_now());
         let feed = Feed::new(
@@ -77,7 +77,7 @@ impl Workers {
             Arc::clone(&self.metrics),
             present.clone(),
         );
-        let pace = self.erase_pace(bell);
+        let pace = self.erase_pace(&bells.wake);
         let eraser = CompanionEraser::new(self.pool.clone(), link, pace, present);
         begin(tasks, "feed", feed.run(notices, self.stop.clone()));
         begin(tasks, "walk", walker.run(walk, sweeping, self.stop.clone()));
@@ -104,10 +104,11 @@ impl Workers {
         tasks: &mut JoinSet<&'static str>,
         link: Link,
         whole_seconds: bool,
+        bells: &Bells,
     ) {
         let (settings, metrics) = (self.updates.companion.clone(), Arc::clone(&self.metrics));
         let worker = Everyone::new(self.pool.clone(), link, settings, whole_seconds, metrics);
-        begin(tasks, "everyone", worker.run(self.stop.clone()));
+        begin(tasks, "everyone", worker.run(Arc::clone(&bells.readers), self.stop.clone()));
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
+use super::READERS_CHANNEL;
 use crate::{
     database::{Named, Result},
     model::{StartedBy, Timestamp},
@@ -69,8 +70,8 @@ impl Judged {
     }
 }
 
-/// Notes who has read what waits for everyone. Returns of how many entries that was not known.
-pub async fn note_room_readers(connection: &mut PgConnection, read: &[ReadBy]) -> Result<u64> {
+/// Notes who has read what waits for everyone, and tells all daemons. Returns of how many entries that was not known.
+pub async fn note_room_readers(connection: &mut PgConnection, read: &[ReadBy]) -> Result<usize> {
     if read.is_empty() {
         return Ok(0);
     }
@@ -84,24 +85,28 @@ pub async fn note_room_readers(connection: &mut PgConnection, read: &[ReadBy]) -
              GROUP BY k.id, k.reader),
          shown AS (
             SELECT id, array_agg(reader) AS readers, max(at) AS at, (array_agg(by ORDER BY at DESC))[1] AS by
-              FROM new GROUP BY id)
-         UPDATE ephemerd.expiries AS e
-            SET readers = e.readers || s.readers,
-                read_by = CASE WHEN e.read_at >= s.at THEN e.read_by ELSE s.by END,
-                read_at = greatest(e.read_at, s.at), judged = false
-           FROM shown AS s
-          WHERE e.id = s.id AND e.phase = 'pending' AND e.started_by = 'unread'
-            AND coalesce(cardinality(e.readers), 0) < $5",
+              FROM new GROUP BY id),
+         noted AS (
+            UPDATE ephemerd.expiries AS e
+               SET readers = e.readers || s.readers,
+                   read_by = CASE WHEN e.read_at >= s.at THEN e.read_by ELSE s.by END,
+                   read_at = greatest(e.read_at, s.at), judged = false
+              FROM shown AS s
+             WHERE e.id = s.id AND e.phase = 'pending' AND e.started_by = 'unread'
+               AND coalesce(cardinality(e.readers), 0) < $5
+            RETURNING e.id)
+         SELECT id, pg_notify($6, '') IS NULL AS notified FROM noted",
         &read.iter().map(|it| it.id).collect::<Vec<_>>(),
         &read.iter().map(|it| it.reader.clone()).collect::<Vec<_>>(),
         &read.iter().map(|it| it.at).collect::<Vec<_>>(),
         &read.iter().map(|it| it.by.to_string()).collect::<Vec<_>>(),
         MOST_READERS,
+        READERS_CHANNEL,
     )
-    .execute(connection)
+    .fetch_all(connection)
     .await
     .named("note_room_readers")?;
-    Ok(noted.rows_affected())
+    Ok(noted.len())
 }
 
 /// Rooms on these hosts, by name (local part, host), in which something waits: for somebody who was missing (`judged`), or
@@ -215,6 +220,19 @@ pub async fn partly_read(
         Judged { last, ..Judged::new(row.id, row.stamped_at, row.runs_from, timer) }
     });
     Ok(judged.collect())
+}
+
+/// Which of these entries' timers started when every member of the room had read the message.
+pub async fn started_by_everyone(connection: &mut PgConnection, ids: &[i64]) -> Result<Vec<i64>> {
+    sqlx::query_scalar!(
+        "-- started_by_everyone
+         SELECT id FROM ephemerd.expiries
+          WHERE id = ANY ($1) AND store = 'room' AND started_by <> 'unread' AND judged ORDER BY id",
+        ids,
+    )
+    .fetch_all(connection)
+    .await
+    .named("started_by_everyone")
 }
 
 /// Somebody is missing who has not read these. If somebody has read one of them since it was judged, it is judged again.

@@ -39,7 +39,8 @@ pub use cursor::{
     start_cursor,
 };
 pub use everyone::{
-    Judged, Member, ReadBy, judge_room, note_judged, note_room_readers, partly_read, waiting_rooms,
+    Judged, Member, ReadBy, judge_room, note_judged, note_room_readers, partly_read,
+    started_by_everyone, waiting_rooms,
 };
 pub use feeds::{
     CatchUp, Feed, Heard, Relist, catch_ups, complete_catch_up, fed_hosts, feed, follow_feed,
@@ -79,6 +80,8 @@ use crate::database::{Error, Named, Result};
 /// The channel that notifies all daemons of recordings and of the operator's commands. The payload of a
 /// recording is its earliest due time, in microseconds since 1970.
 pub const CHANNEL: &str = "ephemerd";
+/// The channel that notifies all daemons that somebody has read what waits for every member of a room.
+pub const READERS_CHANNEL: &str = "ephemerd_readers";
 
 static MIGRATOR: Migrator = sqlx::migrate!();
 

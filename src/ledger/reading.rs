@@ -81,6 +81,8 @@ pub struct Started {
     pub start: Start,
     /// When the row goes.
     pub due_at: Timestamp,
+    /// In a room: every member has read it, and not somebody.
+    pub by_everyone: bool,
 }
 
 /// Records how to find these entries again once their messages have been read.
@@ -265,7 +267,7 @@ pub async fn waiting_users(connection: &mut PgConnection, users: usize) -> Resul
 }
 
 /// Starts timers, those of copies in the offline queue too, and wakes all daemons. What would find the entries again is
-/// forgotten. Returns those that did start: others may have gone since.
+/// forgotten, but not whether every member of a room has read it. Returns those that did start: others may have gone since.
 pub async fn start_read(
     connection: &mut PgConnection,
     started: &[Started],
@@ -281,9 +283,9 @@ pub async fn start_read(
                SET runs_from = k.runs_from, started_by = k.started_by, due_at = k.due_at,
                    chat = NULL, message = NULL, timer_us = NULL,
                    sender_nick = NULL, sender_jid = NULL, sender_id = NULL,
-                   readers = NULL, read_at = NULL, read_by = NULL, judged = false, retry_at = NULL, attempts = 0
-              FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::timestamptz[])
-                   AS k(id, runs_from, started_by, due_at)
+                   readers = NULL, read_at = NULL, read_by = NULL, judged = k.by_everyone, retry_at = NULL, attempts = 0
+              FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::timestamptz[], $7::boolean[])
+                   AS k(id, runs_from, started_by, due_at, by_everyone)
              WHERE e.id = k.id AND e.phase = 'pending' AND e.started_by = 'unread'
             RETURNING e.host, e.owner, e.archive_id, e.runs_from, e.started_by, e.due_at),
         copies AS (
@@ -299,6 +301,7 @@ pub async fn start_read(
         &started.iter().map(|it| it.due_at).collect::<Vec<_>>(),
         CHANNEL,
         earliest.to_string(),
+        &started.iter().map(|it| it.by_everyone).collect::<Vec<_>>(),
     )
     .fetch_all(connection)
     .await

@@ -134,7 +134,7 @@ pub async fn change(connection: &mut PgConnection, entries: &[Entry]) -> Result<
                 readers = CASE WHEN k.started_by = 'unread' THEN e.readers END,
                 read_at = CASE WHEN k.started_by = 'unread' THEN e.read_at END,
                 read_by = CASE WHEN k.started_by = 'unread' THEN e.read_by END,
-                judged = k.started_by = 'unread' AND e.judged,
+                judged = k.started_by = e.started_by AND e.judged,
                 retry_at = NULL, attempts = 0
            FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::text[],
                        $5::timestamptz[], $6::timestamptz[], $7::text[], $8::text[], $9::bytea[])

@@ -34,7 +34,7 @@ pub struct Explanation {
     pub afterwards: Afterwards,
     /// Its host is listed, or unknown; rows of other hosts are never touched.
     pub listed: bool,
-    /// In a room, its timer starts when everyone there has read it.
+    /// In a room, its timer started when every member had read it, or is to start then.
     pub by_everyone: bool,
 }
 
@@ -95,6 +95,8 @@ pub struct Recorded {
     pub expiry: Expiry,
     /// Its row is on hold.
     pub on_hold: bool,
+    /// In a room: its timer started when every member had read it.
+    pub by_everyone: bool,
 }
 
 /// What the database knows about a message: its rows, and whether erasing is paused.
@@ -126,7 +128,11 @@ pub async fn find_entries(
 async fn recorded(connection: &mut PgConnection, entries: Vec<Entry>) -> Result<Vec<Recorded>> {
     let ids: Vec<i64> = entries.iter().map(|it| it.id).collect();
     let on_hold = ledger::entries_on_hold(connection, &ids).await?;
-    let recorded = |it: Entry| Recorded { expiry: it.expiry, on_hold: on_hold.contains(&it.id) };
+    let by_everyone = ledger::started_by_everyone(connection, &ids).await?;
+    let recorded = |Entry { id, expiry }| {
+        let (on_hold, by_everyone) = (on_hold.contains(&id), by_everyone.contains(&id));
+        Recorded { expiry, on_hold, by_everyone }
+    };
     Ok(entries.into_iter().map(recorded).collect())
 }
 
@@ -250,7 +256,11 @@ impl Explainer {
         let start = policy::start(known, held, (row.stamp, now), unread);
         let undelivered = undelivered && key.store == Store::Archive;
         let placed = (key.store, start, undelivered);
-        let explanation = self.judge(facts, placed, Some(&key.host), key.stamped_at);
+        let mut explanation = self.judge(facts, placed, Some(&key.host), key.stamped_at);
+        // What started it does not change with the rule.
+        if let Some(entry) = entry.as_ref().filter(|_| start.by.is_read()) {
+            explanation.by_everyone = entry.by_everyone;
+        }
         Live { row_number: key.row_number, explanation, entry }
     }
 }

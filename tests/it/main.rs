@@ -156,6 +156,8 @@ mod quick;
 #[cfg(test)]
 mod reading;
 #[cfg(test)]
+mod reading_cases;
+#[cfg(test)]
 mod reading_chats;
 #[cfg(test)]
 mod reading_cost;

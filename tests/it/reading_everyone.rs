@@ -15,7 +15,7 @@ use crate::reading_rooms_servers::{
     self, Kinds, STORE, WAITING, displayed, on_all_kinds, publish, show,
 };
 use crate::sent_watch::let_pass;
-use crate::support::{CLOCKS, number, start, wait_for_number};
+use crate::support::{CLOCKS, number, printed, start, told, wait_for_number};
 
 const SECONDS: u32 = 3;
 const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
@@ -234,6 +234,35 @@ async fn read_while_the_daemon_is_down<S: Server>(lab: Lab<S>, only_module: bool
 #[tokio::test(flavor = "multi_thread")]
 async fn what_members_read_while_the_daemon_is_down_counts() -> Result<()> {
     on_all_kinds!(read_while_the_daemon_is_down)
+}
+
+/// What every member had to read says so, whoever would be enough for later messages: after a reload, and after a sweep
+/// that changes when it goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_says_that_every_member_read_it_whatever_the_rule_is_now() -> Result<()> {
+    let lab = Lab::prosody_with(&ProsodyConfig::default().with_companion()).await?;
+    let mut den = Den::of(lab, false, "14d", false).await?;
+    let id = den.say("one", 3_600).await?;
+    den.waiting(1).await?;
+    den.until_rosa_counts(&id).await?;
+    let room = den.room.clone();
+    show(&mut den.mia, &room, &displayed(&id)).await?;
+    den.waiting(0).await?;
+    let config = config_of(&den.lab, false).set("rooms.start", "first_reader");
+    let live = ["explain", "--owner", &room, "--id", &id];
+    let says = "counted from when every member of the room read it, ";
+    let text = printed(&config, &live).await?;
+    assert!(text.contains(says), "{text}");
+    let json = told(&config, &live).await?;
+    assert_eq!(json["rows"][0]["ledger"]["by_every_member"], true, "{json}");
+    let shorter = config.set("timers.max", "30m");
+    den.daemon.reload(&shorter)?;
+    let moved = "SELECT count(*) FROM ephemerd.expiries
+                  WHERE store = 'room' AND started_by = 'marker' AND due_at = runs_from + interval '30 min'";
+    wait_for_number(den.pool(), moved, 1).await?;
+    let text = printed(&shorter, &live).await?;
+    assert!(text.contains(says), "{text}");
+    Ok(())
 }
 
 /// Who became a member after the message was sent is waited for, too, and so is nobody else.

@@ -2,6 +2,7 @@
 //! Who the members are only a module knows, so nothing starts here.
 
 use ephemerd_lab::{PATIENCE, Result};
+use sqlx::postgres::PgListener;
 
 use crate::reading_chats::{Chats, Entry, displayed};
 use crate::reading_rooms::{ROOM, known};
@@ -52,6 +53,20 @@ async fn readers_are_known_by_what_the_room_says_of_them() -> Result<()> {
     Ok(())
 }
 
+/// Whoever asks for a room's members does so as soon as somebody has read something there, in whichever daemon.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_reads_in_a_room_wakes_all_daemons() -> Result<()> {
+    let chats = rooms().await?;
+    chats.add(&[chats.said_with("Ann", &known("", "a"), "one", 900)]).await?;
+    let mut listener = PgListener::connect_with(chats.pool()).await?;
+    listener.listen("ephemerd_readers").await?;
+    let eve = format!("{}{}", displayed("one"), known("", "e"));
+    chats.add(&[chats.shown("Eve", &eve, 700)]).await?;
+    let woken = tokio::time::timeout(PATIENCE, listener.recv()).await;
+    woken.expect("a notification")?;
+    Ok(())
+}
+
 /// What people are told says for whom it waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_and_check_say_that_rooms_wait_for_every_member() -> Result<()> {
@@ -69,6 +84,22 @@ async fn explain_and_check_say_that_rooms_wait_for_every_member() -> Result<()> 
     assert!(text.contains(says) && !text.contains("that differs"), "{text}");
     let checked = run(&chats.config, &["check"]).await?.stdout;
     assert!(checked.contains("Messages in rooms wait for every member"), "{checked}");
+    Ok(())
+}
+
+/// What the first reader started stays so, whomever later messages wait for.
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_says_that_the_first_reader_started_it_whatever_the_rule_is_now() -> Result<()> {
+    let chats = Chats::start_with(&[("rooms.start", "first_reader")]).await?;
+    chats.add(&[chats.said("Ann", "one", 900), chats.shown("Bob", &displayed("one"), 700)]).await?;
+    assert_eq!(chats.in_den("one").await?, Entry::read("marker", 700));
+    let live = ["explain", "--owner", ROOM, "--id", "one"];
+    for rule in ["first_reader", "everyone", "archived"] {
+        let config = chats.config.clone().set("rooms.start", rule);
+        let text = printed(&config, &live).await?;
+        let says = "counted from when somebody in the room read it, ";
+        assert!(text.contains(says), "{rule}: {text}");
+    }
     Ok(())
 }
 
@@ -90,6 +121,8 @@ async fn a_change_to_the_first_reader_starts_what_somebody_has_read() -> Result<
         "SELECT count(*) FROM ephemerd.expiries WHERE started_by = 'unread' AND store = 'room'";
     wait_for_number(chats.pool(), waiting, 1).await?;
     assert_eq!(chats.in_den("one").await?, Entry::read("marker", 700));
+    let text = printed(&chats.config, &["explain", "--owner", ROOM, "--id", "one"]).await?;
+    assert!(text.contains("counted from when somebody in the room read it, "), "{text}");
     assert_eq!(chats.in_den("two").await?, Entry::unread(600));
     chats
         .add(&[chats.shown("Eve", &format!("{}{}", displayed("two"), known("", "e")), 500)])

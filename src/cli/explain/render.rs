@@ -257,7 +257,7 @@ pub(super) fn json_found(found: &FoundMessage) -> Value {
 }
 
 fn json_entry(entry: &Recorded) -> Value {
-    let Recorded { expiry: entry, on_hold } = entry;
+    let Recorded { expiry: entry, on_hold, by_everyone } = entry;
     json!({
         "store": entry.row.store.as_str(),
         "phase": entry.phase.as_str(),
@@ -267,5 +267,6 @@ fn json_entry(entry: &Recorded) -> Value {
         "on_hold": on_hold,
         "runs_from": show::json_time(entry.start.at),
         "started_by": entry.start.by.as_str(),
+        "by_every_member": by_everyone,
     })
 }

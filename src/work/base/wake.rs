@@ -1,4 +1,5 @@
-//! What wakes the eraser early: a new entry in the ledger, or an operator's command.
+//! What wakes workers early. New entries in the ledger and operators' commands wake the eraser; what somebody has read in
+//! a room wakes the worker that asks for its members.
 
 use std::{
     sync::{Arc, Mutex},
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Retry;
 use crate::{
     database::{Error, Named, in_time},
-    ledger::CHANNEL,
+    ledger::{CHANNEL, READERS_CHANNEL},
     metrics::Metrics,
     model::Timestamp,
 };
@@ -53,12 +54,21 @@ impl Wake {
     }
 }
 
-/// Listens to the database and rings the bell, until stopped. While it cannot listen, the eraser wakes by itself at
-/// least once a minute.
-pub async fn listen(pool: PgPool, wake: Arc<Wake>, metrics: Arc<Metrics>, stop: CancellationToken) {
+/// The bells of a daemon.
+#[derive(Debug, Clone, Default)]
+pub struct Bells {
+    /// The eraser's.
+    pub wake: Arc<Wake>,
+    /// Somebody has read what waits for every member of a room.
+    pub readers: Arc<Notify>,
+}
+
+/// Listens to the database and rings the bells, until stopped. While it cannot listen, the eraser wakes by itself at
+/// least once a minute, and rooms are looked at every second.
+pub async fn listen(pool: PgPool, bells: Bells, metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut retry = Retry::new("listening to the database", RETRY_EVERY, 1);
     loop {
-        let listening = listen_once(&pool, &wake, &mut retry);
+        let listening = listen_once(&pool, &bells, &mut retry);
         let pause = match stop.run_until_cancelled(listening).await {
             None => return,
             Some(Ok(())) => RETRY_EVERY,
@@ -70,14 +80,15 @@ pub async fn listen(pool: PgPool, wake: Arc<Wake>, metrics: Arc<Metrics>, stop: 
     }
 }
 
-async fn listen_once(pool: &PgPool, wake: &Wake, retry: &mut Retry) -> Result<(), Error> {
+async fn listen_once(pool: &PgPool, bells: &Bells, retry: &mut Retry) -> Result<(), Error> {
     let named = |error| Error::new("listen", &error);
     let mut listener = PgListener::connect_with(pool).await.map_err(named)?;
     listener.eager_reconnect(false);
-    listener.listen(CHANNEL).await.map_err(named)?;
+    listener.listen_all([CHANNEL, READERS_CHANNEL]).await.map_err(named)?;
     retry.succeeded();
     // Notifications sent meanwhile are lost, so look at everything.
-    wake.ring(Timestamp::UNIX_EPOCH);
+    bells.wake.ring(Timestamp::UNIX_EPOCH);
+    bells.readers.notify_one();
     loop {
         let Ok(received) = timeout(ASK_EVERY, listener.try_recv()).await else {
             let asking = sqlx::raw_sql("-- listening").execute(&mut listener);
@@ -85,7 +96,11 @@ async fn listen_once(pool: &PgPool, wake: &Wake, retry: &mut Retry) -> Result<()
             continue;
         };
         let Some(notification) = received.map_err(named)? else { return Ok(()) };
+        if notification.channel() == READERS_CHANNEL {
+            bells.readers.notify_one();
+            continue;
+        }
         let micros = notification.payload().parse().unwrap_or(0);
-        wake.ring(Timestamp::from_timestamp_micros(micros).unwrap_or(Timestamp::UNIX_EPOCH));
+        bells.wake.ring(Timestamp::from_timestamp_micros(micros).unwrap_or(Timestamp::UNIX_EPOCH));
     }
 }

@@ -1,8 +1,8 @@
 //! Rooms whose timers start when every member has read the message (`rooms.start = "everyone"`): asks the module who the
 //! members are, and judges what waits there.
 //!
-//! What somebody has just read is judged within a second, everything else in rounds, because members come and go. Members
-//! are known only here, and only while a room is judged.
+//! What somebody has just read is judged at once, everything else in rounds, because members come and go. Members are known
+//! only here, and only while a room is judged.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,7 +11,10 @@ use std::{
 };
 
 use sqlx::{PgPool, Postgres, Transaction};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -28,8 +31,11 @@ use crate::{
     },
 };
 
-/// Interval between looks for rooms in which somebody has read something.
+/// Interval between looks for rooms in which somebody has read something, unless the bell rings.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Minimum interval between looks, however often the bell rings; more if a look takes longer, so that modules and database
+/// have half of the time for others.
+const SHORTEST: Duration = Duration::from_millis(100);
 /// Maximum number of rooms judged at each look for that reason, and of those judged again in a round.
 const ROOMS: i64 = 20;
 /// Interval between rounds; more if a round takes longer.
@@ -93,10 +99,10 @@ impl<R: Requests> Everyone<R> {
         }
     }
 
-    /// Judges what waits, until stopped.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Judges what waits, until stopped, and soon when somebody has read something.
+    pub async fn run(mut self, bell: Arc<Notify>, stop: CancellationToken) {
         let mut connection = self.requests.connection();
-        let mut wait = LOOK_EVERY;
+        let (mut wait, mut rest) = (LOOK_EVERY, SHORTEST);
         loop {
             let is_connected = connection.borrow_and_update().is_some();
             let looks = match self.rule() {
@@ -116,15 +122,19 @@ impl<R: Requests> Everyone<R> {
                     }
                     self.not_before.clear();
                 }
-                () = tokio::time::sleep(wait), if looks => {
+                () = rung(&bell, rest, wait), if looks => {
+                    let began = Instant::now();
                     let Some(looked) = stop.run_until_cancelled(self.look()).await else { return };
-                    wait = match looked {
-                        Ok(()) => LOOK_EVERY,
-                        Err(error) => LOOK_EVERY + self.retry.failed(&error, &self.metrics),
+                    (rest, wait) = match looked {
+                        Ok(()) => {
+                            self.retry.succeeded();
+                            (SHORTEST.max(began.elapsed()), LOOK_EVERY)
+                        }
+                        Err(error) => {
+                            let later = LOOK_EVERY + self.retry.failed(&error, &self.metrics);
+                            (later, later)
+                        }
                     };
-                    if wait == LOOK_EVERY {
-                        self.retry.succeeded();
-                    }
                 }
             }
         }
@@ -140,8 +150,9 @@ impl<R: Requests> Everyone<R> {
         let mut transaction = self.begin(&hosts).await?;
         let now = database::now(&mut transaction).await?;
         let found = ledger::partly_read(&mut transaction, &hosts, ENTRIES).await?;
+        let starting = found.iter().filter_map(|it| starts(it, self.whole_seconds, now));
         let starting: Vec<Started> =
-            found.iter().filter_map(|it| starts(it, self.whole_seconds, now)).collect();
+            starting.map(|it| Started { by_everyone: false, ..it }).collect();
         let started = ledger::start_read(&mut transaction, &starting).await?;
         transaction.commit().await.named("everyone_commit")?;
         started.iter().for_each(|by| self.metrics.started.of(*by).inc());
@@ -267,6 +278,12 @@ impl<R: Requests> Everyone<R> {
     }
 }
 
+/// Waits for the bell, at least for `rest` and at most for `wait`.
+async fn rung(bell: &Notify, rest: Duration, wait: Duration) {
+    tokio::time::sleep(rest).await;
+    let _ = timeout(wait.saturating_sub(rest), bell.notified()).await;
+}
+
 /// Those whose reading counts.
 fn waited_for(members: Vec<Occupant>, rules: &Rules) -> Vec<Member> {
     let lower = |it: Occupant| Occupant { jid: it.jid.map(|jid| jid.to_lowercase()), ..it };
@@ -283,7 +300,8 @@ fn starts(entry: &Judged, whole_seconds: bool, now: Timestamp) -> Option<Started
     let stamp = Stamp { at: entry.stamped_at, whole_seconds };
     let start = policy::read(Start { at, by }, (stamp, now), unread);
     let due_at = policy::later(start.at, entry.timer);
-    (start.by != StartedBy::Unread).then_some(Started { id: entry.id, start, due_at })
+    let started = Started { id: entry.id, start, due_at, by_everyone: true };
+    (start.by != StartedBy::Unread).then_some(started)
 }
 
 #[cfg(test)]

@@ -197,7 +197,8 @@ fn begins(entry: &Waiting, proof: &Proof, now: Timestamp) -> Started {
     let unread = Start { at: entry.starts_at, by: StartedBy::Unread };
     let stamp = Stamp { at: entry.stamped_at, whole_seconds: proof.has_whole_seconds };
     let start = policy::read(proof.start, (stamp, now), unread);
-    Started { id: entry.id, start, due_at: policy::later(start.at, entry.timer) }
+    let due_at = policy::later(start.at, entry.timer);
+    Started { id: entry.id, start, due_at, by_everyone: false }
 }
 
 /// Up to which row each proof reaches, where that is known. Most name a row that waits itself; the others are looked up.
