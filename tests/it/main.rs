@@ -172,6 +172,8 @@ mod reading_rooms_servers;
 #[cfg(test)]
 mod reading_servers;
 #[cfg(test)]
+mod reading_told;
+#[cfg(test)]
 mod reliability;
 #[cfg(test)]
 mod reload;

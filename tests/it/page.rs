@@ -16,7 +16,7 @@ fn text(html: &str) -> String {
 }
 
 /// Waits until the page says this; returns the page.
-async fn shows(daemon: &Daemon, words: &str) -> Result<Response> {
+pub(crate) async fn shows(daemon: &Daemon, words: &str) -> Result<Response> {
     eventually(&format!("the page to say {words}"), PATIENCE, async || {
         let page = daemon.get("/").await?;
         assert_eq!(page.status, 200);

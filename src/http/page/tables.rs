@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::View;
 use crate::ledger::Sweep;
 use crate::metrics::{FailureCause, Metrics};
-use crate::model::{Inspected, Mode, Reason, Store};
+use crate::model::{Inspected, Mode, Reason, StartedBy, Store};
 use crate::ops::text::{ago, count, time};
 
 fn number(counter: u64) -> i64 {
@@ -26,6 +26,9 @@ pub(super) fn erased(view: &View<'_>) -> Markup {
         .iter()
         .flat_map(|store| Reason::ALL.iter().map(|reason| of(*store, *reason, &[Mode::DryRun])));
     let dry: i64 = dry.sum();
+    let read = StartedBy::ALL.iter().filter(|it| it.is_read());
+    let read = number(read.map(|by| view.metrics.started.of(*by).get()).sum());
+    let unread = number(view.metrics.unread_capped.get());
     html! {
         section aria-labelledby="erased" {
             h2 #erased { "Erased since the start" }
@@ -57,6 +60,8 @@ pub(super) fn erased(view: &View<'_>) -> Markup {
             dl.facts {
                 dt { "Placeholders deleted" } dd { (count(number(view.metrics.placeholders_deleted.get()))) }
                 dt { "Already gone" } dd { (count(number(view.metrics.already_gone.get()))) }
+                @if read > 0 { dt { "Timers started at reading" } dd { (count(read)) } }
+                @if unread > 0 { dt { "Erased unread" } dd { (count(unread)) } }
                 @if dry > 0 { dt { "Counted by a dry run" } dd { (count(dry)) } }
             }
             p.note { "By this daemon, since " (time(view.started)) "." }
