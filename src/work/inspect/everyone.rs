@@ -257,13 +257,31 @@ impl<R: Requests> Everyone<R> {
         }
     }
 
-    /// Judges the entries after this one, in one transaction. Returns the last one, if there may be more.
+    /// Judges the entries after this one. Returns the last one, if there may be more.
     async fn judge_page(
         &self,
         owner: (&str, &str),
         members: Option<&[Member]>,
         after: i64,
     ) -> Result<Option<i64>> {
+        let mut connection = self.pool.acquire().await.named("everyone_connect")?;
+        let page = ledger::judge_room(&mut connection, owner, members, after, ENTRIES).await?;
+        drop(connection);
+        // In most rounds nothing is new, and no tail is kept out for that.
+        if page.iter().any(|it| it.is_read || !it.was_judged) {
+            self.settle_page(owner, members, after).await?;
+        }
+        Ok(page.last().filter(|_| count(page.len()) >= ENTRIES).map(|it| it.id))
+    }
+
+    /// Starts what everyone has read among the entries after this one, and notes that the others were judged, in one
+    /// transaction.
+    async fn settle_page(
+        &self,
+        owner: (&str, &str),
+        members: Option<&[Member]>,
+        after: i64,
+    ) -> Result<()> {
         let mut transaction = self.begin(&[owner.0.to_owned()]).await?;
         let now = database::now(&mut transaction).await?;
         let page = ledger::judge_room(&mut transaction, owner, members, after, ENTRIES).await?;
@@ -274,7 +292,7 @@ impl<R: Requests> Everyone<R> {
         ledger::note_judged(&mut transaction, &missing).await?;
         transaction.commit().await.named("everyone_commit")?;
         started.iter().for_each(|by| self.metrics.started.of(*by).inc());
-        Ok(page.last().filter(|_| count(page.len()) >= ENTRIES).map(|it| it.id))
+        Ok(())
     }
 }
 

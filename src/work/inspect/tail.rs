@@ -44,6 +44,8 @@ const KEEP_FOR: Duration = Duration::from_secs(60);
 /// How long to wait after a poll that failed or found a lock in its way, if polls are rarer: until one succeeds, a daemon
 /// that has just started is not ready. It grows with each failure.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
+/// When a poll found the cursor locked, the next comes so soon, and each further one twice as late: few hold it for longer.
+const LOCKED_AGAIN: Duration = Duration::from_millis(50);
 /// Maximum number of spans in one transaction: short transactions let others in.
 const SPANS: usize = 10;
 
@@ -51,6 +53,17 @@ const SPANS: usize = 10;
 /// a busy tail leaves the database half of the time.
 fn rest(poll: Duration, took: Duration) -> Duration {
     poll.saturating_sub(took).max(took.min(poll))
+}
+
+/// The same after a step that did not fail. `locked`: so many steps just before it had found the cursor locked.
+fn pause(step: Step, locked: u32, poll: Duration, took: Duration) -> Duration {
+    let rest = rest(poll, took);
+    match step {
+        Step::More => Duration::ZERO,
+        Step::Elsewhere => rest.min(LOCKED_AGAIN * 2_u32.saturating_pow(locked.min(10))),
+        Step::CaughtUp => rest,
+        Step::Waits => rest.min(TRY_AGAIN),
+    }
 }
 
 /// What the tail needs to know.
@@ -132,6 +145,7 @@ impl Inspector {
     /// Polls until stopped, and at once when the bell rings.
     pub async fn run(mut self, bell: Arc<Notify>, stop: CancellationToken) {
         let mut retry = Retry::new("inspection", TRY_AGAIN, 10);
+        let mut locked = 0_u32;
         while !stop.is_cancelled() {
             if self.settings.take() {
                 replace(&self.judging, self.settings.rules.clone());
@@ -146,15 +160,17 @@ impl Inspector {
                 step => step,
             };
             self.report(&step);
+            let before = locked;
+            locked = match &step {
+                Ok(Step::Elsewhere) => locked.saturating_add(1),
+                _ => 0,
+            };
             let pause = match step {
-                Ok(Step::More) => Duration::ZERO,
-                Ok(Step::CaughtUp | Step::Elsewhere) => {
-                    retry.succeeded();
-                    rest(self.settings.poll, began.elapsed())
-                }
-                Ok(Step::Waits) => {
-                    retry.succeeded();
-                    rest(self.settings.poll.min(TRY_AGAIN), began.elapsed())
+                Ok(step) => {
+                    if step != Step::More {
+                        retry.succeeded();
+                    }
+                    pause(step, before, self.settings.poll, began.elapsed())
                 }
                 Err(error) => {
                     self.give_up_passes();
@@ -392,6 +408,20 @@ async fn first_start(connection: &mut PgConnection, table: &Table) -> Result<boo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Rooms that wait for every member keep the tail out for moments, and so may another daemon.
+    #[test]
+    fn what_was_locked_for_a_moment_is_tried_again_soon() {
+        let ms = Duration::from_millis;
+        let pause = |step, locked| pause(step, locked, ms(500), ms(0));
+        assert_eq!(pause(Step::Elsewhere, 0), ms(50));
+        assert_eq!(pause(Step::Elsewhere, 1), ms(100));
+        assert_eq!(pause(Step::Elsewhere, 9), ms(500), "another daemon inspects");
+        assert_eq!(pause(Step::Elsewhere, u32::MAX), ms(500));
+        assert_eq!(pause(Step::CaughtUp, 1), ms(500));
+        assert_eq!(pause(Step::Waits, 0), ms(500));
+        assert_eq!(pause(Step::More, 0), ms(0));
+    }
 
     #[test]
     fn polls_keep_their_interval_and_leave_the_database_half_of_the_time() {
