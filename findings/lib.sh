@@ -38,6 +38,26 @@ debian() {
     done
 }
 
+# Unpacks packages of Debian 13 below $WORK/debian-13, and installs nothing: debian_13 NAME=VERSION …
+debian_13() {
+    programs apt-get dpkg-deb
+    local apt site pin
+    # shellcheck disable=SC2016
+    site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Release: bookworm' 'Component: main' | sed -n 1p)
+    mkdir -p "$WORK/apt/lists/partial" "$WORK/apt/packages"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $site trixie main" >"$WORK/apt/sources.list"
+    apt=(apt-get -qq -o Dir::Etc::SourceList="$WORK/apt/sources.list" -o Dir::Etc::SourceParts=- -o Dir::State::Lists="$WORK/apt/lists"
+        -o Dir::Cache="$WORK/apt" -o APT::Sandbox::User=root -o Acquire::Languages=none
+        -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false)
+    "${apt[@]}" update >>"$WORK/log" 2>&1 || fail "apt-get could not fetch the list of Debian 13"
+    for pin in "$@"; do
+        (cd "$WORK/apt/packages" && "${apt[@]}" download "$pin") >>"$WORK/log" 2>&1 || fail "needs $pin of Debian 13"
+    done
+    for pin in "$WORK/apt/packages"/*.deb; do
+        dpkg-deb --extract "$pin" "$WORK/debian-13"
+    done
+}
+
 # Python packages below $WORK/python, where Python finds them.
 python() {
     programs python3
