@@ -78,6 +78,8 @@ metrics! {
     age_erased: ByStoreMode = "ephemerd_age_erased_total";
     /// Rows that a retention policy would erase and that wait for the operator to accept it; counted no further than one above retention.confirm_above.
     age_unaccepted: IntGauge = "ephemerd_age_unaccepted";
+    /// 1 while this daemon erases nothing by age although it has a retention policy: the policy waits to be accepted or for its grace, or another one was announced.
+    age_waiting: IntGauge = "ephemerd_age_waiting";
     /// Duration of one erasing transaction.
     erase_batch_seconds: Duration = "ephemerd_erase_batch_seconds";
     /// How far inspection is behind the archive.

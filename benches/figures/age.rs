@@ -70,6 +70,10 @@ async fn by_age(template: &Template) -> Result<f64> {
     let pool = database.superuser();
     let pause = "UPDATE ephemerd.control SET paused_until = 'infinity'";
     sqlx::query(pause).execute(pool).await?;
+    // Nothing goes by its timer meanwhile; entries of rows that go by their age are to be forgotten.
+    let later = "UPDATE ephemerd.expiries SET due_at = due_at + interval '1 year'";
+    sqlx::query(later).execute(pool).await?;
+    sqlx::query("VACUUM ANALYZE ephemerd.expiries").execute(pool).await?;
     let config = Tables::Prosody
         .daemon_config(&database)?
         .set("retention.archive_for", format!("{DAYS}d"))

@@ -58,13 +58,14 @@ pub(super) fn channels(config: &Config) -> (UpdateSenders, Updates) {
 }
 
 impl UpdateSenders {
-    /// Sends each worker its settings if they have changed.
+    /// Sends each worker its settings if they have changed; and the retention policy in any case: another daemon may have
+    /// announced a different one since.
     pub(super) fn send(&self, config: &Config) {
         // First: others ask the modules again once their own have changed.
         replace(&self.wanted, wanted_reads(config));
         replace(&self.inspect, inspect_settings(config));
         replace(&self.erase, erase_settings(config));
-        replace(&self.age, age_settings(config));
+        self.age.send_replace(age_settings(config));
         replace(&self.sweep, sweep_settings(config));
         replace(&self.companion, companion_settings(config));
     }

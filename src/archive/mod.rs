@@ -13,7 +13,7 @@ mod reading;
 mod survey;
 
 pub use any::{Archive, Kind, Order, Probed, Table, probe};
-pub use old::{Holder, OldRow, Scope, ScopeAge};
+pub use old::{Beside, Holder, OldRow, Scope, ScopeAge, Taken, TakenAll};
 pub use reading::{Looks, Position, Published, Sought, Trace};
 pub use survey::{Surveyed, survey};
 

@@ -65,6 +65,60 @@ pub struct ScopeAge {
     pub oldest: Option<Timestamp>,
 }
 
+/// What somebody else keeps of rows, as SQL that becomes part of the statement that deletes them: so it goes with them, and
+/// no row's identity leaves the database.
+#[derive(Debug, Clone, Copy)]
+pub struct Beside {
+    /// Whether anything is kept of an owner `k` (`of_host`, `of_owner`, `of_store`) at all.
+    pub is_kept: &'static str,
+    /// Common table expressions that lock and delete what is kept of the rows `old` (the same columns, and `archive_id`,
+    /// `digest`, `is_kept`) where they have `goes`.
+    pub deletes: &'static str,
+    /// Whether all of that could be locked: nothing is deleted otherwise.
+    pub is_free: &'static str,
+}
+
+/// What one statement did with one scope's rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// The position of the scope.
+    pub scope: usize,
+    /// Rows that were to go.
+    pub rows: i64,
+    /// Those of them that went.
+    pub gone: i64,
+    /// The newest row is too old as well, and stands: it comes next after this place.
+    pub before_newest: Option<(i64, i64)>,
+}
+
+/// What one statement did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TakenAll {
+    /// Of each scope that has rows that are too old.
+    pub scopes: Vec<Taken>,
+    /// The last row that was looked at, if that was not all: the position of its scope, and its place.
+    pub cut: Option<(usize, (i64, i64))>,
+}
+
+impl TakenAll {
+    /// Made of rows as the statements return them: scope, rows, rows gone, place before the newest, place of the last row.
+    pub(super) fn read(found: Vec<StoredTaken>, most: i64) -> Self {
+        let mut all = Self::default();
+        let (mut looked_at, mut last) = (0, None);
+        for (position, rows, gone, newest_stamp, newest_number, stamp, number) in found {
+            let Some(scope) = super::position(position) else { continue };
+            let before_newest = newest_stamp.zip(newest_number);
+            looked_at += rows + i64::from(before_newest.is_some());
+            last = Some((scope, (stamp, number)));
+            all.scopes.push(Taken { scope, rows, gone, before_newest });
+        }
+        all.cut = last.filter(|_| looked_at >= most);
+        all
+    }
+}
+
+pub(super) type StoredTaken = (i64, i64, i64, Option<i64>, Option<i64>, i64, i64);
+
 impl Table {
     /// The next owners that have rows, after this one (or beginning with it if `inclusive`), in the order of the table's
     /// index.
@@ -133,6 +187,26 @@ impl Table {
             Self::EjabberdSpool(schema) => {
                 ejabberd::old_in_queue(connection, schema, scopes, rows).await
             }
+        }
+    }
+
+    /// Deletes rows that are too old, scope by scope, the oldest first, at most about so many, and what is kept beside
+    /// them; but no scope's newest row. All in one statement, which waits for rows that others have locked: whoever finds
+    /// that not all went rolls back, and looks at the rows one by one ([`Table::old`]). `None` if this table's rows can only
+    /// be looked at one by one.
+    pub async fn delete_old(
+        &self,
+        connection: &mut PgConnection,
+        scopes: &[Scope],
+        rows: i64,
+        beside: Beside,
+    ) -> Result<Option<TakenAll>> {
+        match self {
+            Self::Prosody => prosody::delete_old(connection, scopes, rows, beside).await.map(Some),
+            Self::EjabberdArchive(schema) => {
+                ejabberd::delete_old(connection, schema, scopes, (rows, beside)).await.map(Some)
+            }
+            Self::EjabberdSpool(_) => Ok(None),
         }
     }
 

@@ -130,7 +130,7 @@ sections! {
         mode: "`auto`, `placeholder` or `delete`" = "delete",
         /// How long a placeholder is kept.
         placeholder_for: "duration" = "2d",
-        /// Maximum number of rows in one transaction.
+        /// Maximum number of rows in one transaction; up to ten times that while much goes by its age.
         batch: "rows, 1 to 100000" = "10",
         /// Maximum number of rows erased per second; 0 is no limit.
         rows_per_second: "rows/s, 0 to 10000000" = "500",

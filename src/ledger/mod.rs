@@ -5,6 +5,7 @@
 //! `retention`, `readers`, `expiries` by time, then the
 //! archive's rows by key; `undelivered` and `asked` after `expiries`.
 
+mod aged;
 mod ages;
 mod asked;
 mod backlog;
@@ -26,6 +27,7 @@ mod tally;
 mod undelivered;
 mod walk;
 
+pub use aged::{ALL_LOCKED, FORGETS, HAS_ENTRIES, owners_on_hold};
 pub use ages::{
     AgeState, Announced, Holdable, Known, NewPolicy, Walk, WalkPlace, accept_policy, age_state,
     aged_on_hold, announce, due_walks, end_walk, lock_entries, lock_walk, move_walk,

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use ephemerd_lab::ejabberd::{EjabberdConfig, Schema};
-use ephemerd_lab::{Lab, PATIENCE, Result, eventually};
+use ephemerd_lab::{Lab, PATIENCE, Postgres, Result, eventually};
 use sqlx::AssertSqlSafe;
 
 use crate::age_rows::{KINDS, Kind, Put};
+use crate::age_sets::inspected;
 use crate::statement_costs::explaining;
 use crate::support::{number, printed, start};
 
@@ -47,17 +48,20 @@ const ONE_WALK: &str = "
     CREATE TRIGGER one_walk BEFORE UPDATE OF finished_at ON ephemerd.age_walks
         FOR EACH ROW EXECUTE FUNCTION one_walk();";
 
+async fn lab_on(kind: Kind, postgres: &Arc<Postgres>) -> Result<Lab> {
+    let schema = match kind {
+        Kind::Prosody => return Lab::database_only_on(Arc::clone(postgres)).await,
+        Kind::Classic => Schema::Classic,
+        Kind::MultiHost => Schema::MultiHost,
+    };
+    let config = EjabberdConfig { schema, ..EjabberdConfig::default() };
+    Lab::ejabberd_tables_on(Arc::clone(postgres), &config).await
+}
+
 /// Rows that one daemon's first walk reads in an archive of four owners with so many rows each, none of which is to go.
 async fn walk(kind: Kind, rows: i64) -> Result<f64> {
     let postgres = explaining().await?;
-    let lab = match kind {
-        Kind::Prosody => Lab::database_only_on(Arc::clone(&postgres)).await?,
-        Kind::Classic | Kind::MultiHost => {
-            let schema = if kind == Kind::Classic { Schema::Classic } else { Schema::MultiHost };
-            let config = EjabberdConfig { schema, ..EjabberdConfig::default() };
-            Lab::ejabberd_tables_on(Arc::clone(&postgres), &config).await?
-        }
-    };
+    let lab = lab_on(kind, &postgres).await?;
     let pool = lab.database.superuser();
     // Eva's are old, and kept for ever.
     let all: Vec<Put> = (0..rows * 4)
@@ -98,6 +102,47 @@ async fn what_is_not_too_old_is_not_read() -> Result<()> {
         let (small, large) = (walk(kind, 100).await?, walk(kind, 2_000).await?);
         assert!(small > 0.0 && large <= 60.0, "{kind:?}: {small} rows of 400, {large} of 8000");
         assert!(large <= 2.0 * small, "{kind:?}: {small} rows of 400, {large} of 8000");
+    }
+    Ok(())
+}
+
+/// Where no hold is and nobody has a row locked, the identity of none leaves the database, and none is compared with each
+/// other one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_old_goes_in_the_database_alone() -> Result<()> {
+    const ROWS: i64 = 1_500;
+    for kind in KINDS {
+        let postgres = explaining().await?;
+        let lab = lab_on(kind, &postgres).await?;
+        let pool = lab.database.superuser();
+        let config = kind.config(&lab)?.set("erase.backlog", "erase").set("erase.batch", 100);
+        start(&config).await?.terminate().await?;
+        let mut all = Vec::new();
+        for (owner, at) in (0..ROWS).map(|at| (["peter", "rosa", "otto"][at as usize % 3], at)) {
+            let row = Put::archive(owner, &format!("row{at}"), 7_200 + ROWS - at);
+            all.push(Put { is_marked: at % 5 == 0, ..row });
+        }
+        all.extend(["peter", "rosa", "otto"].map(|owner| Put::archive(owner, owner, 0)));
+        kind.put(pool, &all).await?;
+        inspected(&config, pool).await?;
+        let _daemon = start(&config.set("retention.archive_for", "1h")).await?;
+        eventually("all that is too old goes", PATIENCE, async || {
+            Ok((kind.names(pool).await? == ["otto", "peter", "rosa"]).then_some(()))
+        })
+        .await?;
+        assert_eq!(number(pool, "SELECT count(*) FROM ephemerd.expiries").await?, 0, "{kind:?}");
+        let log = postgres.log_text()?;
+        let ran = |name: &str| log.matches(&format!("Query Text: -- {name}\n")).count();
+        let (many, each) = match kind {
+            Kind::Prosody => ("prosody_delete_old", "prosody_delete"),
+            Kind::Classic | Kind::MultiHost => ("ejabberd_delete_old", "ejabberd_delete"),
+        };
+        assert_eq!(ran(each), 0, "{kind:?}: none was deleted by a key that the daemon sent");
+        assert!((1..40).contains(&ran(many)), "{kind:?}: {} batches", ran(many));
+        let pairs =
+            log.lines().filter_map(|it| it.trim().strip_prefix("Rows Removed by Join Filter: "));
+        let most = pairs.filter_map(|it| it.parse().ok()).max().unwrap_or(0);
+        assert!(most <= 10 * ROWS, "{kind:?}: {most} pairs");
     }
     Ok(())
 }

@@ -4,11 +4,15 @@
 #[cfg(test)]
 mod age;
 #[cfg(test)]
+mod age_bulk;
+#[cfg(test)]
 mod age_cost;
 #[cfg(test)]
 mod age_rows;
 #[cfg(test)]
 mod age_sets;
+#[cfg(test)]
+mod age_waits;
 #[cfg(test)]
 mod backlog;
 #[cfg(test)]

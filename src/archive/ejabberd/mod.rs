@@ -6,6 +6,7 @@
 //! rows before inserting them, so their order is not the order of commits.
 
 mod archive;
+mod delete_old;
 mod erase;
 mod identity;
 mod old;
@@ -17,6 +18,7 @@ mod schema;
 mod spool;
 
 pub use archive::{archive_rows, candidates, find, horizon, span_end};
+pub use delete_old::delete_old;
 pub(super) use erase::{blank, blank_queued, delete};
 pub use old::{ages, holders, old};
 pub use old_queue::{ages as queue_ages, old as old_in_queue};

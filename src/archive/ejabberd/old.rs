@@ -6,7 +6,7 @@
 
 use sqlx::{FromRow, PgConnection};
 
-use super::{Schema, kind, owner_of, stamp};
+use super::{Schema, owner_of, stamp};
 use crate::{
     archive::{HEAD_CHARACTERS, Holder, OldRow, Scope, ScopeAge, marks::*, position},
     database::{Error, Named, Result},
@@ -73,15 +73,16 @@ macro_rules! bind_scopes {
         $query
             .bind(column(|it| it.holder.host.clone()))
             .bind(column(|it| it.holder.owner.clone()))
-            .bind(column(|it| kind(it.store).to_owned()))
+            .bind(column(|it| crate::archive::ejabberd::kind(it.store).to_owned()))
             .bind(scopes.iter().map(|it| it.cutoff.timestamp_micros()).collect::<Vec<_>>())
             .bind(scopes.iter().map(|it| it.after.0).collect::<Vec<_>>())
     }};
 }
+pub(super) use bind_scopes;
 
 /// Fills in the columns of the index that begins with the owner, `{entry}` and backwards `{entry_down}`, and the owner's own
 /// part of them, `{key}`.
-fn entries(schema: &Schema, template: &str) -> String {
+pub(super) fn entries(schema: &Schema, template: &str) -> String {
     let (entry, down, key) = match schema {
         Schema::Classic { .. } => {
             ("a.username, a.timestamp", "a.username DESC, a.timestamp DESC", "k.username")

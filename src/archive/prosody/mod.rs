@@ -3,6 +3,7 @@
 //! `sort_id` numbers the rows, `"when"` stamps them in whole seconds, `key` is the id that MAM shows.
 //! Never join on a `<stanza-id/>` inside a 1:1 row: a sender can forge one.
 
+mod delete_old;
 mod erase;
 mod find;
 mod hosts;
@@ -12,6 +13,7 @@ mod probe;
 mod read;
 mod reading;
 
+pub use delete_old::delete_old;
 pub(super) use erase::{blank, delete};
 pub use find::{find, queued_under};
 pub use hosts::{absent_hosts, is_there};

@@ -5,7 +5,7 @@
 
 use sqlx::{FromRow, PgConnection};
 
-use super::{stamp, store_name, store_named};
+use super::{stamp, store_named};
 use crate::{
     archive::{HEAD_CHARACTERS, Holder, OldRow, Scope, ScopeAge, marks::*, position},
     database::{Error, Named, Result},
@@ -46,7 +46,7 @@ pub async fn holders(
 }
 
 /// A stamp in whole seconds means the end of that second: what has this stamp or a later one is not too old.
-fn kept_from(cutoff: Timestamp) -> i32 {
+pub(super) fn kept_from(cutoff: Timestamp) -> i32 {
     i32::try_from(cutoff.timestamp()).unwrap_or(if cutoff < Timestamp::UNIX_EPOCH {
         i32::MIN
     } else {
@@ -62,12 +62,18 @@ macro_rules! bind_scopes {
         $query
             .bind(column(|it| it.holder.host.clone()))
             .bind(column(|it| it.holder.owner.clone()))
-            .bind(column(|it| store_name(it.store).to_owned()))
-            .bind(scopes.iter().map(|it| kept_from(it.cutoff)).collect::<Vec<_>>())
+            .bind(column(|it| crate::archive::prosody::store_name(it.store).to_owned()))
+            .bind(
+                scopes
+                    .iter()
+                    .map(|it| crate::archive::prosody::old::kept_from(it.cutoff))
+                    .collect::<Vec<_>>(),
+            )
             .bind(scopes.iter().map(|it| it.after.0).collect::<Vec<_>>())
             .bind(scopes.iter().map(|it| it.after.1).collect::<Vec<_>>())
     }};
 }
+pub(super) use bind_scopes;
 
 /// Rows that are too old, scope by scope, by stamp and number.
 pub async fn old(

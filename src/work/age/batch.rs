@@ -1,10 +1,11 @@
-//! One transaction of a walk: look at some owners, erase what is too old, and forget it.
+//! One transaction of a walk: look at some owners, erase what is too old, and forget it. Most of it goes in the database
+//! alone (`bulk`); what that leaves, newest rows and what is on hold, is looked at row by row.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sqlx::{PgConnection, PgPool};
 
-use super::{AgeSettings, Erased, may_begin, rest_between};
+use super::{AgeSettings, Erased, bulk, may_begin, rest_between};
 use crate::{
     archive::{Archive, Erasure, Holder, OldRow, Scope, Table, Which},
     database::{Named, Result},
@@ -22,7 +23,9 @@ pub(super) struct Step<'a> {
     pub(super) settings: &'a AgeSettings,
     /// The policy that must be in force.
     pub(super) policy: &'a [u8],
-    /// Maximum number of rows.
+    /// Maximum number of rows that go in the database alone; `None`: all are looked at row by row.
+    pub(super) bulk: Option<i64>,
+    /// Maximum number of rows that are looked at row by row.
     pub(super) rows: i64,
     /// Maximum number of owners.
     pub(super) owners: i64,
@@ -50,6 +53,8 @@ pub(super) enum Ran {
     Nothing,
     /// Somebody places or ends a hold.
     HoldUnderWay,
+    /// Not all rows could go in the database alone: nothing was done, and they are to be looked at row by row.
+    InTheWay,
 }
 
 /// Goes on with the walk through one table.
@@ -79,16 +84,26 @@ pub(super) async fn run(pool: &PgPool, step: Step<'_>) -> Result<Ran> {
         return Ok(Ran::Batch(Batch { erased, failures, is_full: false, is_end_of_clean_walk }));
     };
     let scopes = scopes(&step, &holders, &walk.place, state.now);
+    let taken = match step.bulk {
+        Some(rows) => bulk::take(&mut transaction, step.table, scopes, rows).await?,
+        None => Some(bulk::Taken::nothing(scopes)),
+    };
+    let Some(bulk::Taken { erased, rest: scopes, cut }) = taken else { return Ok(Ran::InTheWay) };
     let (old, is_all) = step.table.old(&mut transaction, &scopes, step.rows).await?;
-    let (erased, failures) = (Erased::new(), Vec::new());
-    let mut batch = Batch { erased, failures, is_full: !is_all, is_end_of_clean_walk: false };
+    let is_full = !is_all || cut.is_some();
+    let mut batch = Batch { erased, failures: Vec::new(), is_full, is_end_of_clean_walk: false };
     if !step.skip {
         erase(&mut transaction, step.archive, &old, &mut batch).await?;
         crash_point!("aged");
     }
     let failed = if step.skip { 1 } else { batch.failures.len() };
     let failed = i64::try_from(failed).unwrap_or(i64::MAX);
-    let place = place(&scopes, &old, is_all, last);
+    let place = match is_all {
+        true => cut,
+        false => old.last().and_then(|row| Some(place(scopes.get(row.scope)?, row.place))),
+    };
+    let all = WalkPlace { host: last.host, owner: last.owner, ..WalkPlace::default() };
+    let place = place.unwrap_or(all);
     ledger::move_walk(&mut transaction, name, &place, failed).await?;
     transaction.commit().await.named("age_commit")?;
     crash_point!("aged_and_committed");
@@ -115,18 +130,14 @@ fn scopes(step: &Step<'_>, holders: &[Holder], from: &WalkPlace, now: Timestamp)
     scopes
 }
 
-/// Where the walk is after these rows.
-fn place(scopes: &[Scope], old: &[OldRow], is_all: bool, last: Holder) -> WalkPlace {
-    let row = old.last().filter(|_| !is_all);
-    match row.and_then(|row| Some((row, scopes.get(row.scope)?))) {
-        Some((row, scope)) => WalkPlace {
-            host: scope.holder.host.clone(),
-            owner: scope.holder.owner.clone(),
-            within: Some(scope.store),
-            stamp: row.place.0,
-            row_number: row.place.1,
-        },
-        None => WalkPlace { host: last.host, owner: last.owner, ..WalkPlace::default() },
+/// Where the walk is after the row with this stamp and number.
+pub(super) fn place(scope: &Scope, (stamp, row_number): (i64, i64)) -> WalkPlace {
+    WalkPlace {
+        host: scope.holder.host.clone(),
+        owner: scope.holder.owner.clone(),
+        within: Some(scope.store),
+        stamp,
+        row_number,
     }
 }
 

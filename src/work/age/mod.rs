@@ -6,6 +6,9 @@
 
 mod announce;
 mod batch;
+mod bulk;
+mod refused;
+mod size;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,7 +17,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use self::batch::{Ran, Step};
+use self::{
+    batch::{Ran, Step},
+    refused::Refused,
+    size::Size,
+};
 use crate::{
     archive::{Archive, Table},
     database::{Error, Named, Result, in_time},
@@ -37,8 +44,8 @@ const SHORTEST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(900);
 /// The same after a walk that left rows because they were locked or refused.
 const REST_AFTER_FAILURES: Duration = Duration::from_secs(60);
-/// Owners that one transaction looks at, at most: one whose rows fill a batch is looked at alone.
-const MOST_OWNERS: i64 = 500;
+/// How long one table is worked on before anything else is looked at, while it has much that is too old.
+const LONGEST_TURN: Duration = Duration::from_millis(500);
 
 /// What erasing by age needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,18 +95,12 @@ pub struct AgeEraser {
     is_announced: bool,
     /// The log says that another policy was announced since.
     is_said: bool,
-    /// The log says that rows cannot be erased.
+    /// The log says that some rows cannot be erased.
     is_refusing: bool,
+    /// Tables that refuse everything.
+    refused: Refused,
     /// The size of the next transaction with each table.
     sizes: BTreeMap<&'static str, Size>,
-}
-
-/// The most that a transaction takes on: fewer rows after one that failed, fewer owners after one that was full, and more
-/// again when one succeeds. Each table has its own, so that one in which nothing happens undoes nothing.
-#[derive(Debug, Clone, Copy)]
-struct Size {
-    rows: u32,
-    owners: i64,
 }
 
 impl AgeEraser {
@@ -118,6 +119,7 @@ impl AgeEraser {
             is_announced: false,
             is_said: false,
             is_refusing: false,
+            refused: Refused::default(),
             sizes: BTreeMap::new(),
         }
     }
@@ -129,6 +131,7 @@ impl AgeEraser {
             if self.settings.take() {
                 self.is_announced = false;
                 self.sizes.clear();
+                self.refused.try_again();
             }
             let pause = match self.round().await {
                 Ok(pause) => {
@@ -158,6 +161,7 @@ impl AgeEraser {
         // Nothing goes by its age: only other settings change that, and they end any wait.
         if self.settings.retention.shortest().is_none() {
             self.metrics.age_unaccepted.set(0);
+            self.metrics.age_waiting.set(0);
             return Ok(LONGEST_REST);
         }
         let state = in_time("age_state", TRANSACTION_LIMIT, self.state()).await?;
@@ -167,13 +171,16 @@ impl AgeEraser {
             _ => 0,
         };
         self.metrics.age_unaccepted.set(waits);
+        self.metrics.age_waiting.set(i64::from(!is_in_force(&state, &policy)));
         self.warn_of_others(&state, &policy);
         if self.settings.dry_run || !may_begin(&state, &policy) {
             return Ok(LOOK_EVERY);
         }
         let mut pause = LOOK_EVERY;
         for table in self.due().await? {
-            pause = pause.min(self.step(&table, &policy).await?);
+            if !self.refused.is_resting(&table) {
+                pause = pause.min(self.turn(&table, &policy).await?);
+            }
         }
         Ok(pause)
     }
@@ -188,7 +195,7 @@ impl AgeEraser {
         let differs = state.announced.as_ref().is_some_and(|it| it.policy != policy);
         if differs && !self.is_said {
             warn!(
-                help = "give all daemons the same [retention] and archive.hosts, then restart one of them",
+                help = "give all daemons the same [retention] and archive.hosts, then reload one of them",
                 "another daemon has announced another retention policy: this one erases nothing by age"
             );
         }
@@ -205,44 +212,73 @@ impl AgeEraser {
         Ok(tables)
     }
 
+    /// Transactions with one table, until it needs a pause. Returns how long that is.
+    async fn turn(&mut self, table: &Table, policy: &[u8]) -> Result<Duration> {
+        let began = Instant::now();
+        loop {
+            let pause = self.step(table, policy).await?;
+            if !pause.is_zero() || began.elapsed() >= LONGEST_TURN {
+                return Ok(pause);
+            }
+        }
+    }
+
     /// One transaction with one table. Returns how long to wait for the next one.
     async fn step(&mut self, table: &Table, policy: &[u8]) -> Result<Duration> {
         let began = Instant::now();
-        let most = Size { rows: self.settings.most_rows(), owners: MOST_OWNERS };
-        let size = self.sizes.get(table.name()).copied().unwrap_or(most);
+        let size = self.sizes.get(table.name()).copied();
+        let size = size.unwrap_or_else(|| Size::first(&self.settings));
         match self.transaction(table, policy, size, false).await {
+            Ok(Ran::InTheWay) => Ok(self.look_at_each(table, size)),
             Ok(ran) => {
                 if let Ran::Batch(batch) = &ran {
                     self.is_refusing &= !batch.is_end_of_clean_walk;
-                    let owners = match batch.is_full {
-                        true => (size.owners / 2).max(1),
-                        false => (size.owners * 2).min(most.owners),
-                    };
-                    let rows = size.rows.saturating_mul(2).min(most.rows);
-                    self.sizes.insert(table.name(), Size { rows, owners });
+                    let size = size.after(&self.settings, batch.is_full, began.elapsed());
+                    self.sizes.insert(table.name(), size);
+                    if !batch.erased.is_empty() {
+                        self.refused.end(table);
+                    }
                 }
                 Ok(self.after(&ran, began))
             }
-            Err(error) if error.is_unreachable() || error.is_contention() => Err(error),
+            Err(error) if error.is_unreachable() => Err(error),
+            Err(error) if error.is_of_the_table() => {
+                self.refused.note(table, &error);
+                self.metrics.erase_failures.of(FailureCause::Refused).inc();
+                Ok(LOOK_EVERY)
+            }
+            Err(error) if size.bulk().is_some() => {
+                debug!(%error, "a batch by age failed, looking at its rows one by one");
+                Ok(self.look_at_each(table, size))
+            }
+            Err(error) if error.is_contention() => Err(error),
             Err(error) => self.narrow(table, policy, size, error).await,
         }
+    }
+
+    /// The next transactions with this table look at rows one by one: another session has some, or a trigger keeps them.
+    fn look_at_each(&mut self, table: &Table, size: Size) -> Duration {
+        self.sizes.insert(table.name(), size.row_by_row(&self.settings));
+        Duration::ZERO
     }
 
     async fn transaction(
         &self,
         table: &Table,
         policy: &[u8],
-        Size { rows, owners }: Size,
+        size: Size,
         skip: bool,
     ) -> Result<Ran> {
-        let (archive, settings) = (&self.archive, &self.settings);
-        let step = Step { archive, table, settings, policy, rows: rows.into(), owners, skip };
+        let (archive, settings, owners) = (&self.archive, &self.settings, size.owners);
+        let (bulk, rows) = (size.bulk().map(i64::from), size.rows.into());
+        let step = Step { archive, table, settings, policy, bulk, rows, owners, skip };
         in_time("age", TRANSACTION_LIMIT, batch::run(&self.pool, step)).await
     }
 
     fn after(&self, ran: &Ran, began: Instant) -> Duration {
         match ran {
             Ran::Nothing => LOOK_EVERY,
+            Ran::InTheWay => Duration::ZERO,
             Ran::HoldUnderWay => HOLD_REST,
             Ran::Batch(batch) => {
                 for ((store, mode), rows) in &batch.erased {
@@ -266,9 +302,9 @@ impl AgeEraser {
         size: Size,
         error: Error,
     ) -> Result<Duration> {
-        if size.rows > 1 {
+        if let Some(half) = size.half() {
             debug!(%error, rows = size.rows, "a batch by age failed, trying half of it");
-            self.sizes.insert(table.name(), Size { rows: size.rows / 2, ..size });
+            self.sizes.insert(table.name(), half);
             return Ok(Duration::ZERO);
         }
         if std::mem::replace(&mut self.is_refusing, true) {
@@ -281,18 +317,20 @@ impl AgeEraser {
             );
         }
         self.metrics.erase_failures.of(FailureCause::Refused).inc();
-        self.transaction(table, policy, Size { owners: size.owners, rows: 1 }, true).await?;
+        self.transaction(table, policy, size.one_row(), true).await?;
         Ok(Duration::ZERO)
     }
 }
 
-/// The policy was announced, its grace is over, nobody has to accept it any more, and erasing is not paused.
+/// The policy is in force, and erasing is not paused.
 fn may_begin(state: &AgeState, policy: &[u8]) -> bool {
-    let is_in_force = state
-        .announced
-        .as_ref()
-        .is_some_and(|it| it.policy == policy && it.begins_at <= state.now && !it.waits());
-    is_in_force && !state.paused
+    is_in_force(state, policy) && !state.paused
+}
+
+/// The policy was announced, its grace is over, and nobody has to accept it any more.
+fn is_in_force(state: &AgeState, policy: &[u8]) -> bool {
+    let announced = state.announced.as_ref();
+    announced.is_some_and(|it| it.policy == policy && it.begins_at <= state.now && !it.waits())
 }
 
 /// How long to rest after a walk.
