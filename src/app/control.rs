@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::{Error, connect};
+use super::{Error, connect, settings::age_settings};
 use crate::{
     config::Config,
     ledger::{self, Held, Pause},
@@ -31,7 +31,9 @@ pub async fn resume(config: &Config) -> Result<Pause, Error> {
 /// The current status.
 pub async fn status(config: &Config) -> Result<Status, Error> {
     let mut connection = connect(config).await?;
-    let status = ops::status(&mut connection, &config.archive.hosts).await;
+    let age = age_settings(config);
+    let policy = age.retention.shortest().map(|_| age.policy());
+    let status = ops::status(&mut connection, &config.archive.hosts, policy).await;
     close(connection).await;
     Ok(status?)
 }

@@ -10,7 +10,7 @@ use crate::{
     database::{self, Named as _},
     ledger::{self, Announced},
     model::Finding,
-    ops::{self, AgeOutlook},
+    ops::{self, AgeOutlook, AgeStanding},
 };
 
 /// What became of `retention accept`.
@@ -48,30 +48,30 @@ pub(super) async fn check(connection: &mut PgConnection, config: &Config) -> Opt
     let settings = age_settings(config);
     settings.retention.shortest()?;
     let state = ledger::age_state(connection).await.ok()?;
-    let policy = settings.policy();
-    Some(match state.announced {
-        None => Finding::warning(
+    let now = state.now;
+    Some(match AgeStanding::of(state, &settings.policy()) {
+        AgeStanding::NotAnnounced => Finding::warning(
             "No daemon has announced the retention policy: nothing goes by it.",
             "start the daemon, or reload it",
         ),
-        Some(it) if it.policy != policy => Finding::warning(
+        AgeStanding::Replaced(_) => Finding::warning(
             "Another retention policy was announced since: nothing goes by the one in this configuration.",
-            "give all daemons the same [retention] and archive.hosts, then restart one of them",
+            "give all daemons the same [retention] and archive.hosts, then reload one of them",
         ),
-        Some(it) if it.waits() => Finding::warning(
+        AgeStanding::Unaccepted(_) => Finding::warning(
             format!(
                 "The retention policy waits to be accepted: more than {} messages would go.",
                 settings.confirm_above
             ),
             "look at `ephemerd preview --age`, then run `ephemerd retention accept`",
         ),
-        Some(it) if it.begins_at > state.now => Finding::good(format!(
+        AgeStanding::InGrace(it) => Finding::good(format!(
             "Messages go by their age once the grace is over, in {}.",
             humantime::format_duration(Duration::from_secs(
-                (it.begins_at - state.now).num_seconds().unsigned_abs()
+                (it.begins_at - now).num_seconds().unsigned_abs()
             ))
         )),
-        Some(_) => Finding::good("Messages go by their age."),
+        AgeStanding::InForce(_) => Finding::good("Messages go by their age."),
     })
 }
 

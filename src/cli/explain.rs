@@ -104,7 +104,7 @@ pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Fai
     print(&if args.json {
         show::json(&render::json_found(&found))
     } else {
-        render::found(&found)
+        render::found(&found, config, (&owner.host, &owner.local))
     })?;
     Ok(ExitCode::SUCCESS)
 }

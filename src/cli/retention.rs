@@ -93,7 +93,7 @@ pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Fai
 fn not_announced() -> Failure {
     Failure::Other(
         "no daemon has announced the retention policy of this configuration\n\
-         help: start or restart a daemon with this configuration first, then look at `ephemerd preview --age`"
+         help: start or reload a daemon with this configuration first, then look at `ephemerd preview --age`"
             .to_owned(),
     )
 }
@@ -135,7 +135,7 @@ fn is_listed(owner: &Address, config: &Config) -> bool {
     config.archive.hosts.contains(&owner.host)
 }
 
-fn why(retention: &Retention, owner: &Address, applied: Applied) -> String {
+pub(super) fn why(retention: &Retention, owner: &Address, applied: Applied) -> String {
     let rule = applied.rule.and_then(|at| Some((at, retention.rules().rules.get(at)?)));
     let Some((at, RetentionRule { names, whose, reason, .. })) = rule else {
         return "by what applies to everybody".to_owned();

@@ -7,7 +7,7 @@ use super::{Failure, print, show};
 use crate::app;
 use crate::config::Config;
 use crate::ledger::{CursorState, Pause, Sweep, SweepCounts};
-use crate::ops::Status;
+use crate::ops::{AgeStanding, Status, age_waits};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,6 +75,9 @@ fn for_people(status: &Status, dry_run: bool) -> String {
     line("placeholders", &counted(tally.placeholders, "row has", "rows have", "yet to be deleted"));
     line("overdue", &overdue);
     line("holds", &holds);
+    if let Some(standing) = &status.retention {
+        line("retention", &retention(standing, status));
+    }
     line("backlog", &backlog);
     if status.cursors.is_empty() {
         line("inspection", "not started; `ephemerd run` starts it");
@@ -86,6 +89,22 @@ fn for_people(status: &Status, dry_run: bool) -> String {
         line("sweep", &format!("{archive}: {}", swept(sweep, status)));
     }
     text
+}
+
+fn retention(standing: &AgeStanding, status: &Status) -> String {
+    match standing {
+        AgeStanding::NotAnnounced => {
+            "not announced: nothing goes by its age before a daemon reads it".to_owned()
+        }
+        AgeStanding::Replaced(_) => {
+            "another policy was announced: nothing goes by the one in this configuration".to_owned()
+        }
+        AgeStanding::Unaccepted(it) | AgeStanding::InGrace(it) => format!(
+            "{}; see `ephemerd preview --age`",
+            age_waits(it, status.now).unwrap_or_default()
+        ),
+        AgeStanding::InForce(it) => format!("in force since {}", show::time(it.begins_at)),
+    }
 }
 
 fn counted(number: i64, one: &str, many: &str, what: &str) -> String {
@@ -151,6 +170,17 @@ fn for_programs(status: &Status) -> Value {
         "oldest_overdue": tally.oldest_due.map(show::json_time),
         "cursors": cursors.collect::<Vec<_>>(),
         "sweeps": sweeps.collect::<Vec<_>>(),
+        "retention": status.retention.as_ref().map(json_retention),
+    })
+}
+
+fn json_retention(standing: &AgeStanding) -> Value {
+    let announced = standing.announced();
+    json!({
+        "state": standing.as_str(),
+        "announced_at": announced.map(|it| show::json_time(it.announced_at)),
+        "begins_at": announced.map(|it| show::json_time(it.begins_at)),
+        "first_messages": announced.map(|it| it.first_rows),
     })
 }
 

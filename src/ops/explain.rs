@@ -9,10 +9,10 @@ use crate::{
     database::{self, Result},
     ledger::{self, Entry, Expiry, Pause},
     model::{
-        Facts, Judgement, Placement, Reason, RoomStart, RowId, Rules, Stamp, Start, StartRule,
-        Store, Timestamp, bare_jid,
+        Facts, Judgement, Limit, Placement, Reason, RoomStart, RowId, Rules, Stamp, Start,
+        StartRule, Store, Timestamp, bare_jid,
     },
-    policy,
+    policy::{self, Applied, Retention},
     stanza::{self, Unreadable},
 };
 
@@ -54,6 +54,8 @@ pub enum Afterwards {
 pub struct Explainer {
     /// The operator's rules.
     pub rules: Rules,
+    /// How long messages are kept.
+    pub retention: Retention,
     /// The hosts whose rows may be erased.
     pub hosts: Vec<String>,
     /// Whether archived rows become placeholders. Rows of the queue always do.
@@ -86,6 +88,19 @@ pub struct Live {
     pub explanation: Explanation,
     /// The ledger's entry.
     pub entry: Option<Recorded>,
+    /// By which rule the row goes by its age; `None` if its age does not matter.
+    pub age: Option<Aging>,
+}
+
+/// When a row is too old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Aging {
+    /// The limit that applies, and where it comes from.
+    pub applied: Applied,
+    /// From when on the row is too old.
+    pub from: Timestamp,
+    /// Something of its owner's is on hold, and it may be this row.
+    pub may_be_on_hold: bool,
 }
 
 /// A ledger entry, and whether a hold keeps its row.
@@ -199,6 +214,7 @@ impl Explainer {
         let mut orphans = ledger::entries_under(connection, owner, archive_id).await?;
         orphans.retain(|it| known.iter().all(|(_, entry)| entry.id != it.id));
         let mut live = Vec::new();
+        let may_be_on_hold = !ledger::owners_on_hold(connection, &[owner]).await?.is_empty();
         for (position, row) in rows.iter().enumerate() {
             let at = known.iter().position(|it| it.0 == position);
             let entry = at.map(|at| known.swap_remove(at).1).into_iter().collect();
@@ -207,7 +223,8 @@ impl Explainer {
                 Store::Room => self.rules.looks_for_readers_in(Store::Room),
                 Store::Archive | Store::Queue => user_reads,
             };
-            live.push(self.live(row, entry, undelivered, reads, now));
+            let age = self.aging(row, may_be_on_hold);
+            live.push(Live { age, ..self.live(row, entry, undelivered, reads, now) });
         }
         let orphans = recorded(connection, orphans).await?;
         let pause = ledger::paused(connection).await?;
@@ -261,7 +278,17 @@ impl Explainer {
         if let Some(entry) = entry.as_ref().filter(|_| start.by.is_read()) {
             explanation.by_everyone = entry.by_everyone;
         }
-        Live { row_number: key.row_number, explanation, entry }
+        Live { row_number: key.row_number, explanation, entry, age: None }
+    }
+
+    fn aging(&self, row: &Row, may_be_on_hold: bool) -> Option<Aging> {
+        let key = &row.key;
+        let applied = self.retention.applied(key.store, &key.host, &key.owner);
+        let Limit::After(age) = applied.limit else { return None };
+        // A stamp in whole seconds means the end of that second.
+        let stamp = policy::archived(row.stamp, Timestamp::MAX_UTC).at;
+        let is_listed = self.hosts.contains(&key.host);
+        is_listed.then(|| Aging { applied, from: policy::later(stamp, age), may_be_on_hold })
     }
 }
 

@@ -7,9 +7,9 @@ mod scan;
 mod status;
 pub mod text;
 
-pub use ages::{AgeOutlook, Aged, age_outlook};
+pub use ages::{AgeOutlook, AgeStanding, Aged, age_outlook, age_waits};
 pub use explain::{
-    Afterwards, Explainer, Explanation, FoundMessage, Given, Live, Recorded, find_entries,
+    Afterwards, Aging, Explainer, Explanation, FoundMessage, Given, Live, Recorded, find_entries,
 };
 pub use readiness::{Readiness, ReadinessReport};
 pub use scan::{Scan, ScanProgress, scan};

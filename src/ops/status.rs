@@ -4,6 +4,7 @@ use crate::{
     database::{self, Result},
     ledger::{self, CursorState, Pause, Sweep, Tally},
     model::Timestamp,
+    ops::AgeStanding,
 };
 
 /// The state of everything, from the database alone.
@@ -21,11 +22,19 @@ pub struct Status {
     pub cursors: Vec<CursorState>,
     /// The state of sweeps, by archive table.
     pub sweeps: Vec<(String, Sweep)>,
+    /// Whether messages go by the retention policy; `None` without one.
+    pub retention: Option<AgeStanding>,
 }
 
-/// Reads the status. It counts the whole ledger, so not for every scrape.
-pub async fn status(connection: &mut PgConnection, hosts: &[String]) -> Result<Status> {
+/// Reads the status, with that of this retention policy if there is one. It counts the whole ledger, so not for every scrape.
+pub async fn status(
+    connection: &mut PgConnection,
+    hosts: &[String],
+    policy: Option<Vec<u8>>,
+) -> Result<Status> {
+    let age = ledger::age_state(connection).await?;
     Ok(Status {
+        retention: policy.map(|policy| AgeStanding::of(age, &policy)),
         now: database::now(connection).await?,
         schema: ledger::schema_version(),
         pause: ledger::paused(connection).await?,

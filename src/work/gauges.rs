@@ -11,7 +11,7 @@ use super::TRANSACTION_LIMIT;
 use crate::{
     archive::Archive,
     database::{Named, Result, in_time},
-    ledger::{self, Outlooks, Pause, Sweep, Tally},
+    ledger::{self, AgeState, Outlooks, Pause, Sweep, Tally},
     metrics::Metrics,
     model::{Clock, Timestamp},
 };
@@ -53,6 +53,8 @@ pub struct Counted {
     pub pause: Pause,
     /// The sweep of each table.
     pub sweeps: Vec<(String, Sweep)>,
+    /// The retention policy that was announced last.
+    pub age: AgeState,
 }
 
 /// Keeps the gauges of the ledger and the page's figures fresh, until stopped.
@@ -145,5 +147,6 @@ async fn refresh(
     metrics
         .sweep_last_completion_timestamp_seconds
         .set(swept.map_or(0.0, |at| at.timestamp_micros() as f64 / 1e6));
-    Ok((Counted { as_of: clock.now(), tally, outlook, pause, sweeps }, counting))
+    let age = ledger::age_state(&mut connection).await?;
+    Ok((Counted { as_of: clock.now(), tally, outlook, pause, sweeps, age }, counting))
 }

@@ -169,6 +169,11 @@ async fn what_an_operator_forgets() -> Result<()> {
     watched.fires("EphemerdDryRun").await?;
     watched.daemon.reload(&config)?;
     watched.ends("EphemerdDryRun").await?;
+    let aged = config.clone().set("retention.archive_for", "365d");
+    watched.daemon.reload(&aged)?;
+    watched.fires("EphemerdRetentionWaits").await?;
+    watched.daemon.reload(&config)?;
+    watched.ends("EphemerdRetentionWaits").await?;
     watched.daemon.reload(&config.clone().set("erase.mode", "burn"))?;
     watched.fires("EphemerdReloadFailed").await?;
     watched.daemon.reload(&config)?;

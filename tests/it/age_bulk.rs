@@ -1,6 +1,6 @@
 //! Retention by age where rows go many at once: what stands in the way of some, and a table that refuses all.
 
-use ephemerd_lab::{PATIENCE, Result, eventually};
+use ephemerd_lab::{Lab, PATIENCE, Result, eventually};
 use sqlx::AssertSqlSafe;
 use tokio::time::sleep;
 
@@ -25,7 +25,7 @@ fn marked_rows(count: i64) -> Vec<Put> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_claimed_is_left_to_whoever_claimed_it() -> Result<()> {
     for kind in KINDS {
-        let lab = kind.lab().await?;
+        let lab: Lab = kind.lab().await?;
         let pool = lab.database.superuser();
         let config = kind.config(&lab)?.set("erase.backlog", "erase");
         kind.put(pool, &marked_rows(60)).await?;
@@ -57,7 +57,7 @@ async fn what_is_claimed_is_left_to_whoever_claimed_it() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn twins_go_together() -> Result<()> {
     for kind in [Kind::Classic, Kind::MultiHost] {
-        let lab = kind.lab().await?;
+        let lab: Lab = kind.lab().await?;
         let pool = lab.database.superuser();
         let config = kind.config(&lab)?.set("erase.backlog", "erase");
         kind.put(pool, &marked_rows(20)).await?;
@@ -85,7 +85,7 @@ async fn twins_go_together() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_refuses_everything_is_said_once() -> Result<()> {
     for kind in KINDS {
-        let lab = kind.lab().await?;
+        let lab: Lab = kind.lab().await?;
         let pool = lab.database.superuser();
         // Its walks follow each other after six seconds.
         let config = kind.config(&lab)?.set("retention.archive_for", "10m");

@@ -80,7 +80,7 @@ const RUN: &[(&str, &str, usize, &str)] = &[
     ("docs/operating.md", "sql", 1, "walks.rs"),
     ("docs/privacy.md", "sql", 3, "walks.rs"),
     ("docs/retention.md", "console", 6, "console.rs"),
-    ("docs/runbook.md", "sh", 12, "walks.rs"),
+    ("docs/runbook.md", "sh", 13, "walks.rs"),
 ];
 
 /// trycmd runs each block of this page, however many there are.

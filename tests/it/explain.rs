@@ -223,3 +223,33 @@ async fn a_copy_in_ejabberds_queue_is_explained_with_its_message() -> Result<()>
     }
     Ok(())
 }
+
+/// From when on a row is too old, and by which rule; nothing of that where its age does not matter.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_by_its_age_is_explained_by_its_rule() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let pool = lab.database.superuser();
+    let rules = r#"[{"users": ["peter@localhost"], "archive_for": "1h", "reason": "on request"}]"#;
+    let config = DaemonConfig::for_database(&lab.database)?.env("EPHEMERD__RETENTION__RULE", rules);
+    printed(&config, &["migrate"]).await?;
+    // Prosody stamps whole seconds: the age counts from the end of 11:00:00.
+    let at = 1_767_265_200;
+    let plain = "<message type='chat'><body>word</body></message>";
+    let rows = [
+        ArchiveRow::archive("peter", "goes", at, plain),
+        ArchiveRow::archive("rosa", "stays", at, plain),
+    ];
+    insert(pool, &rows).await?;
+    let goes = ["explain", "--owner", "peter@localhost", "--id", "goes"];
+    let by = "\n  age: too old from 2026-01-01 12:00:01 UTC, after 1h, by rule 1 (users), which names this address: on request";
+    let text = printed(&config, &goes).await?;
+    assert!(text.contains(&format!("{by}\n")), "{text}");
+    assert_eq!(told(&config, &goes).await?["rows"][0]["age"]["rule"], 1);
+    let text = printed(&config, &["explain", "--owner", "rosa@localhost", "--id", "stays"]).await?;
+    assert!(!text.contains("age:"), "{text}");
+    let hold = ["hold", "add", "--user", "peter@localhost", "--reason", "court", "--by", "legal"];
+    printed(&config, &hold).await?;
+    let text = printed(&config, &goes).await?;
+    assert!(text.contains(&format!("{by}; a hold on its owner may keep it\n")), "{text}");
+    Ok(())
+}

@@ -3,10 +3,12 @@ use std::fmt::Write as _;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 
-use super::super::show;
+use super::super::{retention, show};
+use crate::config::{Config, print_limit};
 use crate::ledger::{Pause, Phase};
-use crate::model::{Facts, Judgement, LATEST, StartedBy, Store};
-use crate::ops::{Afterwards, Explanation, FoundMessage, Live, Recorded};
+use crate::model::{Address, Facts, Judgement, LATEST, StartedBy, Store};
+use crate::ops::{Afterwards, Aging, Explanation, FoundMessage, Live, Recorded};
+use crate::policy::Retention;
 
 /// A given stanza.
 pub(super) fn given(explanation: &Explanation) -> String {
@@ -14,8 +16,9 @@ pub(super) fn given(explanation: &Explanation) -> String {
 }
 
 /// The archive's rows and what the ledger has of them.
-pub(super) fn found(found: &FoundMessage) -> String {
-    let mut text = String::new();
+pub(super) fn found(found: &FoundMessage, config: &Config, (host, local): (&str, &str)) -> String {
+    let (rules, mut text) = (Retention::new(config.retention.rules.clone()), String::new());
+    let owner = Address { host: host.to_owned(), local: local.to_owned() };
     for live in &found.live {
         let explanation = &live.explanation;
         let _ = writeln!(
@@ -28,6 +31,9 @@ pub(super) fn found(found: &FoundMessage) -> String {
             facts(explanation),
             ledger(live, found.pause),
         );
+        if let Some(age) = &live.age {
+            let _ = writeln!(text, "  age: {}", aging(age, &rules, &owner));
+        }
     }
     for orphan in &found.orphans {
         let _ = match found.archive_was_read {
@@ -46,6 +52,13 @@ pub(super) fn found(found: &FoundMessage) -> String {
         };
     }
     text
+}
+
+/// When its age is a reason to go, and by which rule.
+fn aging(age: &Aging, rules: &Retention, owner: &Address) -> String {
+    let (limit, why) = (print_limit(age.applied.limit), retention::why(rules, owner, age.applied));
+    let hold = if age.may_be_on_hold { "; a hold on its owner may keep it" } else { "" };
+    format!("too old from {}, after {limit}, {why}{hold}", show::time(age.from))
 }
 
 /// The verdict and its reasons, in one sentence.
@@ -240,6 +253,7 @@ pub(super) fn json_found(found: &FoundMessage) -> Value {
         if let Some(row) = row.as_object_mut() {
             row.insert("row".into(), live.row_number.into());
             row.insert("ledger".into(), live.entry.as_ref().map_or(Value::Null, json_entry));
+            row.insert("age".into(), live.age.as_ref().map_or(Value::Null, json_aging));
         }
         row
     });
@@ -253,6 +267,15 @@ pub(super) fn json_found(found: &FoundMessage) -> Value {
         "rows": rows.collect::<Vec<_>>(),
         "gone": gone,
         "out_of_reach": out_of_reach,
+    })
+}
+
+fn json_aging(age: &Aging) -> Value {
+    json!({
+        "too_old_from": show::json_time(age.from),
+        "kept_for": print_limit(age.applied.limit),
+        "rule": age.applied.rule.map(|at| at + 1),
+        "may_be_on_hold": age.may_be_on_hold,
     })
 }
 

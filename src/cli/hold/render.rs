@@ -74,7 +74,7 @@ pub(super) fn hold(hold: &Hold, kept: Kept) -> String {
 
 fn keeps(kept: Kept) -> String {
     let (entries, due) = (show::counted(kept.entries, "row"), show::count(kept.due));
-    format!("{entries} that would go, {due} of them by now")
+    format!("{entries} that would go by timers and hints, {due} of them by now")
 }
 
 /// A hold that was placed.
@@ -86,7 +86,11 @@ pub(super) fn placed(hold: &Hold, kept: Kept) -> String {
     let what = on(&hold.what.on);
     let span = span(hold.what.since, hold.what.before);
     let keeps = keeps(kept);
-    format!("Hold {} is in force {until}: {what}, archived {span}.\nIt keeps {keeps}.\n", hold.id)
+    format!(
+        "Hold {} is in force {until}: {what}, archived {span}.\n\
+         It keeps {keeps}; what goes by its age is kept too, but not counted.\n",
+        hold.id
+    )
 }
 
 /// The log, a line for each event.

@@ -2,7 +2,10 @@
 
 use super::View;
 use crate::ledger::Pause;
-use crate::ops::text::{count, counted, length, time};
+use crate::ops::{
+    age_waits,
+    text::{count, counted, length, time},
+};
 
 /// Erasing counts as not working if something is overdue for longer than this.
 const LATE_SECONDS: i64 = 300;
@@ -131,7 +134,17 @@ fn attention(view: &View<'_>) -> Vec<String> {
         ),
     ];
     let others = others.into_iter().filter(|(is_so, _)| *is_so).map(|(_, text)| text.to_owned());
-    pause.into_iter().chain(holds).chain(others).collect()
+    pause.into_iter().chain(holds).chain(retention(view)).chain(others).collect()
+}
+
+/// Why nothing goes by its age, if that is so.
+fn retention(view: &View<'_>) -> Option<String> {
+    let age = view.counted.filter(|_| view.metrics.age_waiting.get() != 0).map(|it| &it.age)?;
+    Some(match age.announced.as_ref().and_then(|it| age_waits(it, age.now)) {
+        Some(waits) => format!("The retention policy {waits}."),
+        None => "Nothing goes by its age: another daemon has announced another retention policy."
+            .to_owned(),
+    })
 }
 
 /// A reason as a sentence of its own.
