@@ -84,15 +84,13 @@ pub(crate) async fn measure(
         target: Target::AtLeast(0.95, 0.98),
         sql: String::new(),
     });
-    figures.push(Figure {
-        what: "marker → timer started at 100 markers/s, p99, with archive.poll = 500 ms".to_owned(),
-        against: String::new(),
-        unit: "ms".to_owned(),
-        ours: delays,
-        theirs: Vec::new(),
-        target: Target::AtMost(POLL_MS + 100.0, POLL_MS + 50.0),
-        sql: String::new(),
-    });
+    let what = "marker → timer started at 100 markers/s, p99, with archive.poll = 500 ms";
+    figures.push(Figure::alone(
+        what,
+        "ms",
+        delays,
+        Target::AtMost(POLL_MS + 100.0, POLL_MS + 50.0),
+    ));
     Ok(())
 }
 

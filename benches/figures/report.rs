@@ -73,6 +73,24 @@ pub(crate) fn short(value: f64) -> String {
 }
 
 impl Figure {
+    /// One that is compared with nothing.
+    pub(crate) fn alone(
+        what: impl Into<String>,
+        unit: &str,
+        ours: Vec<f64>,
+        target: Target,
+    ) -> Self {
+        Self {
+            what: what.into(),
+            against: String::new(),
+            unit: unit.to_owned(),
+            ours,
+            theirs: Vec::new(),
+            target,
+            sql: String::new(),
+        }
+    }
+
     /// The ratio of the medians, or the median itself.
     pub(crate) fn value(&self) -> f64 {
         if self.theirs.is_empty() {

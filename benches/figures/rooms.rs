@@ -51,15 +51,11 @@ pub(crate) async fn measure(
             progress.step("from a marker in a room to a running timer");
             ours.push(p99_ms(postgres, rule).await?);
         }
-        figures.push(Figure {
-            what: format!("{who}'s marker in a room → timer started at 20 markers/s, p99, with archive.poll = 500 ms"),
-            against: String::new(),
-            unit: "ms".to_owned(),
-            ours,
-            theirs: Vec::new(),
-            target: Target::AtMost(POLL_MS + 100.0, POLL_MS + 50.0),
-            sql: String::new(),
-        });
+        let what = format!(
+            "{who}'s marker in a room → timer started at 20 markers/s, p99, with archive.poll = 500 ms"
+        );
+        let target = Target::AtMost(POLL_MS + 100.0, POLL_MS + 50.0);
+        figures.push(Figure::alone(what, "ms", ours, target));
     }
     Ok(())
 }
@@ -107,21 +103,9 @@ impl People {
         let mut all = Self { peter, rosa, mia: lab.online("mia").await? };
         for room in rooms {
             all.peter.join(room, "peter").await?;
-            let to = escape(room);
-            let field = |name: &str, value: &str| {
-                format!("<field var='{name}'><value>{value}</value></field>")
-            };
-            let fields = field("FORM_TYPE", "http://jabber.org/protocol/muc#roomconfig")
-                + &field("muc#roomconfig_membersonly", "1");
-            let form = format!(
-                "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>{fields}</x></query>"
-            );
-            all.peter.iq("set", Some(&to), &form).await?;
+            all.peter.configure(room, &[("muc#roomconfig_membersonly", "1")]).await?;
             for (client, nick) in [(&mut all.rosa, "rosa"), (&mut all.mia, "mia")] {
-                let item = format!("<item affiliation='member' jid='{}'/>", client.bare_jid());
-                let query =
-                    format!("<query xmlns='http://jabber.org/protocol/muc#admin'>{item}</query>");
-                all.peter.iq("set", Some(&to), &query).await?;
+                all.peter.affiliate(room, client.bare_jid(), "member").await?;
                 client.join(room, nick).await?;
             }
         }

@@ -6,11 +6,10 @@ use ephemerd::archive::companion::{Answer, Request, Unanswered};
 use ephemerd::model::Occupant;
 use ephemerd_lab::ejabberd;
 use ephemerd_lab::prosody::{ProsodyConfig, Storage};
-use ephemerd_lab::xmpp::{Client, Component, Element, escape};
+use ephemerd_lab::xmpp::{Component, Element};
 use ephemerd_lab::{EjabberdConfig, Lab, PATIENCE, Result, Server, eventually};
 
 use crate::companion::answer;
-use crate::companion_memory::configure;
 use crate::companion_protocol::{NS, exchanged, result};
 use crate::component_stand_in::{HOST, Running};
 use crate::hanging::config_of;
@@ -72,13 +71,6 @@ async fn members_are_read_all_or_none() {
     assert!(matches!(most, Ok(Answer::Members(Some(all))) if all.len() == 500));
 }
 
-async fn affiliate(owner: &mut Client, room: &str, items: &[(&str, &str)]) -> Result<()> {
-    let item = |(jid, is): &(&str, &str)| format!("<item affiliation='{is}' jid='{jid}'/>");
-    let items: String = items.iter().map(item).collect();
-    let query = format!("<query xmlns='http://jabber.org/protocol/muc#admin'>{items}</query>");
-    owner.iq("set", Some(&escape(room)), &query).await.map(drop)
-}
-
 struct Asking<'a> {
     component: Component,
     rooms: &'a str,
@@ -115,14 +107,14 @@ async fn a_module_lists_members<S: Server>(lab: Lab<S>) -> Result<()> {
     // Anybody may enter: nobody is listed.
     assert_eq!(asking.list(&room).await?, (vec![], false, false));
     let settings = [("muc#roomconfig_membersonly", "1"), ("muc#roomconfig_persistentroom", "1")];
-    configure(&mut peter, &room, &settings).await?;
+    peter.configure(&room, &settings).await?;
     let affiliations = [
         ("rosa@localhost", "member"),
         ("ada@elsewhere.example", "admin"),
         ("eve@localhost", "outcast"),
     ];
     for one in affiliations {
-        affiliate(&mut peter, &room, &[one]).await?;
+        peter.affiliate(&room, one.0, one.1).await?;
     }
     let all = |peter: &str| {
         let of = |jid: &str, nick: &str| (jid.to_owned(), nick.to_owned());
@@ -153,19 +145,19 @@ async fn a_module_lists_members<S: Server>(lab: Lab<S>) -> Result<()> {
     assert_eq!(as_user.as_ref().and_then(|it| it.condition()), Some("forbidden"));
 
     // A whole domain, and too many.
-    affiliate(&mut peter, &room, &[("friends.example", "member")]).await?;
+    peter.affiliate(&room, "friends.example", "member").await?;
     assert_eq!(asking.list(&room).await?, (vec![], true, false));
-    affiliate(&mut peter, &room, &[("friends.example", "none")]).await?;
+    peter.affiliate(&room, "friends.example", "none").await?;
     assert!(asking.list(&room).await?.2);
     let crowd = lab.endpoints().room("crowd");
     peter.join(&crowd, "Peter").await?;
-    configure(&mut peter, &crowd, &settings[..1]).await?;
+    peter.configure(&crowd, &settings[..1]).await?;
     for at in 1..500 {
-        affiliate(&mut peter, &crowd, &[(&format!("m{at}@localhost"), "member")]).await?;
+        peter.affiliate(&crowd, &format!("m{at}@localhost"), "member").await?;
     }
     let (most, _, complete) = asking.list(&crowd).await?;
     assert_eq!((most.len(), complete), (500, true));
-    affiliate(&mut peter, &crowd, &[("m500@localhost", "member")]).await?;
+    peter.affiliate(&crowd, "m500@localhost", "member").await?;
     assert_eq!(asking.list(&crowd).await?, (vec![], true, false));
     // With nobody there the server may unload the room, and the answer is the same.
     peter.close().await?;
@@ -223,8 +215,8 @@ async fn a_module_that_lists_no_members_is_named() -> Result<()> {
     let room = lab.endpoints().room("den");
     let (mut peter, mut rosa) = (lab.online("peter").await?, lab.online("rosa").await?);
     peter.join(&room, "peter").await?;
-    configure(&mut peter, &room, &[("muc#roomconfig_membersonly", "1")]).await?;
-    affiliate(&mut peter, &room, &[("rosa@localhost", "member")]).await?;
+    peter.configure(&room, &[("muc#roomconfig_membersonly", "1")]).await?;
+    peter.affiliate(&room, "rosa@localhost", "member").await?;
     rosa.join(&room, "rosa").await?;
     peter.groupchat(&room, "words", &timer(1)).await?;
     let heard = rosa.wait_for_body("words").await?;

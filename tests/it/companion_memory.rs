@@ -14,23 +14,6 @@ use crate::support::{pause, resume, start};
 
 const EXPIRED: &str = "urn:ephemerd:0";
 
-/// Submits a room's configuration: fields and values.
-pub(crate) async fn configure(
-    owner: &mut Client,
-    room: &str,
-    fields: &[(&str, &str)],
-) -> Result<()> {
-    let field = |(name, value): &(&str, &str)| {
-        format!("<field var='{name}'><value>{value}</value></field>")
-    };
-    let fields: String = fields.iter().map(field).collect();
-    let form = format!(
-        "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'>\
-         <field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value></field>{fields}</x></query>"
-    );
-    owner.iq("set", Some(&escape(room)), &form).await.map(drop)
-}
-
 /// Joins as somebody who was not there, and gives what is replayed and the subject.
 pub(crate) async fn shown<S: Server>(
     lab: &Lab<S>,
@@ -118,7 +101,7 @@ async fn without_archive<S: Server>(
     let room = lab.endpoints().room(name);
     let mut peter = lab.online("peter").await?;
     peter.join(&room, "peter").await?;
-    configure(&mut peter, &room, &[(field, "0")]).await?;
+    peter.configure(&room, &[(field, "0")]).await?;
     Ok((peter, room))
 }
 

@@ -3,12 +3,11 @@
 use std::ops::{Deref, DerefMut};
 
 use ephemerd_lab::prosody::ProsodyConfig;
-use ephemerd_lab::xmpp::{Client, escape};
+use ephemerd_lab::xmpp::Client;
 use ephemerd_lab::{EjabberdConfig, Lab, PATIENCE, Result, Server, eventually};
 use sqlx::PgPool;
 use tokio::time::{Duration, Instant};
 
-use crate::companion_memory::configure;
 use crate::hanging::config_of;
 use crate::reading_cost::dump;
 use crate::reading_rooms_servers::{
@@ -48,12 +47,6 @@ impl<S: Server> DerefMut for Den<S> {
     }
 }
 
-async fn affiliate(owner: &mut Client, room: &str, user: &str, affiliation: &str) -> Result<()> {
-    let item = format!("<item affiliation='{affiliation}' jid='{user}@localhost'/>");
-    let query = format!("<query xmlns='http://jabber.org/protocol/muc#admin'>{item}</query>");
-    owner.iq("set", Some(&escape(room)), &query).await.map(drop)
-}
-
 impl<S: Server> Den<S> {
     async fn of(lab: Lab<S>, only_module: bool, unread_for: &str, is_open: bool) -> Result<Self> {
         let room = lab.endpoints().room("den");
@@ -68,9 +61,9 @@ impl<S: Server> Den<S> {
         let (mut mia, mut ada) = (lab.online("mia").await?, lab.online("ada").await?);
         peter.join(&room, "peter").await?;
         if !is_open {
-            configure(&mut peter, &room, &[("muc#roomconfig_membersonly", "1")]).await?;
+            peter.configure(&room, &[("muc#roomconfig_membersonly", "1")]).await?;
             for (user, affiliation) in [("rosa", "member"), ("mia", "admin"), ("ada", "member")] {
-                affiliate(&mut peter, &room, user, affiliation).await?;
+                peter.affiliate(&room, &format!("{user}@localhost"), affiliation).await?;
             }
         }
         rosa.join(&room, "rosa").await?;
@@ -158,7 +151,7 @@ async fn starts_with_the_last<S: Server>(lab: Lab<S>, only_module: bool) -> Resu
     sqlx::query("CREATE TABLE left_at AS SELECT clock_timestamp() AS at")
         .execute(den.pool())
         .await?;
-    affiliate(&mut den.peter, &room, "mia", "none").await?;
+    den.peter.affiliate(&room, "mia@localhost", "none").await?;
     den.waiting(1).await?;
     den.counts_started("members", 1.0).await?;
     let now = "SELECT count(*) FROM ephemerd.expiries, left_at
@@ -274,7 +267,7 @@ async fn who_becomes_a_member_meanwhile_is_waited_for() -> Result<()> {
     den.waiting(1).await?;
     den.until_rosa_counts(&id).await?;
     let room = den.room.clone();
-    affiliate(&mut den.peter, &room, "otto", "member").await?;
+    den.peter.affiliate(&room, "otto@localhost", "member").await?;
     show(&mut den.mia, &room, &displayed(&id)).await?;
     let both = "SELECT count(*) FROM ephemerd.expiries WHERE judged AND cardinality(readers) = 2";
     wait_for_number(den.pool(), both, 1).await?;
@@ -295,8 +288,8 @@ async fn what_nobody_is_left_to_read_goes() -> Result<()> {
     den.say("one", SECONDS).await?;
     den.waiting(1).await?;
     let room = den.room.clone();
-    affiliate(&mut den.peter, &room, "mia", "none").await?;
-    affiliate(&mut den.peter, &room, "rosa", "outcast").await?;
+    den.peter.affiliate(&room, "mia@localhost", "none").await?;
+    den.peter.affiliate(&room, "rosa@localhost", "outcast").await?;
     den.until_gone("one").await?;
     den.counts_started("members", 1.0).await?;
     Ok(())

@@ -6,7 +6,6 @@ use ephemerd_lab::xmpp::{Client, MamQuery};
 use ephemerd_lab::{Daemon, EjabberdConfig, Lab, LabError, PATIENCE, Result, Server, eventually};
 use tokio::time::{Duration, Instant};
 
-use crate::companion_memory::configure;
 use crate::hanging::config_of;
 use crate::remote::timer;
 use crate::sent_watch::let_pass;
@@ -166,7 +165,7 @@ pub(crate) fn displayed(id: &str) -> String {
 async fn the_first_reader_starts<S: Server>(lab: Lab<S>, whois: &[(&str, &str)]) -> Result<()> {
     let mut den = Den::of(lab, false).await?;
     if !whois.is_empty() {
-        configure(&mut den.peter, &den.room.clone(), whois).await?;
+        den.peter.configure(&den.room, whois).await?;
     }
     by_each_kind(&mut den, displayed, [0.0; 3]).await
 }

@@ -6,6 +6,7 @@ mod component;
 mod element;
 mod mailbox;
 mod mam;
+mod owner;
 mod resume;
 mod stream;
 
