@@ -54,6 +54,12 @@ impl Wake {
     }
 }
 
+/// Waits for the bell, but at least for `rest`: notifications come in bursts. A ring in the meantime counts.
+pub async fn rung(bell: &Notify, rest: Duration) {
+    tokio::time::sleep(rest).await;
+    bell.notified().await;
+}
+
 /// The bells of a daemon.
 #[derive(Debug, Clone, Default)]
 pub struct Bells {

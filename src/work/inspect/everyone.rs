@@ -27,7 +27,7 @@ use crate::{
     policy,
     work::{
         TRANSACTION_LIMIT,
-        base::{Retry, count, presence::CompanionSettings},
+        base::{Retry, count, presence::CompanionSettings, wake::rung},
     },
 };
 
@@ -122,7 +122,7 @@ impl<R: Requests> Everyone<R> {
                     }
                     self.not_before.clear();
                 }
-                () = rung(&bell, rest, wait), if looks => {
+                _ = timeout(wait.max(rest), rung(&bell, rest)), if looks => {
                     let began = Instant::now();
                     let Some(looked) = stop.run_until_cancelled(self.look()).await else { return };
                     (rest, wait) = match looked {
@@ -294,12 +294,6 @@ impl<R: Requests> Everyone<R> {
         started.iter().for_each(|by| self.metrics.started.of(*by).inc());
         Ok(())
     }
-}
-
-/// Waits for the bell, at least for `rest` and at most for `wait`.
-async fn rung(bell: &Notify, rest: Duration, wait: Duration) {
-    tokio::time::sleep(rest).await;
-    let _ = timeout(wait.saturating_sub(rest), bell.notified()).await;
 }
 
 /// Those whose reading counts.

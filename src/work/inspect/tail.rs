@@ -26,7 +26,7 @@ use crate::{
     model::{Rules, Store, Timestamp},
     work::{
         TRANSACTION_LIMIT,
-        base::{Changing, Retry, crash::crash_point, replace},
+        base::{Changing, Retry, crash::crash_point, replace, wake::rung},
         reconcile::{
             Context, Read, Reconciled, Round, candidates, end_page, notice_deliveries,
             notice_positions, notice_reading, reconcile,
@@ -160,27 +160,24 @@ impl Inspector {
                 step => step,
             };
             self.report(&step);
-            let before = locked;
-            locked = match &step {
-                Ok(Step::Elsewhere) => locked.saturating_add(1),
-                _ => 0,
-            };
+            let is_locked = matches!(step, Ok(Step::Elsewhere));
             let pause = match step {
                 Ok(step) => {
                     if step != Step::More {
                         retry.succeeded();
                     }
-                    pause(step, before, self.settings.poll, began.elapsed())
+                    pause(step, locked, self.settings.poll, began.elapsed())
                 }
                 Err(error) => {
                     self.give_up_passes();
                     retry.failed(&error, &self.metrics)
                 }
             };
+            locked = if is_locked { locked.saturating_add(1) } else { 0 };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.settings.changed() => {}
-                () = rung(&bell), if !retry.is_failing() => {}
+                () = rung(&bell, SHORTEST_POLL), if !retry.is_failing() => {}
                 () = stop.cancelled() => return,
             }
         }
@@ -379,12 +376,6 @@ async fn begin_pass(
         ledger::request_sweep(connection, name).await?;
     }
     Ok((!restored).then(|| tail.start_pass(horizon, cursor)))
-}
-
-/// Waits for the bell, but not at once: notifications come in bursts.
-async fn rung(bell: &Notify) {
-    tokio::time::sleep(SHORTEST_POLL).await;
-    bell.notified().await;
 }
 
 /// Sets the cursor to the newest row, so that live messages never wait for history.

@@ -39,8 +39,8 @@ pub(super) fn is_outdated(sweep: &Sweep, fingerprint: &[u8]) -> bool {
 }
 
 /// A sweep begins now: one was requested, or the last one ended `every` ago.
-pub(super) fn begins(sweep: &Sweep, every: Duration, now: Timestamp) -> bool {
-    let is_over = |at: Timestamp| policy::later(at, every) <= now;
+pub(super) fn begins(sweep: &Sweep, every: Duration) -> bool {
+    let is_over = |at: Timestamp| policy::later(at, every) <= sweep.read_at;
     sweep.requested || (sweep.started_at.is_none() && sweep.completed_at.is_none_or(is_over))
 }
 
@@ -51,7 +51,7 @@ pub(super) async fn has_work(
     every: Duration,
 ) -> Result<bool> {
     let Some(sweep) = ledger::sweep(connection, table).await? else { return Ok(false) };
-    Ok(sweep.started_at.is_some() || begins(&sweep, every, sweep.read_at))
+    Ok(sweep.started_at.is_some() || begins(&sweep, every))
 }
 
 /// Begins a sweep of the rows after `after` and up to `upto`. Returns its state then.

@@ -207,7 +207,7 @@ impl Sweeper {
             return Ok(None);
         };
         let horizon = table.horizon(&mut transaction).await?;
-        if schedule::begins(&sweep, self.settings.every, horizon.now) {
+        if schedule::begins(&sweep, self.settings.every) {
             let first = table.span_end(&mut transaction, (0, horizon.newest), 1).await?;
             let span = (first.map_or(0, |(first, _)| first.saturating_sub(1)), horizon.newest);
             let fingerprint = self.fingerprint();

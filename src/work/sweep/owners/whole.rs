@@ -47,8 +47,7 @@ impl<R: Requests> Walker<R> {
             let Some(sweep) = ledger::lock_sweep(&mut transaction, SWEEP).await? else {
                 return Ok(None);
             };
-            let now = database::now(&mut transaction).await?;
-            if !schedule::begins(&sweep, self.settings.every, now) {
+            if !schedule::begins(&sweep, self.settings.every) {
                 return Ok(sweep.started_at.is_some().then_some(sweep));
             }
             let parts = i64::try_from(self.settings.hosts.len() * STORES.len()).unwrap_or(i64::MAX);
