@@ -18,16 +18,8 @@ const DELETE: &str = "-- ejabberd_delete_old
         SELECT k.*, f.timestamp AS first, n.newest, {is_kept} AS is_kept
           FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $7::text[], $8::text[], $9::text[])
                WITH ORDINALITY AS k(host, username, kind, upto, stamp, of_host, of_owner, of_store, position)
-         CROSS JOIN LATERAL (
-               SELECT {host} = k.host AND a.username = k.username AND a.timestamp <= k.upto AS is_old, a.timestamp
-                 FROM archive AS a
-                WHERE ({entry}) > ({key}, k.stamp)
-                ORDER BY {entry} LIMIT 1) AS f
-         CROSS JOIN LATERAL (
-               SELECT CASE WHEN {host} = k.host AND a.username = k.username THEN a.timestamp END AS newest
-                 FROM archive AS a
-                WHERE ({entry}) <= ({key}, 9223372036854775807)
-                ORDER BY {entry_down} LIMIT 1) AS n
+         CROSS JOIN {first} AS f
+         CROSS JOIN {newest} AS n
          WHERE f.is_old),
     old AS MATERIALIZED (
         SELECT k.position, k.of_host, k.of_owner, k.of_store, k.host, k.username, k.kind, k.is_kept, a.*,

@@ -80,8 +80,22 @@ macro_rules! bind_scopes {
 }
 pub(super) use bind_scopes;
 
-/// Fills in the columns of the index that begins with the owner, `{entry}` and backwards `{entry_down}`, and the owner's own
-/// part of them, `{key}`.
+/// The first row of the scope `k` after its stamp, if that is too old.
+const FIRST: &str = "LATERAL (
+                SELECT {host} = k.host AND a.username = k.username AND a.timestamp <= k.upto AS is_old, a.timestamp
+                  FROM archive AS a
+                 WHERE ({entry}) > ({key}, k.stamp)
+                 ORDER BY {entry} LIMIT 1)";
+
+/// The stamp of the newest row of the owner `k`.
+const NEWEST: &str = "LATERAL (
+                SELECT CASE WHEN {host} = k.host AND a.username = k.username THEN a.timestamp END AS newest
+                  FROM archive AS a
+                 WHERE ({entry}) <= ({key}, 9223372036854775807)
+                 ORDER BY {entry_down} LIMIT 1)";
+
+/// Fills in [`FIRST`] as `{first}` and [`NEWEST`] as `{newest}`, the columns of the index that begins with the owner,
+/// `{entry}` and backwards `{entry_down}`, and the owner's own part of them, `{key}`.
 pub(super) fn entries(schema: &Schema, template: &str) -> String {
     let (entry, down, key) = match schema {
         Schema::Classic { .. } => {
@@ -93,6 +107,7 @@ pub(super) fn entries(schema: &Schema, template: &str) -> String {
             "k.host, k.username",
         ),
     };
+    let template = template.replace("{first}", FIRST).replace("{newest}", NEWEST);
     template.replace("{entry}", entry).replace("{entry_down}", down).replace("{key}", key)
 }
 
@@ -110,22 +125,14 @@ pub async fn old(
                 n.newest IS NOT DISTINCT FROM r.timestamp AS newest, CASE WHEN r.timestamp = n.newest THEN r.head END AS head
            FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
                 WITH ORDINALITY AS k(host, username, kind, upto, stamp, position)
-          CROSS JOIN LATERAL (
-                SELECT {host} = k.host AND a.username = k.username AND a.timestamp <= k.upto AS is_old, a.timestamp
-                  FROM archive AS a
-                 WHERE ({entry}) > ({key}, k.stamp)
-                 ORDER BY {entry} LIMIT 1) AS f
+          CROSS JOIN {first} AS f
           CROSS JOIN LATERAL (
                 SELECT a.timestamp, a.kind, a.bare_peer, {digest} AS digest, left(a.xml, $7) AS head
                   FROM archive AS a
                  WHERE f.is_old AND {host} = k.host AND a.username = k.username AND a.kind = k.kind
                    AND a.timestamp >= f.timestamp AND a.timestamp <= k.upto
                  ORDER BY a.timestamp FETCH FIRST ($6) ROWS WITH TIES) AS r
-          CROSS JOIN LATERAL (
-                SELECT CASE WHEN {host} = k.host AND a.username = k.username THEN a.timestamp END AS newest
-                  FROM archive AS a
-                 WHERE ({entry}) <= ({key}, 9223372036854775807)
-                 ORDER BY {entry_down} LIMIT 1) AS n
+          CROSS JOIN {newest} AS n
           ORDER BY k.position, r.timestamp FETCH FIRST ($6) ROWS WITH TIES",
     )));
     let found: Vec<StoredOld> = bind_scopes!(select, scopes)
