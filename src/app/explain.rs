@@ -8,7 +8,6 @@ use crate::{
     config::{ArchiveKind, Config},
     model::{Clock as _, Mode, Stamp, Store, SystemClock, Timestamp},
     ops::{self, Explainer, Explanation, FoundMessage, Given},
-    policy::Retention,
 };
 
 /// Explains a given stanza without a database, archived now unless a time is given.
@@ -52,7 +51,7 @@ pub async fn explain_live(
 fn explainer(config: &Config) -> Explainer {
     Explainer {
         rules: config.rules(),
-        retention: Retention::new(config.retention.rules.clone()),
+        retention: config.retention(),
         hosts: config.archive.hosts.clone(),
         keeps_placeholders: erase_mode(config) == Mode::Placeholder,
         // ejabberd empties its queue itself, at login.

@@ -8,9 +8,9 @@ use super::{Error, connect, open_archive, settings::age_settings};
 use crate::{
     config::Config,
     database::{self, Named as _},
-    ledger::{self, Announced},
+    ledger::{self, AgeStanding, Announced},
     model::Finding,
-    ops::{self, AgeOutlook, AgeStanding},
+    ops::{self, AgeOutlook},
 };
 
 /// What became of `retention accept`.

@@ -8,7 +8,6 @@ use crate::{
     component::{self, ComponentSettings},
     config::{ArchiveKind, BacklogRule, Config},
     model::{ReadEvidence, RoomStart, Store},
-    policy::Retention,
     work::{
         age::AgeSettings,
         base::{presence::CompanionSettings, replace},
@@ -96,7 +95,7 @@ fn erase_settings(config: &Config) -> EraseSettings {
 pub(super) fn age_settings(config: &Config) -> AgeSettings {
     AgeSettings {
         hosts: config.archive.hosts.clone(),
-        retention: Retention::new(config.retention.rules.clone()),
+        retention: config.retention(),
         confirm_above: config.retention.confirm_above,
         grace: config.retention.grace,
         batch: config.erase.batch,

@@ -65,7 +65,7 @@ enum Command {
 pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Failure> {
     match args.command {
         Command::Show { owner, json } => {
-            let retention = Retention::new(config.retention.rules.clone());
+            let retention = config.retention();
             print(&match (owner, json) {
                 (None, false) => all(&retention),
                 (None, true) => show::json(&json_all(&retention)),

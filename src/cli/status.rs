@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::{Failure, print, show};
 use crate::app;
 use crate::config::Config;
-use crate::ledger::{CursorState, Pause, Sweep, SweepCounts};
-use crate::ops::{AgeStanding, Status, age_waits};
+use crate::ledger::{AgeStanding, CursorState, Pause, Sweep, SweepCounts};
+use crate::ops::{Status, age_waits};
 
 const EXAMPLES: &str = "\
 Examples:

@@ -39,7 +39,10 @@ pub use types::{
 };
 pub use url::{DatabaseUrl, GivenUrl};
 
-use crate::model::{Finding, HintRules, RoomRules, Rules, TimerRules};
+use crate::{
+    model::{Finding, HintRules, RoomRules, Rules, TimerRules},
+    policy::Retention,
+};
 
 /// The whole configuration, validated and complete.
 #[derive(Debug, Clone)]
@@ -89,5 +92,10 @@ impl Config {
     /// The rules that policy judges by.
     pub fn rules(&self) -> Rules {
         Rules { timers: self.timers.clone(), hints: self.hints.clone(), rooms: self.rooms.clone() }
+    }
+
+    /// How long messages are kept, prepared for looking up whom which rule is for.
+    pub fn retention(&self) -> Retention {
+        Retention::new(self.retention.rules.clone())
     }
 }

@@ -1,17 +1,13 @@
-//! Retention by age: the policy that was announced, the walks through the archives, and what the ledger knows of rows that
-//! go by their age.
+//! Retention by age: the policy that was announced, and the walks through the archives.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::{
-    entries_of,
-    record::{notify, position},
-};
+use super::record::notify;
 use crate::{
     database::{Error, Named, Result},
-    model::{Reason, RowId, Store, Timestamp},
+    model::{Store, Timestamp},
 };
 
 /// The last policy that was announced.
@@ -47,6 +43,60 @@ pub struct AgeState {
     pub paused: bool,
     /// The database's clock.
     pub now: Timestamp,
+}
+
+/// Whether messages go by a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgeStanding {
+    /// No daemon has announced any.
+    NotAnnounced,
+    /// Another one was announced since.
+    Replaced(Announced),
+    /// It waits to be accepted.
+    Unaccepted(Announced),
+    /// It waits for its grace to be over.
+    InGrace(Announced),
+    /// They do.
+    InForce(Announced),
+}
+
+impl AgeStanding {
+    /// Where this policy stands.
+    pub fn of(state: AgeState, policy: &[u8]) -> Self {
+        match state.announced {
+            None => Self::NotAnnounced,
+            Some(it) if it.policy != policy => Self::Replaced(it),
+            Some(it) if it.waits() => Self::Unaccepted(it),
+            Some(it) if it.begins_at > state.now => Self::InGrace(it),
+            Some(it) => Self::InForce(it),
+        }
+    }
+
+    /// Messages go by it.
+    pub const fn is_in_force(&self) -> bool {
+        matches!(self, Self::InForce(_))
+    }
+
+    /// The name for programs.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::NotAnnounced => "not_announced",
+            Self::Replaced(_) => "replaced",
+            Self::Unaccepted(_) => "unaccepted",
+            Self::InGrace(_) => "in_grace",
+            Self::InForce(_) => "in_force",
+        }
+    }
+
+    /// What was announced last.
+    pub const fn announced(&self) -> Option<&Announced> {
+        match self {
+            Self::NotAnnounced => None,
+            Self::Replaced(it) | Self::Unaccepted(it) | Self::InGrace(it) | Self::InForce(it) => {
+                Some(it)
+            }
+        }
+    }
 }
 
 /// How far a walk has come through the owners of a table, in the order that the table's index has. What comes up to here
@@ -254,80 +304,4 @@ pub async fn end_walk(connection: &mut PgConnection, archive: &str, rest: Durati
     .await
     .named("end_walk")?;
     Ok(())
-}
-
-/// A row that is to go by its age, as holds see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holdable<'a> {
-    /// The virtual host, or the rooms' domain.
-    pub host: &'a str,
-    /// The user's or the room's local part.
-    pub owner: &'a str,
-    /// The other side's bare address; empty in rooms, `None` where it is not known: then it counts as any.
-    pub peer: Option<&'a str>,
-    /// When it was archived.
-    pub stamped_at: Timestamp,
-}
-
-/// Which of these rows, by position, are on hold. The claims' lock must be ours ([`share_claims`](super::share_claims)),
-/// so that no hold is placed until our transaction ends.
-pub async fn aged_on_hold(
-    connection: &mut PgConnection,
-    rows: &[Holdable<'_>],
-) -> Result<Vec<usize>> {
-    let found = sqlx::query_scalar!(
-        r#"-- aged_on_hold
-        SELECT k.position AS "position!"
-          FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
-               WITH ORDINALITY AS k(host, owner, peer, at, position)
-         CROSS JOIN ephemerd.control AS c
-         WHERE (SELECT EXISTS (SELECT FROM ephemerd.holds))
-           AND EXISTS (SELECT FROM ephemerd.holds_on(k.host, k.owner,
-                    CASE WHEN k.peer = '' THEN ''::bytea
-                         WHEN k.peer IS NOT NULL THEN ephemerd.peer_digest(c.reading_key, k.host, k.owner, k.peer) END, k.at))
-         ORDER BY k.position"#,
-        &rows.iter().map(|it| it.host.to_owned()).collect::<Vec<_>>(),
-        &rows.iter().map(|it| it.owner.to_owned()).collect::<Vec<_>>(),
-        &rows.iter().map(|it| it.peer.map(str::to_owned)).collect::<Vec<_>>() as &[Option<String>],
-        &rows.iter().map(|it| it.stamped_at).collect::<Vec<_>>(),
-    )
-    .fetch_all(connection)
-    .await
-    .named("aged_on_hold")?;
-    Ok(found.into_iter().filter_map(position).collect())
-}
-
-/// A row's entry in the ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
-    /// The row's position.
-    pub position: usize,
-    /// The entry's id, if it is ours now; `None` if another session has it locked.
-    pub id: Option<i64>,
-    /// It waits for its message to be received.
-    pub is_undelivered: bool,
-}
-
-/// The entries of these rows, locked where nobody else has them.
-pub async fn lock_entries(connection: &mut PgConnection, rows: &[RowId<'_>]) -> Result<Vec<Known>> {
-    let entries = entries_of(connection, rows).await?;
-    if entries.is_empty() {
-        return Ok(Vec::new());
-    }
-    let locked = sqlx::query_scalar!(
-        "-- lock_aged_entries
-         SELECT id FROM ephemerd.expiries WHERE id = ANY ($1)
-          ORDER BY next_at, id FOR UPDATE SKIP LOCKED",
-        &entries.iter().map(|(_, it)| it.id).collect::<Vec<_>>(),
-    )
-    .fetch_all(connection)
-    .await
-    .named("lock_aged_entries")?;
-    let locked: HashSet<i64> = locked.into_iter().collect();
-    let known = entries.into_iter().map(|(position, it)| Known {
-        position,
-        id: locked.contains(&it.id).then_some(it.id),
-        is_undelivered: it.expiry.reason == Reason::Undelivered,
-    });
-    Ok(known.collect())
 }

@@ -27,10 +27,12 @@ mod tally;
 mod undelivered;
 mod walk;
 
-pub use aged::{ALL_LOCKED, FORGETS, HAS_ENTRIES, owners_on_hold};
+pub use aged::{
+    ALL_LOCKED, FORGETS, HAS_ENTRIES, Holdable, Known, aged_on_hold, lock_entries, owners_on_hold,
+};
 pub use ages::{
-    AgeState, Announced, Holdable, Known, NewPolicy, Walk, WalkPlace, accept_policy, age_state,
-    aged_on_hold, announce, due_walks, end_walk, lock_entries, lock_walk, move_walk,
+    AgeStanding, AgeState, Announced, NewPolicy, Walk, WalkPlace, accept_policy, age_state,
+    announce, due_walks, end_walk, lock_walk, move_walk,
 };
 pub use asked::{UnderWay, answered, note_asked, under_way};
 pub use backlog::{Held, accept_backlog, held, release_held};

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use crate::{
     archive::{Archive, Holder},
     database::{self, Result},
-    ledger::{self, AgeState, Announced},
+    ledger::{self, Announced},
     model::{Store, Timestamp},
     ops::text::{count, time},
     policy::Retention,
@@ -39,55 +39,6 @@ pub struct AgeOutlook {
     pub announced: Option<Announced>,
     /// The database's clock.
     pub now: Timestamp,
-}
-
-/// Whether messages go by a policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AgeStanding {
-    /// No daemon has announced any.
-    NotAnnounced,
-    /// Another one was announced since.
-    Replaced(Announced),
-    /// It waits to be accepted.
-    Unaccepted(Announced),
-    /// It waits for its grace to be over.
-    InGrace(Announced),
-    /// They do.
-    InForce(Announced),
-}
-
-impl AgeStanding {
-    /// Where this policy stands.
-    pub fn of(state: AgeState, policy: &[u8]) -> Self {
-        match state.announced {
-            None => Self::NotAnnounced,
-            Some(it) if it.policy != policy => Self::Replaced(it),
-            Some(it) if it.waits() => Self::Unaccepted(it),
-            Some(it) if it.begins_at > state.now => Self::InGrace(it),
-            Some(it) => Self::InForce(it),
-        }
-    }
-
-    /// The name for programs.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::NotAnnounced => "not_announced",
-            Self::Replaced(_) => "replaced",
-            Self::Unaccepted(_) => "unaccepted",
-            Self::InGrace(_) => "in_grace",
-            Self::InForce(_) => "in_force",
-        }
-    }
-
-    /// What was announced last.
-    pub const fn announced(&self) -> Option<&Announced> {
-        match self {
-            Self::NotAnnounced => None,
-            Self::Replaced(it) | Self::Unaccepted(it) | Self::InGrace(it) | Self::InForce(it) => {
-                Some(it)
-            }
-        }
-    }
 }
 
 /// What an announced policy waits for, and what was announced: for status and page. `None` if it waits for nothing.

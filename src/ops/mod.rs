@@ -7,7 +7,7 @@ mod scan;
 mod status;
 pub mod text;
 
-pub use ages::{AgeOutlook, AgeStanding, Aged, age_outlook, age_waits};
+pub use ages::{AgeOutlook, Aged, age_outlook, age_waits};
 pub use explain::{
     Afterwards, Aging, Explainer, Explanation, FoundMessage, Given, Live, Recorded, find_entries,
 };

@@ -2,9 +2,8 @@ use sqlx::PgConnection;
 
 use crate::{
     database::{self, Result},
-    ledger::{self, CursorState, Pause, Sweep, Tally},
+    ledger::{self, AgeStanding, CursorState, Pause, Sweep, Tally},
     model::Timestamp,
-    ops::AgeStanding,
 };
 
 /// The state of everything, from the database alone.
@@ -32,9 +31,12 @@ pub async fn status(
     hosts: &[String],
     policy: Option<Vec<u8>>,
 ) -> Result<Status> {
-    let age = ledger::age_state(connection).await?;
+    let retention = match policy {
+        Some(policy) => Some(AgeStanding::of(ledger::age_state(connection).await?, &policy)),
+        None => None,
+    };
     Ok(Status {
-        retention: policy.map(|policy| AgeStanding::of(age, &policy)),
+        retention,
         now: database::now(connection).await?,
         schema: ledger::schema_version(),
         pause: ledger::paused(connection).await?,

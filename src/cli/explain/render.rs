@@ -17,7 +17,7 @@ pub(super) fn given(explanation: &Explanation) -> String {
 
 /// The archive's rows and what the ledger has of them.
 pub(super) fn found(found: &FoundMessage, config: &Config, (host, local): (&str, &str)) -> String {
-    let (rules, mut text) = (Retention::new(config.retention.rules.clone()), String::new());
+    let (rules, mut text) = (config.retention(), String::new());
     let owner = Address { host: host.to_owned(), local: local.to_owned() };
     for live in &found.live {
         let explanation = &live.explanation;

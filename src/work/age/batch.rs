@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sqlx::{PgConnection, PgPool};
 
-use super::{AgeSettings, Erased, bulk, may_begin, rest_between};
+use super::{AgeSettings, Erased, bulk, rest_between};
 use crate::{
     archive::{Archive, Erasure, Holder, OldRow, Scope, Table, Which},
     database::{Named, Result},
-    ledger::{self, Holdable, Known, Walk, WalkPlace},
+    ledger::{self, AgeStanding, Holdable, Known, Walk, WalkPlace},
     metrics::FailureCause,
     model::{LATEST, Mode, RowKey, Store, Timestamp},
     stanza,
@@ -70,7 +70,8 @@ pub(super) async fn run(pool: &PgPool, step: Step<'_>) -> Result<Ran> {
     };
     // Another daemon may have ended the walk since, and somebody may have paused erasing.
     let state = ledger::age_state(&mut transaction).await?;
-    if walk.next_at > state.now || !may_begin(&state, step.policy) {
+    let (now, paused) = (state.now, state.paused);
+    if walk.next_at > now || paused || !AgeStanding::of(state, step.policy).is_in_force() {
         return Ok(Ran::Nothing);
     }
     let (after, inclusive) = after(&walk);
@@ -83,7 +84,7 @@ pub(super) async fn run(pool: &PgPool, step: Step<'_>) -> Result<Ran> {
         let is_end_of_clean_walk = walk.failed == 0;
         return Ok(Ran::Batch(Batch { erased, failures, is_full: false, is_end_of_clean_walk }));
     };
-    let scopes = scopes(&step, &holders, &walk.place, state.now);
+    let scopes = scopes(&step, &holders, &walk.place, now);
     let taken = match step.bulk {
         Some(rows) => bulk::take(&mut transaction, step.table, scopes, rows).await?,
         None => Some(bulk::Taken::nothing(scopes)),

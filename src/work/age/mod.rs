@@ -25,7 +25,7 @@ use self::{
 use crate::{
     archive::{Archive, Table},
     database::{Error, Named, Result, in_time},
-    ledger::{self, AgeState},
+    ledger::{self, AgeStanding, AgeState},
     metrics::{FailureCause, Metrics},
     model::{Mode, Store},
     policy::Retention,
@@ -166,14 +166,15 @@ impl AgeEraser {
         }
         let state = in_time("age_state", TRANSACTION_LIMIT, self.state()).await?;
         let policy = self.settings.policy();
-        let waits = match &state.announced {
-            Some(it) if it.policy == policy && it.waits() => it.first_rows,
+        let paused = state.paused;
+        let standing = AgeStanding::of(state, &policy);
+        self.metrics.age_unaccepted.set(match &standing {
+            AgeStanding::Unaccepted(it) => it.first_rows,
             _ => 0,
-        };
-        self.metrics.age_unaccepted.set(waits);
-        self.metrics.age_waiting.set(i64::from(!is_in_force(&state, &policy)));
-        self.warn_of_others(&state, &policy);
-        if self.settings.dry_run || !may_begin(&state, &policy) {
+        });
+        self.metrics.age_waiting.set(i64::from(!standing.is_in_force()));
+        self.warn_of_others(&standing);
+        if self.settings.dry_run || paused || !standing.is_in_force() {
             return Ok(LOOK_EVERY);
         }
         let mut pause = LOOK_EVERY;
@@ -191,8 +192,8 @@ impl AgeEraser {
     }
 
     /// Of daemons that differ, none erases but the one that announced its policy last.
-    fn warn_of_others(&mut self, state: &AgeState, policy: &[u8]) {
-        let differs = state.announced.as_ref().is_some_and(|it| it.policy != policy);
+    fn warn_of_others(&mut self, standing: &AgeStanding) {
+        let differs = matches!(standing, AgeStanding::Replaced(_));
         if differs && !self.is_said {
             warn!(
                 help = "give all daemons the same [retention] and archive.hosts, then reload one of them",
@@ -320,17 +321,6 @@ impl AgeEraser {
         self.transaction(table, policy, size.one_row(), true).await?;
         Ok(Duration::ZERO)
     }
-}
-
-/// The policy is in force, and erasing is not paused.
-fn may_begin(state: &AgeState, policy: &[u8]) -> bool {
-    is_in_force(state, policy) && !state.paused
-}
-
-/// The policy was announced, its grace is over, and nobody has to accept it any more.
-fn is_in_force(state: &AgeState, policy: &[u8]) -> bool {
-    let announced = state.announced.as_ref();
-    announced.is_some_and(|it| it.policy == policy && it.begins_at <= state.now && !it.waits())
 }
 
 /// How long to rest after a walk.
