@@ -11,7 +11,6 @@
 . "$(dirname "$0")/lib.sh"
 
 debian ejabberd=23.01-1 erlang-base=1:25.2.3+dfsg-1+deb12u4 erlang-p1-pgsql=1.1.20-1
-programs erl erlc
 postgres_15
 "${PSQL[@]}" -f /usr/share/ejabberd/sql/pg.sql >>"$WORK/log" 2>&1
 
@@ -33,13 +32,12 @@ host_config:
     modules:
       mod_offline: {db_type: sql}
 YAML
-cat >"$WORK/finding.erl" <<'ERLANG'
+ejabberd_module "main(\"$WORK/ejabberd.yml\", \"${PSQL[6]}/.s.PGSQL.5432\")" <<'ERLANG' | grep -E '^(Mnesia|SQL):' | as_described
 -module(finding).
 -export([main/2]).
 
 main(Config, Socket) ->
-    {ok, Text} = file:read_file(Config),
-    ok = file:write_file(Config, string:replace(Text, "PORT", integer_to_list(relay(Socket)))),
+    ok = relay:start(Config, Socket),
     {ok, _} = application:ensure_all_started(ejabberd),
     Hosts = [{"Mnesia", <<"localhost">>}, {"SQL", <<"sql.localhost">>}],
     [begin
@@ -69,36 +67,4 @@ await(Host, Tries) when Tries > 0 ->
         2 -> ok;
         _ -> timer:sleep(100), await(Host, Tries - 1)
     end.
-
-% A port on loopback for PostgreSQL's socket in a folder.
-relay(Socket) ->
-    {ok, Listener} = gen_tcp:listen(0, [binary, {ip, {127, 0, 0, 1}}, {active, false}]),
-    spawn_link(fun() -> accept(Listener, Socket) end),
-    {ok, Port} = inet:port(Listener),
-    Port.
-
-accept(Listener, Socket) ->
-    {ok, Client} = gen_tcp:accept(Listener),
-    Pump = spawn(fun() ->
-        receive go -> ok end,
-        {ok, Server} = gen_tcp:connect({local, Socket}, 0, [local, binary]),
-        ok = inet:setopts(Client, [{active, true}]),
-        pump(Client, Server)
-    end),
-    ok = gen_tcp:controlling_process(Client, Pump),
-    Pump ! go,
-    accept(Listener, Socket).
-
-pump(Client, Server) ->
-    receive
-        {tcp, Client, Bytes} -> ok = gen_tcp:send(Server, Bytes), pump(Client, Server);
-        {tcp, Server, Bytes} -> ok = gen_tcp:send(Client, Bytes), pump(Client, Server);
-        {tcp_closed, _} -> ok
-    end.
 ERLANG
-erlc -o "$WORK" "$WORK/finding.erl"
-
-EJABBERD_LOG_PATH="$WORK/ejabberd.log" erl -noshell -pa "$WORK" /usr/lib/*/ejabberd-*/ebin /usr/lib/erlang/lib/*/ebin \
-    -mnesia dir "\"$WORK/mnesia\"" -ejabberd config "\"$WORK/ejabberd.yml\"" \
-    -eval "finding:main(\"$WORK/ejabberd.yml\", \"${PSQL[6]}/.s.PGSQL.5432\"), halt()." 2>>"$WORK/log" |
-    grep -E '^(Mnesia|SQL):' | as_described

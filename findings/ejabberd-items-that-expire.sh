@@ -13,7 +13,6 @@
 . "$(dirname "$0")/lib.sh"
 
 debian ejabberd=23.01-1 erlang-base=1:25.2.3+dfsg-1+deb12u4
-programs erl erlc
 
 cat >"$WORK/ejabberd.yml" <<'YAML'
 hosts: [localhost]
@@ -23,7 +22,7 @@ modules:
   mod_disco: {}
   mod_pubsub: {plugins: [flat, pep]}
 YAML
-cat >"$WORK/finding.erl" <<'ERLANG'
+ejabberd_module "main()" <<'ERLANG' | grep -E '^(service|PEP):' | as_described
 -module(finding).
 -export([main/0]).
 
@@ -79,8 +78,3 @@ ask(Namespace, Payload) ->
         timeout
     end.
 ERLANG
-erlc -o "$WORK" "$WORK/finding.erl"
-
-EJABBERD_LOG_PATH="$WORK/ejabberd.log" erl -noshell -pa "$WORK" /usr/lib/*/ejabberd-*/ebin /usr/lib/erlang/lib/*/ebin \
-    -mnesia dir "\"$WORK/mnesia\"" -ejabberd config "\"$WORK/ejabberd.yml\"" -eval 'finding:main(), halt().' 2>>"$WORK/log" |
-    grep -E '^(service|PEP):' | as_described

@@ -120,6 +120,47 @@ LUA
     timeout 30 prosody --config "$WORK/prosody/prosody.cfg.lua" -F >>"$WORK/log" 2>&1 || fail "Prosody: $(tail -3 "$WORK/log")"
 }
 
+# Runs an Erlang module `finding`, given on standard input, with ejabberd's modules and $WORK/ejabberd.yml, by the call that is named.
+# ejabberd itself is started by the module.
+ejabberd_module() {
+    programs erl erlc
+    cat >"$WORK/finding.erl"
+    cat >"$WORK/relay.erl" <<'ERLANG'
+% A port on loopback for PostgreSQL's socket in a folder, which takes the place of PORT in a configuration.
+-module(relay).
+-export([start/2]).
+
+start(Config, Socket) ->
+    {ok, Listener} = gen_tcp:listen(0, [binary, {ip, {127, 0, 0, 1}}, {active, false}]),
+    spawn_link(fun() -> accept(Listener, Socket) end),
+    {ok, Port} = inet:port(Listener),
+    {ok, Text} = file:read_file(Config),
+    ok = file:write_file(Config, string:replace(Text, "PORT", integer_to_list(Port))).
+
+accept(Listener, Socket) ->
+    {ok, Client} = gen_tcp:accept(Listener),
+    Pump = spawn(fun() ->
+        receive go -> ok end,
+        {ok, Server} = gen_tcp:connect({local, Socket}, 0, [local, binary]),
+        ok = inet:setopts(Client, [{active, true}]),
+        pump(Client, Server)
+    end),
+    ok = gen_tcp:controlling_process(Client, Pump),
+    Pump ! go,
+    accept(Listener, Socket).
+
+pump(Client, Server) ->
+    receive
+        {tcp, Client, Bytes} -> ok = gen_tcp:send(Server, Bytes), pump(Client, Server);
+        {tcp, Server, Bytes} -> ok = gen_tcp:send(Client, Bytes), pump(Client, Server);
+        {tcp_closed, _} -> ok
+    end.
+ERLANG
+    erlc -o "$WORK" "$WORK/finding.erl" "$WORK/relay.erl"
+    EJABBERD_LOG_PATH="$WORK/ejabberd.log" erl -noshell -pa "$WORK" /usr/lib/*/ejabberd-*/ebin /usr/lib/erlang/lib/*/ebin \
+        -mnesia dir "\"$WORK/mnesia\"" -ejabberd config "\"$WORK/ejabberd.yml\"" -eval "finding:$1, halt()." 2>>"$WORK/log"
+}
+
 # Judges standard input: it must be what the header shows in its lines `# | …`.
 as_described() {
     local described seen
