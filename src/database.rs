@@ -11,7 +11,7 @@ use std::{fmt, io, time::Duration};
 
 use sqlx::{PgConnection, Row as _};
 
-pub use probe::{Probed, probe};
+pub use probe::{Probed, are_shared, probe};
 pub use settings::DatabaseSettings;
 
 use crate::model::Timestamp;
@@ -59,6 +59,15 @@ pub async fn session(connection: &mut PgConnection) -> Result<Session> {
 /// The database's clock, by which everything is due.
 pub async fn now(connection: &mut PgConnection) -> Result<Timestamp> {
     sqlx::query_scalar("-- now\nSELECT clock_timestamp()").fetch_one(connection).await.named("now")
+}
+
+/// What a statement would see now of others' transactions, in PostgreSQL's own notation: another one after any that wrote
+/// something, in any database of the server, has ended.
+pub async fn snapshot(connection: &mut PgConnection) -> Result<String> {
+    sqlx::query_scalar("-- snapshot\nSELECT pg_current_snapshot()::text")
+        .fetch_one(connection)
+        .await
+        .named("snapshot")
 }
 
 /// What every role may know of a PostgreSQL server.

@@ -11,7 +11,7 @@
 //! | layer | modules | |
 //! |---|---|---|
 //! | 0 | [`model`] | the types that all layers share |
-//! | 1 | [`stanza`], [`policy`], [`database`] | XML → facts; facts and rules → verdict; both pure; access to PostgreSQL |
+//! | 1 | [`stanza`], [`policy`], [`database`], [`words`] | XML → facts; facts and rules → verdict; both pure; access to PostgreSQL; words for users |
 //! | 2 | [`archive`], [`ledger`] | the server's tables; our tables |
 //! | 3 | [`work`], [`ops`] | inspect, erase, sweep; reports |
 //! | 4 | [`component`], [`http`] | external interfaces; no SQL |
@@ -35,4 +35,5 @@ pub mod policy;
 pub mod stanza;
 pub mod task;
 pub mod telemetry;
+pub mod words;
 pub mod work;

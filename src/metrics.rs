@@ -44,9 +44,17 @@ metrics! {
     started: ByEvidence = "ephemerd_started_total";
     /// Rows erased because timers.unread_for had run out, without any sign that whoever they waited for had read them.
     unread_capped: IntCounter = "ephemerd_unread_capped_total";
-    /// Ephemeral timers that are not a number of seconds.
+    /// Ephemeral timers that are not a number of seconds; with `timers.legacy_expiry`, times of expiry too.
     invalid_timers: IntCounter = "ephemerd_invalid_timers_total";
-    /// Archived stanzas that could not be parsed and were left alone.
+    /// Corrections, reactions and attachments left alone: too much lies between them and the message that they may belong to.
+    belonging_unclear: IntCounter = "ephemerd_belonging_unclear_total";
+    /// Quotes that were cut out of replies, because the message that they quote went.
+    quotes_cut: IntCounter = "ephemerd_quotes_cut_total";
+    /// Quotes of a message that goes which were left alone, because what is quoted cannot be told for certain.
+    quotes_left: IntCounter = "ephemerd_quotes_left_total";
+    /// Quotes that are still to be cut out.
+    pending_quotes: IntGauge = "ephemerd_pending_quotes";
+    /// Archived stanzas that could not be parsed, or are larger than 4 MiB, and were left alone.
     unreadable_stanzas: IntCounter = "ephemerd_unreadable_stanzas_total";
     /// Archived rows erased.
     erased: ByStoreReasonMode = "ephemerd_erased_total";
@@ -74,12 +82,20 @@ metrics! {
     oldest_overdue_seconds: Gauge = "ephemerd_oldest_overdue_seconds";
     /// Time from due to committed erasure.
     erase_delay_seconds: Delay = "ephemerd_erase_delay_seconds";
-    /// Rows erased because they were older than the retention policy allows.
+    /// Rows erased because they were older than the retention policy allows, or their owners wish.
     age_erased: ByStoreMode = "ephemerd_age_erased_total";
     /// Rows that a retention policy would erase and that wait for the operator to accept it; counted no further than one above retention.confirm_above.
     age_unaccepted: IntGauge = "ephemerd_age_unaccepted";
     /// 1 while this daemon erases nothing by age although it has a retention policy: the policy waits to be accepted or for its grace, or another one was announced.
     age_waiting: IntGauge = "ephemerd_age_waiting";
+    /// Rows erased because somebody asked for it, with ephemerd erase for example.
+    request_erased: ByStoreMode = "ephemerd_request_erased_total";
+    /// Requests to erase that stand: not all of what they name is gone.
+    requests: IntGauge = "ephemerd_requests";
+    /// Uploaded files that messages named which have gone, by what became of the files.
+    files: ByFileOutcome = "ephemerd_files_total";
+    /// Uploaded files that are to go with the last message that names them.
+    pending_files: IntGauge = "ephemerd_pending_files";
     /// Duration of one erasing transaction.
     erase_batch_seconds: Duration = "ephemerd_erase_batch_seconds";
     /// How far inspection is behind the archive.
@@ -90,6 +106,8 @@ metrics! {
     sweep_last_completion_timestamp_seconds: Gauge = "ephemerd_sweep_last_completion_timestamp_seconds";
     /// Ledger entries that a sweep had to repair.
     sweep_repaired: ByAction = "ephemerd_sweep_repaired_total";
+    /// Ledger entries forgotten because their rows were removed or renamed with their account or room.
+    removed_entries: IntCounter = "ephemerd_removed_entries_total";
     /// 1 while erasing is paused.
     paused: IntGauge = "ephemerd_paused";
     /// 1 in a dry run: nothing is erased.
@@ -110,6 +128,14 @@ metrics! {
     catch_ups: IntCounter = "ephemerd_catch_ups_total";
     /// Hosts whose companion module answers this daemon.
     companions: IntGauge = "ephemerd_companions";
+    /// 1 if the last canary message vanished on time; 0 if not, or if this daemon has sent none.
+    canary_success: IntGauge = "ephemerd_canary_success";
+    /// How long the last canary message that vanished had existed.
+    canary_seconds: Gauge = "ephemerd_canary_seconds";
+    /// When the last canary message had vanished or failed to, as a Unix time; 0 if this daemon has sent none.
+    canary_last_timestamp_seconds: Gauge = "ephemerd_canary_last_timestamp_seconds";
+    /// Users' ad-hoc commands, by node and by what became of them.
+    commands: ByNodeOutcome = "ephemerd_commands_total";
     /// Statements or connections that failed.
     database_errors: IntCounter = "ephemerd_database_errors_total";
     /// 1 if the configuration was valid when last read.
@@ -189,6 +215,21 @@ label!(
     }
 );
 label!(
+    /// What became of an uploaded file when the last message that was to go and named it had gone: the label `fate`.
+    FileOutcome {
+        /// It was removed.
+        Erased = "erased",
+        /// It stays: something that nothing asks to go names it, too.
+        Kept = "kept",
+        /// It stays: too much came between the upload and the message to tell.
+        Unclear = "unclear",
+        /// There is no such file, or its uploader did not send the message.
+        Unknown = "unknown",
+        /// The companion module did not answer or could not remove it; it will be tried again.
+        Failed = "failed",
+    }
+);
+label!(
     /// How a reload ended: the label `result`.
     Reload {
         /// The new configuration is in force.
@@ -208,6 +249,45 @@ label!(
         Dropped = "dropped",
         /// A placeholder that was not in the ledger was found.
         Adopted = "adopted",
+    }
+);
+
+label!(
+    /// Which ad-hoc command: the label `node`.
+    CommandNode {
+        /// `urn:ephemerd:policy`.
+        Policy = "policy",
+        /// `urn:ephemerd:kept`.
+        Kept = "kept",
+        /// `urn:ephemerd:erase`.
+        Erase = "erase",
+        /// `urn:xmpp:mam#configure`.
+        Configure = "configure",
+        /// `urn:ephemerd:contact`.
+        Contact = "contact",
+        /// One that does not exist.
+        Unknown = "unknown",
+    }
+);
+label!(
+    /// What became of a request for an ad-hoc command: the label `outcome`.
+    CommandOutcome {
+        /// It was answered, and goes on.
+        Asked = "asked",
+        /// It was answered, and is complete.
+        Completed = "completed",
+        /// The user canceled it.
+        Canceled = "canceled",
+        /// Whoever asked is no user of a listed host.
+        Forbidden = "forbidden",
+        /// It is not a valid request, or its session is over.
+        Invalid = "invalid",
+        /// The user asked too often.
+        Limited = "limited",
+        /// Too much was asked at once.
+        Busy = "busy",
+        /// The answer could not be looked up in time.
+        Failed = "failed",
     }
 );
 
@@ -273,12 +353,20 @@ labelled!(
     ByEvidence { by: StartedBy }
 );
 labelled!(
+    /// A counter by command and outcome.
+    ByNodeOutcome { node: CommandNode, outcome: CommandOutcome }
+);
+labelled!(
     /// A counter by cause.
     ByCause { cause: FailureCause }
 );
 labelled!(
     /// A counter by action.
     ByAction { action: Repair }
+);
+labelled!(
+    /// A counter by what became of a file.
+    ByFileOutcome { fate: FileOutcome }
 );
 labelled!(
     /// A counter by result.
@@ -305,10 +393,20 @@ impl ByStoreMode {
     }
 }
 
+impl ByNodeOutcome {
+    fn touch_all(&self) {
+        for node in CommandNode::ALL {
+            for outcome in CommandOutcome::ALL {
+                self.of(node, outcome);
+            }
+        }
+    }
+}
+
 impl ByStoreReasonMode {
     fn touch_all(&self) {
         for store in Store::ALL {
-            for reason in Reason::ALL {
+            for reason in Reason::OF_ROWS {
                 for mode in Mode::ALL {
                     self.of(store, reason, mode);
                 }
@@ -328,7 +426,7 @@ macro_rules! touch {
         }
     )+};
 }
-touch!(ByReason: Reason, ByCause: FailureCause, ByResult: Reload, ByAction: Repair);
+touch!(ByReason: Reason, ByCause: FailureCause, ByResult: Reload, ByAction: Repair, ByFileOutcome: FileOutcome);
 
 impl ByEvidence {
     fn touch_all(&self) {

@@ -5,7 +5,9 @@
 # Everything is mounted in namespaces of their own, which end with their last process: there is nothing to unmount, however a test ends.
 set -euo pipefail
 roots="${LAB_ROOTS:-${XDG_CACHE_HOME:-$HOME/.cache}/ephemerd/roots}"
-packages=(prosody lua-dbi-postgresql lua-dbi-sqlite3 lua-check ejabberd erlang-p1-pgsql postgresql)
+packages="prosody lua-dbi-postgresql lua-dbi-sqlite3 lua-check ejabberd erlang-p1-pgsql postgresql"
+# What stands around a large database: ./dev test --ha.
+declare -A more=([trixie]="patroni python3-etcd etcd-server haproxy pgbouncer pgpool2")
 [ "$(id -u)" -eq 0 ] || { echo "roots.sh: only root can make them" >&2; exit 1; }
 
 # inside ROOT LINE: a line for its shell.
@@ -14,7 +16,7 @@ inside() {
 }
 
 make() {
-    local suite=$1 root="$roots/$1.new"
+    local suite=$1 packages=$2 root="$roots/$1.new"
     rm -rf "$root"
     unshare --mount debootstrap --variant=minbase "$suite" "$root"
     # No server is started while it is installed.
@@ -24,10 +26,10 @@ make() {
     echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/99mirror"
     # ejabberd's own set-up wants a running systemd, and nothing here needs what it would have done.
     inside "$root" "export DEBIAN_FRONTEND=noninteractive LC_ALL=C
-        apt-get update && apt-get install -y --no-install-recommends ${packages[*]}
+        apt-get update && apt-get install -y --no-install-recommends $packages
         apt-get clean; dpkg --configure -a || true
         test -x /usr/bin/prosody && test -d /usr/share/ejabberd/sql && ls /usr/lib/postgresql/*/bin/initdb"
-    echo "${packages[*]}" >"$root/complete"
+    echo "$packages" >"$root/complete"
     mv "$root" "$roots/$suite"
 }
 
@@ -42,10 +44,11 @@ mkdir -p "$roots"
 exec 9>"$roots/lock"
 flock 9
 for suite in "$@"; do
-    if [ "$(cat "$roots/$suite/complete" 2>/dev/null)" != "${packages[*]}" ]; then
+    wanted="$packages${more[$suite]:+ ${more[$suite]}}"
+    if [ "$(cat "$roots/$suite/complete" 2>/dev/null)" != "$wanted" ]; then
         echo "Making a Debian ($suite) with its servers in $roots: some minutes, once." >&2
         rm -rf "${roots:?}/$suite"
         # Without the names of mirrors, which are a machine's own affair.
-        make "$suite" >"$roots/$suite.log" 2>&1 || { tail -n 20 "$roots/$suite.log" | sed 's#[a-z]*://[^ ]*#…#g' >&2; exit 1; }
+        make "$suite" "$wanted" >"$roots/$suite.log" 2>&1 || { tail -n 20 "$roots/$suite.log" | sed 's#[a-z]*://[^ ]*#…#g' >&2; exit 1; }
     fi
 done

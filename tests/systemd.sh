@@ -75,7 +75,7 @@ process=$(shows MainPID)
 seen=$(inside stat -c '%a %U' /run/credentials/ephemerd.service/component.secret /etc/ephemerd/component.secret)
 [ "$seen" = $'400 ephemerd\n600 root' ] || fail "the secrets: $seen"
 inside systemctl reload ephemerd
-reloaded() { inside journalctl --unit ephemerd --no-pager | grep "configuration was read" >/dev/null; }
+reloaded() { inside journalctl --unit ephemerd --no-pager | grep "configuration reloaded" >/dev/null; }
 until_so 10 "reloaded" reloaded
 is MainPID "$process" || fail "the reload restarted it"
 

@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a bench prints its table")]
 
 mod age;
+mod belonging;
 mod data;
 mod delay;
 mod ejabberd;
@@ -139,6 +140,9 @@ async fn measure(options: &Options) -> Result<Vec<Figure>> {
     }
     if wants(Part::Reading) {
         reading::measure(&postgres, scale, &mut figures, &progress).await?;
+    }
+    if wants(Part::Belonging) {
+        belonging::measure(&postgres, scale, &mut figures, &progress).await?;
     }
     if wants(Part::Rooms) {
         rooms::measure(&postgres, scale, &mut figures, &progress).await?;

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use crate::data::Scale;
-use crate::{age, delay, ejabberd, erase, flat, instead, reader, reading, rooms, sweep, traffic};
+use crate::{
+    age, belonging, delay, ejabberd, erase, flat, instead, reader, reading, rooms, sweep, traffic,
+};
 
 pub(crate) const HELP: &str = "\
 ./dev bench [--json FILE] [--quick] [--sql] [--only PART,PART] [--growth | --all] [--pages | --draw]
@@ -11,7 +13,8 @@ pub(crate) const HELP: &str = "\
   --json FILE    writes the table as JSON, too
   --quick        few rows, one run: to see that it works, not to judge by
   --sql          prints the alternatives' SQL and plans
-  --only PARTS   some of erase, flat, delay, sweep, age, instead, ejabberd, reader, reading, rooms, traffic
+  --only PARTS   some of erase, flat, delay, sweep, age, instead, ejabberd, reader, reading, belonging, rooms,
+                 traffic
   --growth       instead of the table, archives of 10,000 to 10,000,000 rows; takes half an hour and 30 GB of disk
   --most ROWS    with --growth, no archive larger than this
   --all          both
@@ -30,12 +33,13 @@ pub(crate) enum Part {
     Ejabberd,
     Reader,
     Reading,
+    Belonging,
     Rooms,
     Traffic,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Erase,
         Self::Flat,
         Self::Delay,
@@ -45,6 +49,7 @@ impl Part {
         Self::Ejabberd,
         Self::Reader,
         Self::Reading,
+        Self::Belonging,
         Self::Rooms,
         Self::Traffic,
     ];
@@ -65,6 +70,7 @@ impl Part {
             Self::Ejabberd => ejabberd::steps(scale),
             Self::Reader => reader::STEPS,
             Self::Reading => reading::steps(scale),
+            Self::Belonging => belonging::steps(scale),
             Self::Rooms => rooms::steps(scale),
             Self::Traffic => traffic::steps(scale),
         }

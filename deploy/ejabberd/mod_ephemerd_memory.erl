@@ -31,9 +31,11 @@ remember(Acc, _, _) ->
     Acc.
 
 remember_in(Host, Owner, Message, none) ->
+    %% Newer rooms also run this for the subject that they show to whoever joins.
+    IsShown = xmpp:get_meta(Message, mam_ignore, false),
     case new_subject(Message) of
-        [] -> ok;
-        _ -> note_subject(Host, Owner, none)
+        [_ | _] when not IsShown -> note_subject(Host, Owner, none);
+        _ -> ok
     end;
 remember_in(Host, Owner, Message, El) ->
     Usec = xmpp:get_meta(Message, stanza_id, erlang:system_time(microsecond)),

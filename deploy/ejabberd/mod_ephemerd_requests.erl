@@ -100,6 +100,8 @@ answer(#iq{type = Type, to = #jid{lserver = Domain}, sub_els = [#xmlel{name = Na
                 {get, <<"remembered">>} -> {ok, remembered(Domain, State), State};
                 {get, <<"list">>} -> paced(fun() -> {list(Domain, El, State), State} end, State);
                 {get, <<"recall">>} -> {ok, recall(Domain, El, State), State};
+                {get, <<"files">>} -> {ok, files(Domain, El, State), State};
+                {set, <<"unlink">>} -> {ok, unlink(Domain, El, State), State};
                 {set, <<"erase">>} -> {ok, change(Domain, El, erase, <<"erased">>, State), State};
                 {set, <<"blank">>} -> {ok, change(Domain, El, {blank, until(El)}, <<"blanked">>, State), State};
                 {set, <<"scrub">>} -> {ok, scrub(Domain, El, State), State};
@@ -151,7 +153,8 @@ abilities(Host, Domain) ->
                   false -> []
               end,
     case Domain of
-        Host -> [What || What <- [<<"sessions">>, <<"reads">>, <<"room-reads">>], Archive /= []] ++ Archive ++ [<<"queue">> || mod_ephemerd_queue:is_known(Host)];
+        Host -> [What || What <- [<<"sessions">>, <<"reads">>, <<"room-reads">>], Archive /= []] ++ Archive ++ [<<"queue">> || mod_ephemerd_queue:is_known(Host)]
+            ++ [<<"files">> || mod_ephemerd_uploads:is_known(Host)];
         _ -> Archive ++ [<<"scrub">>, <<"remember">>, <<"room-reads">>, <<"members">>]
     end.
 
@@ -211,6 +214,38 @@ members(Domain, El, #state{host = Host}) ->
 
 member({Room, Domain}, {Who, Nicks}) ->
     [{<<"jid">>, jid:encode(Who)} | [{<<"occupant">>, jid:encode({Room, Domain, Nick})} || Nick <- Nicks]].
+
+%%% Uploaded files
+
+files(Domain, El, #state{host = Host}) ->
+    State = fun(Id, Uploader) ->
+                    case mod_ephemerd_uploads:state(Host, Id, Uploader) of
+                        {there, Usec} -> [{<<"state">>, <<"there">>}, {<<"since">>, mod_ephemerd_xml:stamp(Usec)}];
+                        Other -> [{<<"state">>, atom_to_binary(Other)}]
+                    end
+            end,
+    each_file(<<"files">>, Domain, El, Host, State, []).
+
+unlink(Domain, El, #state{host = Host}) ->
+    Unlink = fun(Id, Uploader) -> [{<<"outcome">>, atom_to_binary(mod_ephemerd_uploads:unlink(Host, Id, Uploader))}] end,
+    each_file(<<"unlinked">>, Domain, El, Host, Unlink, [{<<"outcome">>, <<"failed">>}]).
+
+each_file(Name, Domain, #xmlel{children = Children}, Host, Do, Failed) ->
+    (Domain == Host andalso mod_ephemerd_uploads:is_known(Host)) orelse not_implemented(<<>>),
+    Files = [{id(File), uploader(File)} || #xmlel{name = <<"file">>} = File <- Children],
+    (length(Files) >= 1 andalso length(Files) =< ?MAX_ITEMS) orelse bad_request(),
+    length(lists:usort(Files)) == length(Files) orelse bad_request(),
+    Answers = [[{<<"id">>, Id}, {<<"uploader">>, jid:encode(Uploader)} | mod_ephemerd:safely(fun() -> Do(Id, Uploader) end, Failed)]
+               || {Id, Uploader} <- Files],
+    element(Name, [], [#xmlel{name = <<"file">>, attrs = Attrs} || Attrs <- Answers]).
+
+uploader(File) ->
+    try jid:decode(attr(<<"uploader">>, File)) of
+        #jid{luser = User, resource = <<>>} = Jid when User /= <<>> -> Jid;
+        _ -> bad_request()
+    catch
+        error:{bad_jid, _} -> bad_request()
+    end.
 
 %%% Lists
 

@@ -23,7 +23,11 @@ scrub(_, []) -> {ok, 0};
 scrub({Room, Domain}, Ids) ->
     Wanted = maps:from_keys(Ids, []),
     case mod_muc:find_online_room(Room, Domain) of
-        {ok, Pid} -> in_room(Pid, fun(State, Caller) -> ?MODULE:scrub_state(State, Wanted, Caller) end);
+        {ok, Pid} ->
+            case in_room(Pid, fun(State, Caller) -> ?MODULE:scrub_state(State, Wanted, Caller) end) of
+                ended -> {ok, 0};
+                Scrubbed -> Scrubbed
+            end;
         error -> {ok, 0}
     end.
 
@@ -44,9 +48,13 @@ messages({Room, Domain}) ->
 clear_subject(Host, {Room, Domain}, Names) ->
     case mod_muc:unhibernate_room(Host, Domain, Room) of
         {ok, Pid} ->
-            Cleared = in_room(Pid, fun(State, Caller) -> ?MODULE:clear_state(State, Names, Caller) end),
-            Cleared == {ok, 1} andalso store(Pid),
-            Cleared;
+            case in_room(Pid, fun(State, Caller) -> ?MODULE:clear_state(State, Names, Caller) end) of
+                % It was about to hibernate, and has its subject still.
+                ended -> busy;
+                Cleared ->
+                    Cleared == {ok, 1} andalso store(Pid),
+                    Cleared
+            end;
         _ -> {ok, 0}
     end.
 
@@ -57,16 +65,18 @@ members(Host, {Room, Domain}) ->
     case mod_muc:find_online_room(Room, Domain) of
         {ok, Pid} ->
             case in_room(Pid, fun(State, Caller) -> ?MODULE:members_of(State, Caller) end) of
-                {ok, 0} -> none;
                 {ok, Found} -> Found;
+                ended -> stored_members(Host, Room, Domain);
                 Failed -> Failed
             end;
-        error ->
-            case mod_muc:restore_room(Host, Domain, Room) of
-                Opts when is_list(Opts) ->
-                    listed(proplists:get_value(members_only, Opts, false), proplists:get_value(affiliations, Opts, []), #{});
-                _ -> none
-            end
+        error -> stored_members(Host, Room, Domain)
+    end.
+
+stored_members(Host, Room, Domain) ->
+    case mod_muc:restore_room(Host, Domain, Room) of
+        Opts when is_list(Opts) ->
+            listed(proplists:get_value(members_only, Opts, false), proplists:get_value(affiliations, Opts, []), #{});
+        _ -> none
     end.
 
 listed(true, Affiliations, Nicks) ->
@@ -93,8 +103,8 @@ in_room(Pid, Work) ->
     try sys:replace_state(Pid, fun(State) -> Work(State, Caller) end, ?WITHIN_MS) of
         _ -> receive {Ref, Result} -> {ok, Result} after 0 -> unable() end
     catch
-        exit:{noproc, _} -> {ok, 0};
-        exit:{normal, _} -> {ok, 0};
+        exit:{noproc, _} -> ended;
+        exit:{normal, _} -> ended;
         exit:{timeout, _} -> busy;
         _:_ -> unable()
     end.

@@ -16,6 +16,9 @@
 -define(NS_EPHEMERAL, <<"urn:xmpp:ephemeral:0">>).
 -define(NS_EPHEMERD, <<"urn:ephemerd:0">>).
 -define(NS_STORAGE_HINTS, <<"urn:xmpp:hints">>).
+%% When a message expires by older specifications (XEP-0023, XEP-0079).
+-define(NS_EXPIRING, <<"jabber:x:expire">>).
+-define(NS_RULES, <<"http://jabber.org/protocol/amp">>).
 -define(NS_PUBSUB_EVENTS, <<"http://jabber.org/protocol/pubsub#event">>).
 -define(NS_STANZA_IDS, <<"urn:xmpp:sid:0">>).
 -define(NS_DELAYS, <<"urn:xmpp:delay">>).
@@ -65,19 +68,33 @@ is_telling(?NS_EPHEMERAL) -> true;
 is_telling(?NS_STORAGE_HINTS) -> true;
 is_telling(?NS_EPHEMERD) -> true;
 is_telling(?NS_PUBSUB_EVENTS) -> true;
+is_telling(?NS_EXPIRING) -> true;
+is_telling(?NS_RULES) -> true;
 is_telling(_) -> false.
 
 %% Whether a direct child of the message, or of the message in a MUC/Sub event, concerns retention.
 -spec is_marked(xmlel()) -> boolean().
 is_marked(#xmlel{attrs = Attrs} = El) ->
-    lists:any(fun(Child) -> is_mark(name(Child, [Attrs])) end, children(El)) orelse
+    lists:any(fun(Child) -> is_mark(Child, [Attrs]) end, children(El)) orelse
         case wrapped(El) of
-            {Inner, Scope} -> lists:any(fun(Child) -> is_mark(name(Child, Scope)) end, children(Inner));
+            {Inner, Scope} -> lists:any(fun(Child) -> is_mark(Child, Scope) end, children(Inner));
             none -> false
         end.
 
+is_mark(Child, Scope) ->
+    is_mark(name(Child, Scope)) orelse expiry_rules(Child, Scope) /= [].
+
+%% Rules by which a message expires, unless they are a server's report about another message.
+expiry_rules(#xmlel{attrs = Attrs} = El, Scope) ->
+    case name(El, Scope) == {?NS_RULES, <<"amp">>} andalso not lists:keymember(<<"status">>, 1, Attrs) of
+        true -> [Rule || Rule <- children(El), name(Rule, [Attrs | Scope]) == {?NS_RULES, <<"rule">>},
+                         fxml:get_tag_attr_s(<<"condition">>, Rule) == <<"expire-at">>];
+        false -> []
+    end.
+
 is_mark({?NS_EPHEMERAL, _}) -> true;
 is_mark({?NS_EPHEMERD, <<"expired">>}) -> true;
+is_mark({?NS_EXPIRING, <<"x">>}) -> true;
 is_mark({?NS_STORAGE_HINTS, <<"no-permanent-store">>}) -> true;
 is_mark({?NS_STORAGE_HINTS, <<"no-permanent-storage">>}) -> true;
 is_mark({?NS_STORAGE_HINTS, <<"no-store">>}) -> true;
@@ -226,13 +243,16 @@ start(#xmlel{attrs = Attrs}) ->
     #xmlel{name = <<"message">>, attrs = [Attr || {_, Value} = Attr <- Kept, byte_size(Value) =< ?MAX_ATTRIBUTE]}.
 
 what_it_says(Children, Scope) ->
-    [said(name(Child, Scope), Child) || Child <- Children].
+    [said(name(Child, Scope), Child, expiry_rules(Child, Scope)) || Child <- Children].
 
-said({Ns, Local} = Name, Child) ->
+said({Ns, Local}, _, [_ | _] = Rules) ->
+    Said = [bare(<<"rule">>, Ns, only([<<"condition">>, <<"action">>, <<"value">>], Rule#xmlel.attrs)) || Rule <- Rules],
+    (bare(Local, Ns, []))#xmlel{children = Said};
+said({Ns, Local} = Name, Child, []) ->
     Speaks = is_mark(Name) orelse Name == {?NS_STORAGE_HINTS, <<"store">>} orelse
         Name == {?NS_STANZA_IDS, <<"stanza-id">>},
     Kept = case Speaks of
-               true -> only([<<"timer">>, <<"until">>, <<"by">>, <<"id">>], Child#xmlel.attrs);
+               true -> only([<<"timer">>, <<"until">>, <<"by">>, <<"id">>, <<"seconds">>], Child#xmlel.attrs);
                false -> []
            end,
     % An empty element carries no text, and our placeholders are empty.
@@ -255,6 +275,7 @@ barely(#xmlel{attrs = Attrs} = El) ->
     (start(El))#xmlel{children = Hints ++ Timers ++ [Body]}.
 
 is_hint({?NS_EPHEMERAL, <<"i-want-out">>}) -> true;
+is_hint({?NS_EPHEMERD, <<"once">>}) -> true;
 is_hint({?NS_STORAGE_HINTS, <<"store">>}) -> true;
 is_hint({?NS_STORAGE_HINTS, _} = Name) -> is_mark(Name);
 is_hint(_) -> false.

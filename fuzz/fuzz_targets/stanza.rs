@@ -8,7 +8,7 @@
 
 use chrono::DateTime;
 use ephemerd::{
-    model::{Placement, Rules, Store},
+    model::{Placement, Rules, Start, StartedBy, Store},
     policy, stanza,
 };
 use libfuzzer_sys::fuzz_target;
@@ -22,7 +22,8 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let Ok(facts) = stanza::read(&text) else { return };
     for store in Store::ALL {
-        let placement = Placement { store, runs_from: until, undelivered: false, read: false };
+        let (start, archived_at) = (Start { at: until, by: StartedBy::Archived }, until);
+        let placement = Placement::of(store, archived_at, start, false);
         let verdict = policy::decide(&facts, &placement, &Rules::default());
         assert!(verdict.is_none_or(|it| it.due_at >= until));
     }

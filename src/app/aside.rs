@@ -3,20 +3,46 @@
 use std::{sync::Arc, time::Duration};
 
 use sqlx::PgPool;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::daemon::{Workers, begin};
 use crate::{
+    archive::Archive,
+    component::{self, ComponentSettings, Exchange},
     database::Named,
+    ledger::DaemonState,
     metrics::Metrics,
     model::Clock,
     ops::Readiness,
-    work::{backlog, inspect::Inspection},
+    work::{backlog, gauges, inspect::Inspection, sweep::Removals},
 };
 
 /// Wait between attempts while the database is unavailable.
 const TRY_EVERY: Duration = Duration::from_secs(10);
+
+impl Workers {
+    /// The workers that watch which owners the archive's tables have.
+    pub(super) fn spawn_watchers(
+        &self,
+        tasks: &mut JoinSet<&'static str>,
+        archive: &Archive,
+        leading: watch::Receiver<bool>,
+    ) {
+        let (pool, metrics) = (|| self.pool.clone(), || Arc::clone(&self.metrics));
+        let hosts = || self.config.archive.hosts.clone();
+        let unlisted =
+            gauges::watch_hosts(pool(), archive.clone(), hosts(), metrics(), self.stop.clone());
+        begin(tasks, "hosts", unlisted);
+        let removals = Removals::new(pool(), archive.clone(), hosts(), leading, metrics());
+        begin(tasks, "removals", removals.run(self.stop.clone()));
+    }
+}
 
 async fn release(pool: &PgPool) -> crate::database::Result<i64> {
     let mut connection = pool.acquire().await.named("release_connect")?;
@@ -26,6 +52,65 @@ async fn release(pool: &PgPool) -> crate::database::Result<i64> {
 async fn until(flag: &mut watch::Receiver<bool>, is: bool) {
     if flag.wait_for(|flag| *flag == is).await.is_err() {
         std::future::pending().await
+    }
+}
+
+/// Keeps the component connected while this daemon leads, until stopped.
+pub(super) async fn connect_while_leading(
+    settings: ComponentSettings,
+    exchange: Exchange,
+    metrics: Arc<Metrics>,
+    mut leading: watch::Receiver<bool>,
+    stop: CancellationToken,
+) {
+    loop {
+        let led = stop.run_until_cancelled(leading.wait_for(|leads| *leads)).await;
+        if !matches!(led, Some(Ok(_))) {
+            return;
+        }
+        drop(led);
+        let given_up = stop.child_token();
+        let connected = component::run(
+            settings.clone(),
+            exchange.clone(),
+            Arc::clone(&metrics),
+            given_up.clone(),
+        );
+        let until_given_up = async {
+            let _ = leading.wait_for(|leads| !*leads).await;
+            given_up.cancel();
+        };
+        tokio::join!(connected, stop.run_until_cancelled(until_given_up));
+    }
+}
+
+/// How often to count the companion modules that answer.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+
+/// Keeps up to date what this daemon says of itself to others: whether it leads and is connected, and how many modules answer.
+pub(super) async fn tell_state(
+    state: watch::Sender<DaemonState>,
+    mut leading: watch::Receiver<bool>,
+    mut connection: watch::Receiver<Option<u64>>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
+    let instance = hex::encode(rand::random::<[u8; 4]>());
+    while !stop.is_cancelled() {
+        let now = DaemonState {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: instance.clone(),
+            leads: *leading.borrow_and_update(),
+            connected: connection.borrow_and_update().is_some(),
+            modules: metrics.companions.get(),
+        };
+        state.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
+        tokio::select! {
+            Ok(()) = leading.changed() => {}
+            Ok(()) = connection.changed() => {}
+            () = sleep(COUNT_EVERY) => {}
+            () = stop.cancelled() => {}
+        }
     }
 }
 

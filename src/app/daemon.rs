@@ -12,18 +12,23 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{
-    Error, archive_kind,
-    aside::{release_backlog, tell_readiness},
-    bring_up_to_date, open_archive, pooled,
+    Error, archive_kind, are_our_own,
+    aside::{connect_while_leading, release_backlog, tell_readiness, tell_state},
+    bring_up_to_date, commands, open_archive, pooled,
     reload::Reloader,
     settings::{self, Updates, component},
+    trial::send_trials,
 };
 use crate::{
-    archive::{Archive, companion::Notice},
-    component::{self, ComponentSettings, Exchange, Link},
+    archive::{
+        Archive,
+        companion::{Notice, Requests as _},
+    },
+    component::{self, Link, Question},
     config::Config,
     database::{DatabaseSettings, Named},
     http,
+    ledger::DaemonState,
     lifecycle::{ExitReason, Hangups, Lifecycle, TaskError},
     metrics::Metrics,
     model::{Clock, Level, SystemClock},
@@ -40,7 +45,9 @@ use crate::{
             wake::{self, Bells, Wake},
         },
         erase::{
-            Pace, scrub,
+            Pace,
+            files::FileEraser,
+            scrub,
             tables::{Notified, TableEraser},
         },
         gauges::{self, Counted, GaugeSettings},
@@ -54,6 +61,9 @@ use crate::{
 
 /// Maximum wait between attempts to reach a database that is down.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Maximum number of trials waiting to be sent.
+const MOST_TRIALS: usize = 4;
 
 /// The options of `run`.
 pub struct RunOptions {
@@ -101,6 +111,9 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
     let (exchange, link, notices) = component::exchange(hosts, Arc::clone(&metrics));
     let (senders, updates) = settings::channels(&config);
     exchange.want(updates.wanted.clone());
+    let told = updates.commands.clone();
+    let (offered, questions) = component::commands(told, Arc::clone(&clock), Arc::clone(&metrics));
+    exchange.offer(offered);
     let modules = Modules { link, notices, leading: leading.clone() };
     let connection = connect_while_leading(
         component(&config),
@@ -127,8 +140,8 @@ pub async fn run(config: Config, options: RunOptions) -> Result<ExitReason, Erro
     let hard = lifecycle.hard();
     lifecycle.spawn("workers", async move {
         // Dropped at the hard stop: the database rolls back what was not committed.
-        let outcome =
-            hard.run_until_cancelled(workers.run(migrate, modules)).await.unwrap_or(Ok(()));
+        let working = workers.run(migrate, modules, questions);
+        let outcome = hard.run_until_cancelled(working).await.unwrap_or(Ok(()));
         // The caller reports the error; ending is enough to stop the others.
         if let Err(error) = outcome {
             let _ = fatal.send(error);
@@ -145,43 +158,14 @@ async fn endless(task: impl Future<Output = ()>) -> Result<(), TaskError> {
     Ok(())
 }
 
-/// Keeps the component connected while this daemon leads, until stopped.
-async fn connect_while_leading(
-    settings: ComponentSettings,
-    exchange: Exchange,
-    metrics: Arc<Metrics>,
-    mut leading: watch::Receiver<bool>,
-    stop: CancellationToken,
-) {
-    loop {
-        let led = stop.run_until_cancelled(leading.wait_for(|leads| *leads)).await;
-        if !matches!(led, Some(Ok(_))) {
-            return;
-        }
-        drop(led);
-        let given_up = stop.child_token();
-        let connected = component::run(
-            settings.clone(),
-            exchange.clone(),
-            Arc::clone(&metrics),
-            given_up.clone(),
-        );
-        let until_given_up = async {
-            let _ = leading.wait_for(|leads| !*leads).await;
-            given_up.cancel();
-        };
-        tokio::join!(connected, stop.run_until_cancelled(until_given_up));
-    }
-}
-
 /// Everything that needs the database.
 pub(super) struct Workers {
     /// As it was at the start: values taken from here need a restart to change.
-    config: Config,
+    pub(super) config: Config,
     pub(super) updates: Updates,
     pub(super) pool: PgPool,
     pub(super) metrics: Arc<Metrics>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     readiness: watch::Sender<Readiness>,
     page: watch::Sender<Option<Counted>>,
     pub(super) stop: CancellationToken,
@@ -214,11 +198,17 @@ pub(super) struct Reports {
 }
 
 impl Workers {
-    async fn run(self, migrate: bool, modules: Modules) -> Result<(), Error> {
+    async fn run(
+        self,
+        migrate: bool,
+        modules: Modules,
+        questions: mpsc::Receiver<Question>,
+    ) -> Result<(), Error> {
         let Some(archive) = self.wait_for_database(migrate).await? else {
             return Ok(());
         };
-        let bells = Bells::default();
+        let (trials, asked) = mpsc::channel(MOST_TRIALS);
+        let bells = Bells { trials: Some(trials), ..Bells::default() };
         let (state, states) = watch::channel(Inspection { caught_up: None, reachable: true });
         let (under_way, sweeps) = watch::channel(false);
         // The backlog is released only once sweeps have stopped holding entries.
@@ -234,6 +224,21 @@ impl Workers {
         };
         let stop = || self.stop.clone();
         let mut tasks = JoinSet::new();
+        let (state_sender, daemon_state) = watch::channel(DaemonState::default());
+        let connection = modules.link.connection();
+        let telling = tell_state(
+            state_sender,
+            modules.leading.clone(),
+            connection,
+            Arc::clone(&self.metrics),
+            stop(),
+        );
+        begin(&mut tasks, "state", telling);
+        let hosts = self.config.archive.hosts.clone();
+        let trials = send_trials(self.pool.clone(), modules.link.clone(), hosts, asked, stop());
+        begin(&mut tasks, "trials", trials);
+        self.spawn_canary(&mut tasks, &modules, states.clone());
+        let answering = archive.clone();
         match archive {
             Some(archive) => self.spawn_for_tables(&mut tasks, archive, modules, &bells, reports),
             None => self.spawn_for_modules(&mut tasks, modules, &bells, reports),
@@ -241,11 +246,14 @@ impl Workers {
         begin(
             &mut tasks,
             "wake",
-            wake::listen(self.pool.clone(), bells, Arc::clone(&self.metrics), stop()),
+            wake::listen(self.pool.clone(), bells, daemon_state, Arc::clone(&self.metrics), stop()),
         );
         let (clock, metrics) = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
         let gauges = gauges::run(self.pool.clone(), counted, clock, metrics, self.page, stop());
         begin(&mut tasks, "gauges", gauges);
+        let (pool, metrics) = (self.pool.clone(), Arc::clone(&self.metrics));
+        let ledger = (pool, self.updates.age.clone(), answering);
+        begin(&mut tasks, "commands", commands::answer(ledger, questions, metrics, stop()));
         let metrics = Arc::clone(&self.metrics);
         begin(&mut tasks, "backlog", release_backlog(self.pool.clone(), metrics, holds, stop()));
         begin(
@@ -279,6 +287,14 @@ impl Workers {
         let remembered = self.spawn_remembered(tasks, modules.link.clone());
         let (link, whole_seconds) = (modules.link.clone(), !archive.numbers_are_stamps());
         self.spawn_everyone(tasks, link, whole_seconds, bells);
+        let files = FileEraser::new(
+            self.pool.clone(),
+            archive.clone(),
+            modules.link.clone(),
+            Changing::new(self.updates.files.clone()),
+            Arc::clone(&self.metrics),
+        );
+        begin(tasks, "files", files.run(Arc::clone(&bells.files), stop()));
         begin(tasks, "scrub", scrub::scrub(modules.link.clone(), to_scrub, stop()));
         let (inspect, sweep) = (
             Changing::new(self.updates.inspect.clone()),
@@ -304,6 +320,7 @@ impl Workers {
             archive.clone(),
             Changing::new(self.updates.age.clone()),
             Arc::clone(&self.metrics),
+            Arc::clone(&bells.commands),
         );
         let states = state.subscribe();
         let inspector = Inspector::new(
@@ -314,14 +331,7 @@ impl Workers {
             state,
             judging,
         );
-        let hosts = gauges::watch_hosts(
-            self.pool.clone(),
-            archive.clone(),
-            self.config.archive.hosts.clone(),
-            Arc::clone(&self.metrics),
-            stop(),
-        );
-        begin(tasks, "hosts", hosts);
+        self.spawn_watchers(tasks, &archive, modules.leading);
         let sweeper = Sweeper::new(
             self.pool.clone(),
             archive,
@@ -377,6 +387,7 @@ impl Workers {
 async fn prepare(pool: PgPool, config: &Config, migrate: bool) -> Result<Option<Archive>, Error> {
     // Detached: migrating changes the session's settings.
     let mut connection = pool.acquire().await.named("connect").map_err(pooled)?.detach();
+    are_our_own(&mut connection, &DatabaseSettings::new(config.database.options())).await?;
     bring_up_to_date(&mut connection, migrate).await?;
     let opened = match archive_kind(config) {
         Some(_) => Some(open_archive(&mut connection, config).await),

@@ -1,30 +1,43 @@
 //! The only place that builds everything and puts it together.
 
+mod about;
 mod aside;
+mod canary;
 mod check;
+mod commands;
 mod control;
 mod daemon;
 mod explain;
+mod export;
 mod hold;
 pub mod init;
 mod module;
 mod preview;
 mod reload;
+mod requests;
 mod retention;
 mod settings;
 mod sweep;
+mod trial;
 
 use sqlx::{Connection as _, PgConnection};
 use tracing::info;
 
+pub use about::about;
 pub use check::check;
 pub use control::{accept_backlog, backlog, pause, resume, status};
 pub use daemon::{RunOptions, run};
 pub use explain::{explain_given, explain_live};
+pub use export::export;
 pub use hold::{HoldWaits, Placed, add_hold, hold, hold_log, holds, release_hold};
 pub use preview::{preview, scan};
+pub use requests::{
+    Followed, RequestState, ask_to_erase, erasable, follow_request, request_log, requests,
+    withdraw_request,
+};
 pub use retention::{Accepted, accept_policy, age_outlook};
 pub use sweep::{Swept, sweep};
+pub use trial::{TrialEnd, TrialStep, try_out};
 
 use crate::{
     archive::{self, Archive},
@@ -63,6 +76,25 @@ pub enum Error {
         "the archive is in the XMPP server's own storage, which only its companion module can reach\nhelp: {0}"
     )]
     OutOfReach(&'static str),
+    /// Of this host nothing is inspected or erased.
+    #[error(
+        "the host {0} is not in archive.hosts, so nothing of it is erased\n\
+         help: name a user or room of one of these hosts, or add the host to the configuration of all daemons"
+    )]
+    Unlisted(String),
+    /// Nobody would erase what is asked for.
+    #[error(
+        "no daemon runs, so nothing would be erased\n\
+         help: start one with this configuration (`ephemerd run`), then ask again"
+    )]
+    NoDaemon,
+    /// No daemon carries out a request.
+    #[error(
+        "request {0} stands, but no daemon has begun with it\n\
+         help: let a daemon of this version run with this owner's host in archive.hosts and without erase.dry_run; \
+         it carries out the request, which `ephemerd erase --list` shows"
+    )]
+    NotBegun(i64),
     /// A transaction that erases did not end in time.
     #[error(
         "the hold was not placed: a transaction that erases has not ended for minutes, and it may concern what is to be held\n\
@@ -97,10 +129,11 @@ impl Error {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Database(_) | Self::NotPlaced | Self::AfterPlacing(..) => false,
+            Self::NoDaemon | Self::NotBegun(_) => false,
             Self::Listen(_) | Self::Signals(_) => false,
             Self::WorkerEnded(_) | Self::WorkerPanicked => false,
             Self::Pooled | Self::NotGranted | Self::Schema(_) | Self::Archive(..) => true,
-            Self::OutOfReach(_) => true,
+            Self::OutOfReach(_) | Self::Unlisted(_) => true,
         }
     }
 }
@@ -111,11 +144,12 @@ impl Error {
         match self {
             Self::Database(_) => "docs/runbook.md#ephemerddatabaseerrors",
             Self::NotPlaced | Self::AfterPlacing(..) => "docs/holds.md#placing-one",
+            Self::NoDaemon | Self::NotBegun(_) => "docs/requests.md#what-is-refused",
             Self::Pooled => "docs/reliability.md#what-is-refused",
             Self::NotGranted => "docs/operating.md#the-database",
             Self::Schema(_) => "docs/operating.md#upgrades",
             Self::Archive(..) => "docs/supported.md",
-            Self::Listen(_) => "docs/configuration.md",
+            Self::Listen(_) | Self::Unlisted(_) => "docs/configuration.md",
             Self::OutOfReach(_) => "docs/operating.md#sweeps",
             Self::WorkerEnded(_) | Self::WorkerPanicked | Self::Signals(_) => {
                 "docs/runbook.md#ephemerddown"
@@ -138,6 +172,7 @@ const BEHIND: Error = Error::Schema(
 pub async fn migrate(config: &Config) -> Result<bool, Error> {
     let settings = DatabaseSettings::new(config.database.options());
     let mut connection = settings.connect().await.map_err(pooled)?;
+    are_our_own(&mut connection, &settings).await?;
     let migrated = bring_up_to_date(&mut connection, true).await;
     let _ = connection.close().await;
     migrated
@@ -173,6 +208,27 @@ async fn is_ours(connection: &mut PgConnection) -> Result<(), Error> {
         Session::Standby => Err(database::Error::standby("session").into()),
         Session::Pooled => Err(Error::Pooled),
     }
+}
+
+/// The same, and no pooler hides that it shares sessions.
+async fn are_our_own(
+    connection: &mut PgConnection,
+    settings: &DatabaseSettings,
+) -> Result<(), Error> {
+    is_ours(connection).await?;
+    match database::are_shared(settings).await? {
+        true => Err(Error::Pooled),
+        false => Ok(()),
+    }
+}
+
+/// Lets statements of this session take long: one owner may have millions of rows, and nobody waits for us.
+async fn count_in_peace(connection: &mut PgConnection) -> database::Result<()> {
+    sqlx::query("-- counting_patience\nSET statement_timeout = '1h'")
+        .execute(connection)
+        .await
+        .named("counting_patience")?;
+    Ok(())
 }
 
 /// Opens the archive if it is as this program needs it; also returns the findings. Otherwise fails with the

@@ -40,6 +40,9 @@ use crate::{
 /// is optional.
 const PATIENCE: Duration = Duration::from_secs(10);
 const SHORT_PATIENCE: Duration = Duration::from_secs(2);
+/// Not a fault: with archives in SQL, a module is optional.
+const ONLY_ROWS: &str = "No companion module answers on a host of rooms: what rooms show to those who join, and their subjects, \
+     stay until the rooms forget them.";
 
 impl Workers {
     /// The workers for archives that only the modules can reach.
@@ -162,7 +165,7 @@ async fn ask_all(link: &Link, config: &Config, needed: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     let rules = config.rules();
     let waits_for_all = rules.rooms.start == RoomStart::Everyone;
-    let mut knows_members = false;
+    let (mut knows_members, mut remembers) = (false, false);
     let shows_less = |it: &Companion| {
         rules.looks_for_readers_in(Store::Archive) && it.can.sessions && !it.can.reads
             || rules.looks_for_readers_in(Store::Room) && it.can.scrub && !it.can.room_reads
@@ -181,6 +184,7 @@ async fn ask_all(link: &Link, config: &Config, needed: bool) -> Vec<Finding> {
             )
         }));
         knows_members |= answers(|it| it.can.members);
+        remembers |= answers(|it| it.can.remember);
         findings.extend((waits_for_all && answers(|it| it.can.scrub && !it.can.members)).then(|| {
             Finding::warning(
                 format!("companion module on {host}: it does not list rooms' members, so messages there wait for timers.unread_for"),
@@ -188,13 +192,37 @@ async fn ask_all(link: &Link, config: &Config, needed: bool) -> Vec<Finding> {
             )
         }));
     }
+    if config.uploads.rules.is_on() {
+        for host in &config.uploads.hosts {
+            let asked = tokio::time::timeout(SHORT_PATIENCE, link.companion(host)).await;
+            findings.push(removes_files(host, asked.unwrap_or(Err(Unanswered::Silent))));
+        }
+    }
     findings.extend((waits_for_all && !knows_members).then(|| {
         Finding::warning(
             "No companion module lists rooms' members: with rooms.start = \"everyone\" all timers in rooms start timers.unread_for after archiving.",
             "load the companion module on the rooms' host and list that host in archive.hosts, or set rooms.start = \"first_reader\"",
         )
     }));
+    findings.extend((!needed && !remembers).then(|| Finding::good(ONLY_ROWS)));
     findings
+}
+
+/// Whether this host's module removes uploaded files.
+fn removes_files(host: &str, asked: Result<Companion, Unanswered>) -> Finding {
+    match asked {
+        Ok(companion) if companion.can.files => {
+            Finding::good(format!("companion module on {host}: it removes uploaded files"))
+        }
+        Ok(_) => Finding::warning(
+            format!("companion module on {host}: it does not remove uploaded files, so they stay"),
+            "load this program's module there, where mod_http_file_share or mod_http_upload keeps the files itself",
+        ),
+        Err(why) => Finding::warning(
+            format!("companion module on {host}: {why}, so uploaded files stay"),
+            why.remedy(),
+        ),
+    }
 }
 
 /// Host names come from the operator, so they may be printed.

@@ -5,17 +5,18 @@ use sqlx::Connection as _;
 use super::{Error, archive_kind, connect, open_archive, session};
 use crate::{
     config::Config,
-    ledger::{self, Outlooks, Readings},
+    ledger::{self, FileCounts, Outlooks, Readings},
     ops::{self, Scan, ScanProgress},
 };
 
-/// What goes when, according to the ledger, and how many timers wait for a reader.
-pub async fn preview(config: &Config) -> Result<(Outlooks, Readings), Error> {
+/// What goes when, according to the ledger; how many timers wait for a reader, and how many files go with messages.
+pub async fn preview(config: &Config) -> Result<(Outlooks, Readings, FileCounts), Error> {
     let mut connection = connect(config).await?;
     let hosts = &config.archive.hosts;
     let counted = async {
         let outlook = ledger::outlook(&mut connection, hosts).await?;
-        Ok((outlook, ledger::readings(&mut connection, hosts).await?))
+        let readings = ledger::readings(&mut connection, hosts).await?;
+        Ok((outlook, readings, ledger::count_files(&mut connection).await?))
     };
     let counted = counted.await;
     let _ = connection.close().await;

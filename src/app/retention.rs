@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use sqlx::{Connection as _, PgConnection};
 
-use super::{Error, connect, open_archive, settings::age_settings};
+use super::{Error, connect, count_in_peace, open_archive, settings::age_settings};
 use crate::{
+    archive::Archive,
     config::Config,
-    database::{self, Named as _},
+    database,
     ledger::{self, AgeStanding, Announced},
-    model::Finding,
+    model::{Finding, Store, Timestamp},
     ops::{self, AgeOutlook},
+    work::age::AgeSettings,
 };
 
 /// What became of `retention accept`.
@@ -43,13 +46,54 @@ async fn accept(connection: &mut PgConnection, policy: &[u8]) -> database::Resul
     }
 }
 
-/// Whether anything goes by its age now, for `check`. What is wrong with the ledger's tables is found elsewhere.
-pub(super) async fn check(connection: &mut PgConnection, config: &Config) -> Option<Finding> {
+/// Whether anything goes by its age now, for `check`, and which partitions are too old. What is wrong with the ledger's
+/// tables is found elsewhere.
+pub(super) async fn check(
+    connection: &mut PgConnection,
+    config: &Config,
+    archive: Option<&Archive>,
+) -> Vec<Finding> {
     let settings = age_settings(config);
-    settings.retention.shortest()?;
-    let state = ledger::age_state(connection).await.ok()?;
+    if settings.retention.shortest().is_none() {
+        return Vec::new();
+    }
+    let Ok(state) = ledger::age_state(connection).await else { return Vec::new() };
     let now = state.now;
-    Some(match AgeStanding::of(state, &settings.policy()) {
+    let standing = AgeStanding::of(state, &settings.policy());
+    let mut findings = vec![of_standing(&standing, &settings, now)];
+    if let Some(archive) = archive.filter(|_| standing.is_in_force()) {
+        findings.extend(old_partitions(connection, archive, &settings, now).await.ok().flatten());
+    }
+    findings
+}
+
+/// Partitions of which all is too old, unless something in them may have to stay.
+async fn old_partitions(
+    connection: &mut PgConnection,
+    archive: &Archive,
+    settings: &AgeSettings,
+    now: Timestamp,
+) -> database::Result<Option<Finding>> {
+    let AgeSettings { hosts, retention, .. } = settings;
+    let before = |stores: &[Store]| {
+        let age = TimeDelta::from_std(retention.longest(stores, hosts)?).ok()?;
+        now.checked_sub_signed(age)
+    };
+    let names = archive.partitions_before(connection, before).await?;
+    if names.is_empty()
+        || ledger::holds(connection, None).await?.iter().any(|it| it.in_force)
+        || !archive.unlisted_hosts(connection, hosts).await?.is_empty()
+    {
+        return Ok(None);
+    }
+    Ok(Some(Finding::good(format!(
+        "All is too old in these partitions, which can be dropped: {}.",
+        names.join(", ")
+    ))))
+}
+
+fn of_standing(standing: &AgeStanding, settings: &AgeSettings, now: Timestamp) -> Finding {
+    match standing {
         AgeStanding::NotAnnounced => Finding::warning(
             "No daemon has announced the retention policy: nothing goes by it.",
             "start the daemon, or reload it",
@@ -72,7 +116,7 @@ pub(super) async fn check(connection: &mut PgConnection, config: &Config) -> Opt
             ))
         )),
         AgeStanding::InForce(_) => Finding::good("Messages go by their age."),
-    })
+    }
 }
 
 /// What goes by its age, and whether this configuration's policy is the one that was announced last.
@@ -80,11 +124,7 @@ pub async fn age_outlook(config: &Config) -> Result<(AgeOutlook, bool), Error> {
     let settings = age_settings(config);
     let mut connection = connect(config).await?;
     let counted = async {
-        // One owner may have millions of rows, and nobody waits for us.
-        sqlx::query("-- preview_patience\nSET statement_timeout = '1h'")
-            .execute(&mut connection)
-            .await
-            .named("preview_patience")?;
+        count_in_peace(&mut connection).await?;
         let (archive, _) = open_archive(&mut connection, config).await?;
         let (hosts, retention) = (&settings.hosts, &settings.retention);
         Ok(ops::age_outlook(&mut connection, &archive, hosts, retention).await?)

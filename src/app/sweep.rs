@@ -48,14 +48,21 @@ pub async fn sweep(
     report: impl FnMut(f64, SweepCounts),
 ) -> Result<Swept, Error> {
     let mut connection = connect(config).await?;
-    if archive_kind(config).is_none() {
-        let swept = follow(&mut connection, &stop, report).await;
-        let _ = connection.close().await;
-        return swept;
-    }
-    let opened = open_archive(&mut connection, config).await;
+    let swept = match archive_kind(config) {
+        Some(_) => sweep_tables(&mut connection, config, &stop, report).await,
+        None => follow(&mut connection, &stop, report).await,
+    };
     let _ = connection.close().await;
-    let (archive, _) = opened?;
+    swept
+}
+
+async fn sweep_tables(
+    connection: &mut PgConnection,
+    config: &Config,
+    stop: &CancellationToken,
+    report: impl FnMut(f64, SweepCounts),
+) -> Result<Swept, Error> {
+    let (archive, _) = open_archive(connection, config).await?;
     let settings = DatabaseSettings::new(config.database.options());
     // It finds the host that can be written to, which the pool then uses.
     let _ = settings.connect().await.map_err(pooled)?.close().await;
@@ -64,7 +71,10 @@ pub async fn sweep(
     let rules = Changing::fixed(config.rules());
     let metrics = Arc::new(Metrics::new());
     let sweeper = Sweeper::new(pool.clone(), archive, settings, rules, metrics);
-    let swept = steps(&sweeper, &stop, report).await;
+    let swept = match sweeper.request_or_resume(connection).await {
+        Ok(resumed) => steps(&sweeper, resumed.map(|it| share(&it)), stop, report).await,
+        Err(error) => Err(error),
+    };
     pool.close().await;
     Ok(swept?)
 }
@@ -105,10 +115,10 @@ async fn follow(
 
 async fn steps(
     sweeper: &Sweeper,
+    resumed_at: Option<f64>,
     stop: &CancellationToken,
     mut report: impl FnMut(f64, SweepCounts),
 ) -> database::Result<Swept> {
-    let resumed_at = sweeper.request_or_resume().await?.map(|sweeps| share(&sweeps));
     let mut failures = 0;
     loop {
         let started = Instant::now();

@@ -3,13 +3,14 @@ use std::collections::HashSet;
 use sqlx::PgConnection;
 
 use super::{
-    Erasure, HEAD_CHARACTERS, Horizon, MAX_STANZA_BYTES, Row, Touched, Which,
+    Erasure, HEAD_CHARACTERS, Horizon, MAX_STANZA_BYTES, Row, Search, Touched, Which,
     ejabberd::{self, Schema},
-    hosts, prosody,
+    hosts, layout, prosody,
 };
 use crate::{
     database::Result,
     model::{Finding, Level, RowKey, Store},
+    stanza::Cut,
 };
 
 /// The server's way of keeping archives.
@@ -34,9 +35,12 @@ pub struct Probed {
 pub async fn probe(connection: &mut PgConnection, kind: Kind, hosts: &[String]) -> Result<Probed> {
     match kind {
         Kind::Prosody => {
-            let findings = prosody::probe(connection).await?;
+            let mut findings = prosody::probe(connection).await?;
             let is_problem = |it: &Finding| it.level == Level::Problem;
             let archive = (!findings.iter().any(is_problem)).then_some(Archive::Prosody);
+            if archive.is_some() {
+                findings.extend(layout::obstacles(connection, &["prosodyarchive"]).await?);
+            }
             Ok(Probed { archive, findings })
         }
         Kind::Ejabberd => {
@@ -133,22 +137,23 @@ impl Table {
         }
     }
 
-    /// These hosts' rows after `after` and up to `upto` that may be marked, in order: at most `rows`, and at
+    /// These hosts' rows after `after` and up to `upto` that may be what is searched for, in order: at most `rows`, and at
     /// most `bytes` bytes of stanzas (but at least one row). Rows with the same number come together.
     pub async fn candidates(
         &self,
         connection: &mut PgConnection,
-        hosts: &[String],
+        (hosts, search): (&[String], Search<'_>),
         span: (i64, i64),
         limits: (i64, i64),
     ) -> Result<Vec<Row>> {
+        let searched = (hosts, search);
         match self {
-            Self::Prosody => prosody::candidates(connection, hosts, span, limits).await,
+            Self::Prosody => prosody::candidates(connection, searched, span, limits).await,
             Self::EjabberdArchive(schema) => {
-                ejabberd::candidates(connection, schema, hosts, span, limits).await
+                ejabberd::candidates(connection, schema, searched, span, limits).await
             }
             Self::EjabberdSpool(schema) => {
-                ejabberd::queued_candidates(connection, schema, hosts, span, limits).await
+                ejabberd::queued_candidates(connection, schema, searched, span, limits).await
             }
         }
     }
@@ -168,10 +173,18 @@ impl Archive {
     /// Its tables. Those with offline queues come first, so that no copy is missed.
     pub fn tables(&self) -> Vec<Table> {
         match self {
-            Self::Prosody => vec![Table::Prosody],
+            Self::Prosody => vec![self.archive_table()],
             Self::Ejabberd(schema) => {
-                vec![Table::EjabberdSpool(schema.clone()), Table::EjabberdArchive(schema.clone())]
+                vec![Table::EjabberdSpool(schema.clone()), self.archive_table()]
             }
+        }
+    }
+
+    /// The table that holds users' archives; never one without an order.
+    pub fn archive_table(&self) -> Table {
+        match self {
+            Self::Prosody => Table::Prosody,
+            Self::Ejabberd(schema) => Table::EjabberdArchive(schema.clone()),
         }
     }
 
@@ -285,6 +298,7 @@ impl Archive {
     ) -> Result<Vec<Erasure>> {
         let touched = match self {
             Self::Prosody => {
+                let replace = |_, head: &str| Some(replace(head));
                 prosody::blank(connection, keys, which, HEAD_CHARACTERS, replace).await?
             }
             Self::Ejabberd(schema) => ejabberd::blank(connection, schema, keys, replace).await?,
@@ -302,12 +316,48 @@ impl Archive {
         let touched = match self {
             Self::Prosody => {
                 let (which, characters) = (Which::Marked, MAX_STANZA_BYTES);
+                let replace = |_, text: &str| Some(replace(text));
                 prosody::blank(connection, keys, which, characters, replace).await?
             }
             Self::Ejabberd(schema) => {
                 ejabberd::blank_queued(connection, schema, keys, replace).await?
             }
         };
+        self.tell_apart(connection, keys, touched).await
+    }
+
+    /// Replaces the text of exactly these rows by what `cut` makes of their keys' position and their text, except those that
+    /// another session has locked. A row of which it makes nothing counts as [`Erasure::TakenOver`]; one that was cut has the
+    /// digest of [`Erasure::Placeholder`] from now on.
+    pub async fn cut(
+        &self,
+        connection: &mut PgConnection,
+        keys: &[&RowKey],
+        cut: impl Fn(usize, &str) -> Option<Cut>,
+    ) -> Result<Vec<Erasure>> {
+        let mut touched = Touched::default();
+        match self {
+            Self::Prosody => {
+                let replace = |at, text: &str| cut(at, text).map(|it| it.xml);
+                let characters = MAX_STANZA_BYTES;
+                touched = prosody::blank(connection, keys, Which::All, characters, replace).await?;
+            }
+            Self::Ejabberd(schema) => {
+                for is_queued in [false, true] {
+                    let is_here = |it: &&RowKey| (it.store == Store::Queue) == is_queued;
+                    let those = keys.iter().copied().enumerate().filter(|(_, it)| is_here(it));
+                    let (positions, those): (Vec<usize>, Vec<&RowKey>) = those.unzip();
+                    if those.is_empty() {
+                        continue;
+                    }
+                    let at = |at: usize| positions.get(at).copied();
+                    let replace = |position, text: &str| cut(at(position)?, text);
+                    let part =
+                        ejabberd::rewrite(connection, schema, &those, is_queued, replace).await?;
+                    touched.0.extend(part.0.into_iter().filter_map(|it| Some((at(it.0)?, it.1))));
+                }
+            }
+        }
         self.tell_apart(connection, keys, touched).await
     }
 

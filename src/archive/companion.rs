@@ -10,7 +10,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Row;
 use crate::model::{Occupant, ReadEvidence, RowKey, Stamp, StartedBy, Store, Timestamp};
 
-pub use self::requests::{Answer, Item, Outcome, Page, Request, Requests, Unanswered, jid_order};
+pub use self::requests::{
+    Answer, FileItem, FileState, Item, Outcome, Page, Request, Requests, Unanswered, jid_order,
+};
 
 /// The version of the protocol that we speak.
 pub const VERSION: u32 = 2;
@@ -252,6 +254,8 @@ pub struct Abilities {
     pub room_reads: bool,
     /// List the members of a room.
     pub members: bool,
+    /// Remove uploaded files.
+    pub files: bool,
 }
 
 #[cfg(test)]

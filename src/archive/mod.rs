@@ -6,20 +6,31 @@ mod any;
 pub mod companion;
 pub mod ejabberd;
 mod hosts;
+mod layout;
 pub mod marks;
+mod namesakes;
+mod naming;
 mod old;
+mod page;
+mod partitions;
 pub mod prosody;
 mod reading;
 mod survey;
 
 pub use any::{Archive, Kind, Order, Probed, Table, probe};
-pub use old::{Beside, Holder, OldRow, Scope, ScopeAge, Taken, TakenAll};
+pub use namesakes::{Alike, Within};
+pub use naming::{Namers, Range};
+use old::StoredAge;
+pub use old::{Beside, Holder, OldRow, Reach, Scope, ScopeAge, Taken, TakenAll};
 pub use reading::{Looks, Position, Published, Sought, Trace};
 pub use survey::{Surveyed, survey};
 
 use std::collections::BTreeMap;
 
-use crate::model::{RowKey, Stamp, Timestamp};
+use crate::{
+    model::{OwnerGroups, RowKey, Rules, Stamp, Store, Timestamp, bare_jid},
+    stanza::{self, Signature},
+};
 
 /// The largest stanza that is read, in bytes. A larger one counts as unreadable.
 pub const MAX_STANZA_BYTES: i32 = 4 * 1024 * 1024;
@@ -38,6 +49,79 @@ pub struct Row {
     pub xml: Option<String>,
     /// In a room: the sender's real bare address, where the server keeps that beside the stanza.
     pub sender: Option<String>,
+}
+
+impl Row {
+    /// By what others may name its message; `None` if that cannot be told.
+    pub fn signature(&self) -> Option<Signature> {
+        Signature::of(self.xml.as_deref()?, &self.key, self.sender.as_deref())
+    }
+
+    /// It is in a user's archive, and the user did not receive it: it is their own, or a room's (MUC/Sub).
+    pub fn is_not_received(&self) -> bool {
+        let xml = self.xml.as_deref().unwrap_or_default();
+        self.key.store == Store::Archive && !stanza::is_received(xml, &self.key)
+    }
+
+    /// The other side of the chat, as the stanza says it; none in a room's archive.
+    pub fn other_side(&self) -> Option<String> {
+        let xml = self.xml.as_deref().filter(|_| self.key.store != Store::Room)?;
+        stanza::other_side(xml, &bare_jid(&self.key.owner, &self.key.host))
+    }
+}
+
+/// What rows are searched for.
+#[derive(Debug, Clone, Copy)]
+pub struct Search<'a> {
+    /// What may be marked.
+    pub marked: bool,
+    /// What may expire by older specifications (XEP-0023, XEP-0079).
+    pub expiring: bool,
+    /// What may belong to messages of owners in these groups.
+    pub belonging: &'a OwnerGroups,
+    /// What may be encrypted of owners in these groups.
+    pub encrypted: &'a OwnerGroups,
+    /// What contains one of these, as patterns of LIKE: URLs of uploaded files.
+    pub naming: &'a [String],
+}
+
+impl<'a> Search<'a> {
+    /// What may be marked alone.
+    pub const MARKED: Self = Self { marked: true, ..Self::NOTHING };
+    const NOTHING: Self = Self {
+        marked: false,
+        expiring: false,
+        belonging: &OwnerGroups::NONE,
+        encrypted: &OwnerGroups::NONE,
+        naming: &[],
+    };
+
+    /// What may be marked by these rules, and what may belong to messages of these owners.
+    pub const fn marked_and(belonging: &'a OwnerGroups, rules: &Rules) -> Self {
+        Self { expiring: rules.timers.legacy_expiry, belonging, ..Self::MARKED }
+    }
+
+    /// The same, and what may be encrypted of these owners.
+    #[must_use]
+    pub const fn and_encrypted(self, encrypted: &'a OwnerGroups) -> Self {
+        Self { encrypted, ..self }
+    }
+
+    /// The same, and what contains one of these.
+    #[must_use]
+    pub const fn and_naming(self, naming: &'a [String]) -> Self {
+        Self { naming, ..self }
+    }
+
+    /// What may belong to messages of these owners alone.
+    pub const fn belonging(belonging: &'a OwnerGroups) -> Self {
+        Self { belonging, ..Self::NOTHING }
+    }
+
+    /// Only what contains one of these.
+    pub const fn naming(naming: &'a [String]) -> Self {
+        Self { naming, ..Self::NOTHING }
+    }
 }
 
 /// Which of the rows that are named may be changed.
@@ -113,6 +197,8 @@ pub struct Horizon {
     pub sequence: i64,
     /// The database's clock.
     pub now: Timestamp,
+    /// When the server process started. Another one, after a failover or a restore, may know another past.
+    pub server_started: Timestamp,
     /// Identifies the files of the table, its partitions and its children: it changes with a restore,
     /// TRUNCATE or VACUUM FULL, and when a partition is added or removed.
     pub filenode: i64,
@@ -153,6 +239,31 @@ macro_rules! filenode {
     };
 }
 use filenode;
+
+/// The first characters of a text, as bytes: UTF-8, unless the database has no encoding (SQL_ASCII). There `left` counts
+/// bytes and may cut a character, which could not be sent as text.
+macro_rules! head {
+    ($column:literal, $characters:literal) => {
+        concat!(
+            "convert_to(left(",
+            $column,
+            ", ",
+            $characters,
+            "), CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)"
+        )
+    };
+}
+use head;
+
+/// A text that was read by its head; a character that was cut is left out.
+fn text_of(head: Vec<u8>) -> String {
+    match String::from_utf8(head) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes())
+            .trim_end_matches(char::REPLACEMENT_CHARACTER)
+            .to_owned(),
+    }
+}
 
 /// Converts SQL's ordinality, which counts from 1, to a position.
 fn position(ordinality: i64) -> Option<usize> {

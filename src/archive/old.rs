@@ -2,7 +2,10 @@
 
 use sqlx::PgConnection;
 
-use super::{any::Table, ejabberd, prosody};
+use super::{
+    any::{Archive, Table},
+    ejabberd, prosody,
+};
 use crate::{
     database::Result,
     model::{RowKey, Store, Timestamp},
@@ -31,8 +34,29 @@ pub struct Scope {
     pub owner: String,
     /// What was archived then or before is too old.
     pub cutoff: Timestamp,
+    /// Rows up to this number are too old as well, where only about when they were archived is known.
+    pub cutoff_number: i64,
     /// Only rows after this stamp and number, in the table's own units.
     pub after: (i64, i64),
+    /// Only the chat with this bare address. Where any has one, a statement has no other scope; and in the queue, whose
+    /// columns do not say, whoever reads the rows looks at [`OldRow::peer`].
+    pub chat: Option<String>,
+}
+
+impl Scope {
+    /// Rows of its chat can only be told by reading them.
+    pub fn is_told_by_reading(&self) -> bool {
+        self.chat.is_some() && self.store == Store::Queue
+    }
+}
+
+/// How far something reaches in one owner's stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// What was archived until then.
+    pub upto: Timestamp,
+    /// And what has at most this number in a queue whose times are not exact ([`Archive::newest_queued`]).
+    pub queued_upto: i64,
 }
 
 /// A row that is too old.
@@ -63,7 +87,33 @@ pub struct ScopeAge {
     pub bytes: i64,
     /// When the oldest row was archived, too old or not.
     pub oldest: Option<Timestamp>,
+    /// When the oldest and the newest of those that were counted were archived.
+    pub span: Option<(Timestamp, Timestamp)>,
 }
+
+impl ScopeAge {
+    /// Made of a row as the statements return it: rows, bytes, oldest and newest of these, oldest of all.
+    pub(super) fn read<T: Copy>(stored: StoredAge<T>, at: impl Fn(T) -> Timestamp) -> Self {
+        let (rows, bytes, first, last, oldest) = stored;
+        Self { rows, bytes, oldest: oldest.map(&at), span: first.map(&at).zip(last.map(&at)) }
+    }
+
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
+        let span = match (self.span, other.span) {
+            (Some(one), Some(two)) => Some((one.0.min(two.0), one.1.max(two.1))),
+            (one, two) => one.or(two),
+        };
+        Self {
+            rows: self.rows + other.rows,
+            bytes: self.bytes + other.bytes,
+            oldest: self.oldest.into_iter().chain(other.oldest).min(),
+            span,
+        }
+    }
+}
+
+pub(super) type StoredAge<T> = (i64, i64, Option<T>, Option<T>, Option<T>);
 
 /// What somebody else keeps of rows, as SQL that becomes part of the statement that deletes them: so it goes with them, and
 /// no row's identity leaves the database.
@@ -119,6 +169,40 @@ impl TakenAll {
 
 pub(super) type StoredTaken = (i64, i64, i64, Option<i64>, Option<i64>, i64, i64);
 
+impl Archive {
+    /// The newest number in a queue whose times are not exact; 0 if there is none.
+    pub async fn newest_queued(&self, connection: &mut PgConnection) -> Result<i64> {
+        for table in self.tables() {
+            if matches!(table, Table::EjabberdSpool(_)) {
+                return Ok(table.horizon(connection).await?.newest);
+            }
+        }
+        Ok(0)
+    }
+
+    /// One owner's stores (host and local part, a user's or a room's) with their tables, in an order that stays; of a user
+    /// only the chat with this bare address, if one is given.
+    pub async fn scopes_of(
+        &self,
+        connection: &mut PgConnection,
+        owner: (&str, &str),
+        with: Option<&str>,
+        reach: Reach,
+    ) -> Result<Vec<(Table, Scope)>> {
+        let mut scopes = Vec::new();
+        for table in self.tables() {
+            for scope in table.scopes_of(connection, owner, reach).await? {
+                // In a room nobody has a chat.
+                if with.is_none() || scope.store != Store::Room {
+                    let scope = Scope { chat: with.map(str::to_owned), ..scope };
+                    scopes.push((table.clone(), scope));
+                }
+            }
+        }
+        Ok(scopes)
+    }
+}
+
 impl Table {
     /// The next owners that have rows, after this one (or beginning with it if `inclusive`), in the order of the table's
     /// index.
@@ -161,13 +245,49 @@ impl Table {
         retention: &Retention,
         now: Timestamp,
     ) -> Vec<Scope> {
+        self.scopes_where(holders, |store, host, owner| {
+            retention
+                .cutoff(store, (host, owner), now)
+                .filter(|_| hosts.iter().any(|it| it == host))
+        })
+    }
+
+    async fn scopes_of(
+        &self,
+        connection: &mut PgConnection,
+        of: (&str, &str),
+        reach: Reach,
+    ) -> Result<Vec<Scope>> {
+        let itself = Holder { host: of.0.to_owned(), owner: of.1.to_owned() };
+        let mut holders = vec![itself];
+        if let Self::EjabberdArchive(schema) = self {
+            holders.extend(ejabberd::holders_of_room(connection, schema, of).await?);
+        }
+        let upto = |_, host: &str, owner: &str| ((host, owner) == of).then_some(reach.upto);
+        let mut scopes = self.scopes_where(&holders, upto);
+        scopes.iter_mut().for_each(|it| it.cutoff_number = reach.queued_upto);
+        Ok(scopes)
+    }
+
+    fn scopes_where(
+        &self,
+        holders: &[Holder],
+        cutoff: impl Fn(Store, &str, &str) -> Option<Timestamp>,
+    ) -> Vec<Scope> {
         let mut scopes = Vec::new();
         for holder in holders {
             for (store, host, owner) in self.stores_of(holder) {
-                let cutoff = retention.cutoff(store, (&host, &owner), now);
-                if let Some(cutoff) = cutoff.filter(|_| hosts.contains(&host)) {
-                    let (holder, after) = (holder.clone(), (i64::MIN, i64::MIN));
-                    scopes.push(Scope { holder, store, host, owner, cutoff, after });
+                if let Some(cutoff) = cutoff(store, &host, &owner) {
+                    scopes.push(Scope {
+                        holder: holder.clone(),
+                        store,
+                        host,
+                        owner,
+                        cutoff,
+                        cutoff_number: i64::MIN,
+                        after: (i64::MIN, i64::MIN),
+                        chat: None,
+                    });
                 }
             }
         }

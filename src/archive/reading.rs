@@ -157,6 +157,25 @@ impl Archive {
         }
     }
 
+    /// The rows after `after` and up to `upto` in which users with these local parts may have shown that they received
+    /// something, in order: about `rows`. Empty at the end; else the next call begins after the last one.
+    pub async fn receipts(
+        &self,
+        connection: &mut PgConnection,
+        table: &Table,
+        whose: (&[String], &[String]),
+        span: (i64, i64),
+        rows: i64,
+    ) -> Result<Vec<Trace>> {
+        match (self, table) {
+            (Self::Prosody, _) => prosody::receipts(connection, whose, span, rows).await,
+            (Self::Ejabberd(schema), Table::EjabberdArchive(_)) => {
+                ejabberd::receipts(connection, schema, whose, span, rows).await
+            }
+            (Self::Ejabberd(_), _) => Ok(Vec::new()),
+        }
+    }
+
     /// Which of these accounts (host, local part), by position, have shown since then that they read something, and when
     /// last: by what they published, or by their newest messages.
     pub async fn readers(

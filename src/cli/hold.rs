@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::json;
 
-pub(super) use self::arguments::address;
-use self::arguments::{AddArgs, by, reason};
+use self::arguments::AddArgs;
+pub(super) use self::arguments::{address, by, host, reason, time};
 use super::{FAILED, Failure, print, show};
 use crate::app::{self, HoldWaits, Placed};
 use crate::config::Config;

@@ -1,4 +1,3 @@
-mod ask;
 mod render;
 
 use std::path::Path;
@@ -6,8 +5,7 @@ use std::process::ExitCode;
 
 use secrecy::SecretString;
 
-use self::ask::Ask;
-use super::{Failure, check, print};
+use super::{Failure, ask::Ask, check, print};
 use crate::app::{
     self,
     init::{Files, Found, FoundArchive, Plan, ROLE},

@@ -1,9 +1,13 @@
 //! The command line, one file per command. It parses and renders, and decides nothing.
 
+mod about;
+mod ask;
 mod backlog;
 mod check;
 mod config;
+mod erase;
 mod explain;
+mod export;
 mod hold;
 mod init;
 mod migrate;
@@ -15,6 +19,7 @@ mod run;
 mod show;
 mod status;
 mod sweep;
+mod trial;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -50,6 +55,7 @@ Examples:
   ephemerd sweep           # go through the whole archive once
   ephemerd preview         # what goes when
   ephemerd run             # inspect and erase until stopped
+  ephemerd try --to alice@example.org   # send a message that vanishes, and watch it
   ephemerd status          # what is going on
   ephemerd pause --for 2h  # erase nothing for two hours";
 
@@ -80,12 +86,16 @@ enum Command {
     Sweep(sweep::Args),
     Preview(preview::Args),
     Explain(explain::Args),
+    About(about::Args),
     Backlog(backlog::Args),
+    Erase(erase::Args),
+    Export(export::Args),
     Hold(hold::Args),
     Retention(retention::Args),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     Status(status::Args),
+    Try(trial::Args),
 }
 
 /// Why a command failed.
@@ -120,8 +130,8 @@ impl Failure {
         match self {
             Self::Config(_) => "docs/configuration.md",
             Self::App(error) => error.page(),
-            Self::Init(_) | Self::Usage(_) => "docs/commands.md#ephemerd-init",
-            Self::Other(_) => "docs/commands.md",
+            Self::Init(_) => "docs/commands.md#ephemerd-init",
+            Self::Usage(_) | Self::Other(_) => "docs/commands.md",
         }
     }
 }
@@ -151,12 +161,16 @@ impl Cli {
             Command::Sweep(args) => sweep::execute(args, &load()?).await,
             Command::Preview(args) => preview::execute(args, &load()?).await,
             Command::Explain(args) => explain::execute(args, &load()?).await,
+            Command::About(args) => about::execute(args, &load()?).await,
             Command::Backlog(args) => backlog::execute(args, &load()?).await,
+            Command::Erase(args) => erase::execute(args, &load()?).await,
+            Command::Export(args) => export::execute(args, &load()?).await,
             Command::Retention(args) => retention::execute(args, &load()?).await,
             Command::Hold(args) => hold::execute(args, &load()?).await,
             Command::Pause(args) => pause::pause(args, &load()?).await,
             Command::Resume(args) => pause::resume(args, &load()?).await,
             Command::Status(args) => status::execute(args, &load()?).await,
+            Command::Try(args) => trial::execute(args, &load()?).await,
         }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Failure, print, progress::Progress, retention, show};
 use crate::app;
 use crate::config::{BacklogRule, Config};
-use crate::ledger::{Outlook, Outlooks, Readings};
+use crate::ledger::{FileCounts, Outlook, Outlooks, Readings};
 use crate::ops::Scan;
 
 const EXAMPLES: &str = "\
@@ -44,19 +44,19 @@ pub(super) async fn execute(args: Args, config: &Config) -> Result<ExitCode, Fai
         })?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (outlooks, readings, scan) = if args.scan {
+    let (outlooks, readings, files, scan) = if args.scan {
         let mut progress = Progress::new("read");
         let scan = app::scan(config, |at| progress.share(at.share, at.rows)).await?;
         progress.finish();
-        (scan.outlooks.clone(), Readings::default(), Some(scan))
+        (scan.outlooks.clone(), Readings::default(), FileCounts::default(), Some(scan))
     } else {
-        let (outlooks, readings) = app::preview(config).await?;
-        (outlooks, readings, None)
+        let (outlooks, readings, files) = app::preview(config).await?;
+        (outlooks, readings, files, None)
     };
     print(&if args.json {
-        show::json(&for_programs(&outlooks, readings, scan.as_ref()))
+        show::json(&for_programs(&outlooks, (readings, files), scan.as_ref()))
     } else {
-        for_people(&outlooks, scan.as_ref(), config) + &of_readers(readings)
+        for_people(&outlooks, scan.as_ref(), config) + &of_readers(readings) + &of_files(files)
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -119,7 +119,22 @@ fn of_readers(readings: Readings) -> String {
     )
 }
 
-fn for_programs(outlooks: &Outlooks, readings: Readings, scan: Option<&Scan>) -> Value {
+/// Uploaded files; nothing where there are none.
+fn of_files(files: FileCounts) -> String {
+    if files == FileCounts::default() {
+        return String::new();
+    }
+    let (going, kept) = (show::count(files.going), show::count(files.kept));
+    format!(
+        "\nUploaded files that these messages name: {going} go with the last of them, {kept} stay because something else names them.\n"
+    )
+}
+
+fn for_programs(
+    outlooks: &Outlooks,
+    (readings, files): (Readings, FileCounts),
+    scan: Option<&Scan>,
+) -> Value {
     let rows = outlooks.iter().map(|((store, reason), it)| {
         json!({
             "store": store.as_str(),
@@ -142,6 +157,7 @@ fn for_programs(outlooks: &Outlooks, readings: Readings, scan: Option<&Scan>) ->
             "started": readings.started,
             "capped": readings.capped,
         })),
+        "files": scan.is_none().then(|| json!({"going": files.going, "kept": files.kept})),
         "scan": scan.map(|it| json!({"rows": it.rows, "unreadable": it.unreadable})),
     })
 }

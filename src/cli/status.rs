@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Failure, print, show};
 use crate::app;
 use crate::config::Config;
-use crate::ledger::{AgeStanding, CursorState, Pause, Sweep, SweepCounts};
+use crate::ledger::{AgeStanding, CursorState, Daemon, Pause, Sweep, SweepCounts};
 use crate::ops::{Status, age_waits};
 
 const EXAMPLES: &str = "\
@@ -65,6 +65,12 @@ fn for_people(status: &Status, dry_run: bool) -> String {
         let _ = writeln!(text, "{name:<13} {value}");
     };
     line("schema", &format!("version {}, the one that this program needs", status.schema));
+    if status.daemons.is_empty() {
+        line("daemons", "none is running with this database and role");
+    }
+    for it in &status.daemons {
+        line("daemons", &daemon(it, status));
+    }
     // A daemon with this configuration erases nothing in either case.
     let erasing = match status.pause {
         Pause::None if dry_run => "nothing: erase.dry_run is on in this configuration".to_owned(),
@@ -89,6 +95,24 @@ fn for_people(status: &Status, dry_run: bool) -> String {
         line("sweep", &format!("{archive}: {}", swept(sweep, status)));
     }
     text
+}
+
+fn daemon(daemon: &Daemon, status: &Status) -> String {
+    let Daemon { state, since, address } = daemon;
+    let does = if state.leads { "leads" } else { "does not lead" };
+    let component = if state.connected { "connected" } else { "not connected" };
+    let modules = match state.modules {
+        0 => String::new(),
+        modules => {
+            format!(", {}", counted(modules, "module answers", "modules answer", "").trim_end())
+        }
+    };
+    let from = address.as_deref().map_or_else(String::new, |it| format!(", from {it}"));
+    format!(
+        "version {}{from}: {does}; component {component}{modules}; connected to the database {}",
+        state.version,
+        show::ago(*since, status.now)
+    )
 }
 
 fn retention(standing: &AgeStanding, status: &Status) -> String {
@@ -157,9 +181,16 @@ fn for_programs(status: &Status) -> Value {
             "completed_at": sweep.completed_at.map(show::json_time),
         })
     });
+    let daemons = status.daemons.iter().map(|it| {
+        json!({
+            "version": it.state.version, "leads": it.state.leads, "component_connected": it.state.connected,
+            "modules": it.state.modules, "since": show::json_time(it.since), "address": it.address,
+        })
+    });
     json!({
         "now": show::json_time(status.now),
         "schema": status.schema,
+        "daemons": daemons.collect::<Vec<_>>(),
         "erasing": show::json_pause(status.pause),
         "pending": tally.pending,
         "placeholders": tally.placeholders,

@@ -7,8 +7,8 @@ use xmpp_parsers::ns;
 
 use super::outline::{COMPANION, Outline, Part};
 use crate::archive::companion::{
-    Abilities, Answer, Companion, Event, MOST_ITEMS, Notice, Outcome, Page, Reading, Request,
-    Shown, Unanswered, Wanted, is_id, local_part, time,
+    Abilities, Answer, Companion, Event, FileItem, FileState, MOST_ITEMS, Notice, Outcome, Page,
+    Reading, Request, Shown, Unanswered, Wanted, is_id, local_part, time,
 };
 use crate::model::{Occupant, ReadEvidence, Store, Timestamp};
 
@@ -112,15 +112,7 @@ fn read(host: &str, request: &Request, outline: Outline) -> Option<Answer> {
         Request::Companion => companion(&outline).map(Answer::Companion),
         Request::Erase { until, .. } => {
             let name = if until.is_some() { "blanked" } else { "erased" };
-            let outcome = |part: &Part| {
-                let outcome = match part.attribute("outcome")? {
-                    "done" => Outcome::Done,
-                    "gone" => Outcome::Gone,
-                    "other" => Outcome::Other,
-                    _ => Outcome::Failed,
-                };
-                Some((part.attribute("id")?.to_owned(), outcome))
-            };
+            let outcome = |part: &Part| Some((part.attribute("id")?.to_owned(), outcome_of(part)?));
             let seconds = outline.attribute("rest").and_then(|it| it.parse().ok()).unwrap_or(0);
             let rest = Duration::from_secs(seconds).min(LONGEST_REST);
             let outcomes = outline.parts("item").filter_map(outcome).collect();
@@ -160,6 +152,15 @@ fn read(host: &str, request: &Request, outline: Outline) -> Option<Answer> {
             let count = outline.attribute("count")?.parse().ok()?;
             outline.is("remembered").then_some(Answer::Remembered(count))
         }
+        Request::Files(_) => {
+            let found = outline.parts("file").filter_map(file_state).collect();
+            outline.is("files").then_some(Answer::Files(found))
+        }
+        Request::Unlink(_) => {
+            let outcome = |part: &Part| Some((file_item(part)?, outcome_of(part)?));
+            let found = outline.parts("file").filter_map(outcome).collect();
+            outline.is("unlinked").then_some(Answer::Unlinked(found))
+        }
         Request::Members { .. } => {
             outline.is("members").then_some(())?;
             let is_for_members = matches!(outline.attribute("members-only"), Some("true" | "1"));
@@ -172,6 +173,31 @@ fn read(host: &str, request: &Request, outline: Outline) -> Option<Answer> {
             Some(Answer::Members(Some(members)))
         }
     }
+}
+
+fn outcome_of(part: &Part) -> Option<Outcome> {
+    Some(match part.attribute("outcome")? {
+        "done" => Outcome::Done,
+        "gone" => Outcome::Gone,
+        "other" => Outcome::Other,
+        _ => Outcome::Failed,
+    })
+}
+
+fn file_item(part: &Part) -> Option<FileItem> {
+    let known = |name| part.attribute(name).map(str::to_owned);
+    Some(FileItem { id: known("id")?, uploader: known("uploader")? })
+}
+
+/// What is known of a file; `None` if that cannot be read.
+fn file_state(part: &Part) -> Option<(FileItem, FileState)> {
+    let state = match part.attribute("state")? {
+        "there" => FileState::There(part.attribute("since").and_then(time)?),
+        "gone" => FileState::Gone,
+        "other" => FileState::Other,
+        _ => return None,
+    };
+    Some((file_item(part)?, state))
 }
 
 /// A member, in the answer about a room; `None` if the address is missing, or anything is out of bounds.
@@ -205,6 +231,7 @@ fn companion(outline: &Outline) -> Option<Companion> {
             "reads" => can.reads = true,
             "room-reads" => can.room_reads = true,
             "members" => can.members = true,
+            "files" => can.files = true,
             _ => {}
         }
     }
@@ -239,13 +266,14 @@ pub(super) fn request(
     (request, wanted): (&Request, Wanted),
 ) -> String {
     let kind = match request {
-        Request::Erase { .. } | Request::Scrub { .. } => "set",
+        Request::Erase { .. } | Request::Scrub { .. } | Request::Unlink(_) => "set",
         Request::Companion
         | Request::Owners { .. }
         | Request::List { .. }
         | Request::Recall { .. }
         | Request::Remembered
-        | Request::Members { .. } => "get",
+        | Request::Members { .. }
+        | Request::Files(_) => "get",
     };
     let (jid, host) = (escape(jid), escape(host));
     let mut out = format!("<iq type='{kind}' id='{id}' from='{jid}' to='{host}'>");
@@ -325,8 +353,20 @@ pub(super) fn request(
             head(&mut out, version, "members", &[("owner", &bare(owner, &host))]);
             out.push_str("/>");
         }
+        Request::Files(items) => files(&mut out, version, "files", items),
+        Request::Unlink(items) => files(&mut out, version, "unlink", items),
     }
     out + "</iq>"
+}
+
+fn files(out: &mut String, version: u32, name: &str, items: &[FileItem]) {
+    head(out, version, name, &[]);
+    out.push('>');
+    for FileItem { id, uploader } in items {
+        let (id, uploader) = (escape(&**id), escape(&**uploader));
+        let _ = write!(out, "<file id='{id}' uploader='{uploader}'/>");
+    }
+    let _ = write!(out, "</{name}>");
 }
 
 fn head(out: &mut String, version: u32, name: &str, attributes: &[(&str, &str)]) {

@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard, Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use super::commands::Commands;
 use super::outline::Outline;
-use super::{companion, incoming};
+use super::{Trial, companion, incoming};
 use crate::archive::companion::{
     Answer, Event, Notice, OLDEST_VERSION, Request, Requests, Unanswered, VERSION, Wanted,
 };
@@ -31,6 +32,12 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 type Reply = oneshot::Sender<Result<Answer, Unanswered>>;
 
+/// What the workers want sent.
+enum Outgoing {
+    Request(Asked),
+    Trial(Trial),
+}
+
 struct Asked {
     host: String,
     request: Request,
@@ -45,17 +52,19 @@ struct Inner {
     hosts: Vec<String>,
     notices: mpsc::Sender<Notice>,
     permits: Arc<Semaphore>,
-    asked: Mutex<mpsc::Receiver<Asked>>,
+    outgoing: Mutex<mpsc::Receiver<Outgoing>>,
     connection: watch::Sender<Option<u64>>,
     /// What modules shall announce of what was read; nothing before it is set.
     wanted: OnceLock<watch::Receiver<Wanted>>,
+    /// What users may ask for; nothing before it is set.
+    commands: OnceLock<Commands>,
     metrics: Arc<Metrics>,
 }
 
-/// The workers' side: sends requests to the modules.
+/// The workers' side: sends requests to the modules, and trials.
 #[derive(Clone)]
 pub struct Link {
-    asked: mpsc::Sender<Asked>,
+    outgoing: mpsc::Sender<Outgoing>,
     connection: watch::Receiver<Option<u64>>,
 }
 
@@ -65,13 +74,13 @@ pub fn exchange(
     metrics: Arc<Metrics>,
 ) -> (Exchange, Link, mpsc::Receiver<Notice>) {
     let (notices, taken) = mpsc::channel(MOST_NOTICES);
-    let (sender, asked) = mpsc::channel(MOST_WAITING);
+    let (sender, outgoing) = mpsc::channel(MOST_WAITING);
     let (connection, connected) = watch::channel(None);
     let permits = Arc::new(Semaphore::new(MOST_NOTICE_BYTES));
-    let asked = Mutex::new(asked);
-    let wanted = OnceLock::new();
-    let inner = Inner { hosts, notices, permits, asked, connection, wanted, metrics };
-    (Exchange(Arc::new(inner)), Link { asked: sender, connection: connected }, taken)
+    let outgoing = Mutex::new(outgoing);
+    let (wanted, commands) = (OnceLock::new(), OnceLock::new());
+    let inner = Inner { hosts, notices, permits, outgoing, connection, wanted, commands, metrics };
+    (Exchange(Arc::new(inner)), Link { outgoing: sender, connection: connected }, taken)
 }
 
 impl Exchange {
@@ -80,17 +89,27 @@ impl Exchange {
         let _ = self.0.wanted.set(wanted);
     }
 
+    /// From the next session on users may ask for these commands. The first call counts.
+    pub fn offer(&self, commands: Commands) {
+        let _ = self.0.commands.set(commands);
+    }
+
+    /// What users may ask for.
+    pub(super) fn commands(&self) -> Option<&Commands> {
+        self.0.commands.get()
+    }
+
     /// Starts a session. Requests from before it fail, as they were never sent.
     pub(super) async fn session(&self) -> Session<'_> {
-        let mut asked = self.0.asked.lock().await;
-        while asked.try_recv().is_ok() {}
+        let mut outgoing = self.0.outgoing.lock().await;
+        while outgoing.try_recv().is_ok() {}
         static SESSIONS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let number = SESSIONS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.0.connection.send_replace(Some(number));
         // Unguessable, so that nobody can answer in the module's place.
         let prefix = hex::encode(rand::random::<[u8; 8]>());
         let (under_way, versions) = (HashMap::new(), HashMap::new());
-        Session { exchange: self, asked, prefix, sent: 0, under_way, versions }
+        Session { exchange: self, outgoing, prefix, sent: 0, under_way, versions }
     }
 
     /// Accepts a notice if it can be trusted: a headline to us, from a listed host itself, about an owner
@@ -134,7 +153,7 @@ impl Exchange {
 /// One session of the stream. When it ends, all requests in flight fail.
 pub(super) struct Session<'a> {
     exchange: &'a Exchange,
-    asked: MutexGuard<'a, mpsc::Receiver<Asked>>,
+    outgoing: MutexGuard<'a, mpsc::Receiver<Outgoing>>,
     prefix: String,
     sent: u64,
     under_way: HashMap<String, Asked>,
@@ -143,16 +162,18 @@ pub(super) struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// The next request to send, as soon as a permit is free. Cancel-safe.
-    pub(super) async fn next_request(&mut self, jid: &str) -> String {
+    /// The next request or trial to send, as soon as a permit is free. Cancel-safe.
+    pub(super) async fn next_outgoing(&mut self, jid: &str) -> Vec<u8> {
         self.under_way.retain(|_, asked| !asked.reply.is_closed());
         if self.under_way.len() >= MOST_UNDER_WAY {
             // The workers give up long before that; then the next stanza, or a second, brings us back here.
             tokio::time::sleep(Duration::from_secs(1)).await;
-            return String::new();
+            return Vec::new();
         }
-        let Some(asked) = self.asked.recv().await else {
-            return std::future::pending().await;
+        let asked = match self.outgoing.recv().await {
+            Some(Outgoing::Request(asked)) => asked,
+            Some(Outgoing::Trial(trial)) => return trial.write(jid),
+            None => return std::future::pending().await,
         };
         self.sent += 1;
         let id = format!("{}-{}", self.prefix, self.sent);
@@ -162,7 +183,7 @@ impl Session<'_> {
         let wanted = self.exchange.0.wanted.get().map_or(Wanted::NOTHING, |it| *it.borrow());
         let text = companion::request(jid, to, &id, (&asked.request, wanted));
         self.under_way.insert(id, asked);
-        text
+        text.into_bytes()
     }
 
     /// Passes an answer to its request, matched exactly by id and sender. Returns whether there was one.
@@ -193,8 +214,15 @@ impl Session<'_> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        while self.asked.try_recv().is_ok() {}
+        while self.outgoing.try_recv().is_ok() {}
         self.exchange.0.connection.send_replace(None);
+    }
+}
+
+impl Link {
+    /// Hands a trial over to the connection. `false` if there is none, or if it does not keep up.
+    pub fn try_out(&self, trial: Trial) -> bool {
+        self.connection.borrow().is_some() && self.outgoing.try_send(Outgoing::Trial(trial)).is_ok()
     }
 }
 
@@ -206,7 +234,8 @@ impl Requests for Link {
         let (reply, answer) = oneshot::channel();
         let asked = Asked { host: host.to_owned(), request, reply };
         let asking = async {
-            self.asked.send(asked).await.map_err(|_| Unanswered::Disconnected)?;
+            let outgoing = Outgoing::Request(asked);
+            self.outgoing.send(outgoing).await.map_err(|_| Unanswered::Disconnected)?;
             answer.await.unwrap_or(Err(Unanswered::Disconnected))
         };
         timeout(ANSWER_WITHIN, asking).await.unwrap_or(Err(Unanswered::Silent))

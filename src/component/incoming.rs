@@ -9,6 +9,7 @@ use xmpp_parsers::stream_error::DefinedCondition;
 use xmpp_parsers::{ns, ping::Ping, version::VersionQuery};
 use xso::{Context, FromEventsBuilder, FromXml};
 
+use super::commands::{COMMANDS, Command};
 use super::framer::Element;
 use super::outline::{self, COMPANION, Outline};
 
@@ -37,6 +38,8 @@ pub(super) struct Iq {
     pub(super) from: Option<String>,
     pub(super) to: Option<String>,
     pub(super) id: Option<String>,
+    /// The language of whoever asks.
+    pub(super) language: Option<String>,
     pub(super) kind: Kind,
     /// What is requested, or why that is unknown.
     pub(super) request: Result<Request, Fault>,
@@ -77,6 +80,8 @@ pub(super) enum Request {
     Ping(Ping),
     #[xml(transparent)]
     Version(VersionQuery),
+    #[xml(transparent)]
+    Command(Command),
 }
 
 /// Why a request is not one that we know.
@@ -93,7 +98,7 @@ pub(super) enum Fault {
 }
 
 /// The namespaces of [`Request`].
-const KNOWN: [&str; 4] = [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::PING, ns::VERSION];
+const KNOWN: [&str; 5] = [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::PING, ns::VERSION, COMMANDS];
 
 /// Reads one element in the scope of the stream's `header`.
 pub(super) fn read(header: &[u8], element: &Element) -> Incoming {
@@ -186,6 +191,7 @@ impl Iq {
             from: take(&mut attributes, "from"),
             to: take(&mut attributes, "to"),
             id: take(&mut attributes, "id"),
+            language: attributes.remove(Namespace::xml(), "lang"),
             kind,
             request,
             answer,

@@ -3,9 +3,11 @@
 //! The server relays anything that anybody sends to our address, so everything here is bounded: sizes,
 //! depths, waits. A stanza's path: `stream` receives bytes, `framer` cuts them, `incoming` reads an element,
 //! `session` decides who handles it, `outgoing` and `disco` answer. Notices from and requests to companion
-//! modules (docs/protocol.md) go through `exchange`, read and written by `outline` and `companion`.
+//! modules (docs/protocol.md) go through `exchange`, read and written by `outline` and `companion`. Users' commands are
+//! in `commands`.
 //! `docs/adr/0002-component-stream.md` says why we have our own stream.
 
+mod commands;
 mod companion;
 mod disco;
 mod exchange;
@@ -17,6 +19,7 @@ mod outline;
 mod server;
 mod session;
 mod stream;
+mod trial;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +29,13 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use commands::{
+    Answer, Chosen, CommandSettings, Commands, Erasing, MOST_COUNTED, Question, Wanted, Wished,
+    Wishing, commands,
+};
 pub use exchange::{Exchange, Link, exchange};
 pub use server::{NotAnAddress, ServerAddress};
+pub use trial::Trial;
 
 use crate::metrics::Metrics;
 use crate::model::Finding;

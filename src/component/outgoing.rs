@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use quick_xml::escape::escape;
+use xmpp_parsers::disco::DiscoInfoQuery;
 use xmpp_parsers::stanza_error::{DefinedCondition, ErrorType};
 use xmpp_parsers::stream_error::{self, StreamError};
 use xmpp_parsers::{ns, ping::Ping};
 use xso::AsXml;
 
+use super::commands::{self, Desk, Reply};
 use super::disco::{self, Answer};
 use super::failure::NotXml;
-use super::incoming::{Fault, Iq, Kind};
+use super::incoming::{Fault, Iq, Kind, Request};
+use crate::words::Language;
 
 /// Longer answers are not sent. They contain the sender's address and id, which can be as long as a stanza,
 /// and a server closes a stream that sends it more than it accepts.
@@ -53,6 +56,9 @@ struct Stanza {
     id: Option<String>,
     #[xml(attribute = "type")]
     kind: &'static str,
+    /// The language of the words in it, if there are any.
+    #[xml(attribute = "xml:lang")]
+    language: Option<&'static str>,
     #[xml(child)]
     payload: Option<Payload>,
 }
@@ -66,16 +72,64 @@ enum Payload {
     Error(Error),
     #[xml(transparent)]
     Ping(Ping),
+    #[xml(transparent)]
+    DiscoInfo(DiscoInfoQuery),
 }
 
 /// A stanza error (RFC 6120, 8.3.2); xmpp-parsers' own type is in the client namespace.
-#[derive(AsXml)]
+#[derive(Debug, AsXml)]
 #[xml(namespace = ns::COMPONENT, name = "error")]
-struct Error {
+pub(super) struct Error {
     #[xml(attribute = "type")]
-    kind: ErrorType,
+    pub(super) kind: ErrorType,
     #[xml(child)]
-    condition: DefinedCondition,
+    pub(super) condition: DefinedCondition,
+    /// For the user.
+    #[xml(child)]
+    pub(super) text: Option<ErrorText>,
+    /// What XEP-0050 says of it.
+    #[xml(child)]
+    pub(super) fault: Option<commands::Fault>,
+}
+
+#[derive(Debug, AsXml)]
+#[xml(namespace = ns::XMPP_STANZAS, name = "text")]
+pub(super) struct ErrorText {
+    #[xml(attribute = "xml:lang")]
+    language: &'static str,
+    #[xml(text)]
+    text: String,
+}
+
+impl From<(String, Language)> for ErrorText {
+    fn from((text, language): (String, Language)) -> Self {
+        Self { text, language: language.tag() }
+    }
+}
+
+/// Whom an answer is for, and to what.
+#[derive(Debug, Clone)]
+pub(super) struct Head {
+    from: String,
+    pub(super) to: Option<String>,
+    id: Option<String>,
+}
+
+impl Head {
+    /// How long the request's id is, in bytes.
+    pub(super) fn id_length(&self) -> usize {
+        self.id.as_ref().map_or(0, String::len)
+    }
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub(super) enum Answered {
+    Now(Vec<u8>),
+    /// The desk has it when it is ready.
+    Later,
+    /// There is none: it is an answer itself, or ours would be [too long](MAX_ANSWER).
+    Never,
 }
 
 /// Pings ourselves (XEP-0199). Request and answer pass through the server, so both prove that it is alive and
@@ -86,28 +140,77 @@ pub(super) fn ping(jid: &str) -> Option<Vec<u8>> {
         to: Some(jid.to_owned()),
         id: Some("keep-alive".to_owned()),
         kind: "get",
+        language: None,
         payload: Some(Payload::Ping(Ping)),
     })
 }
 
-/// The one answer to a request. `None` if there is nothing to answer, because this is itself an answer, or if
-/// the answer would be [too long](MAX_ANSWER).
-pub(super) fn answer(iq: Iq, jid: &str) -> Option<Vec<u8>> {
-    if iq.kind == Kind::Answer {
-        return None;
-    }
-    let (kind, payload) = match decide(&iq) {
-        Ok(answer) => ("result", answer.map(Payload::Answer)),
-        Err(condition) => ("error", Some(Payload::Error(condition.into()))),
-    };
-    // A server closes the stream of a component that uses a name other than its own.
-    let is_ours = |to: &String| domain(to).eq_ignore_ascii_case(jid);
-    let from = iq.to.filter(is_ours).unwrap_or_else(|| jid.to_owned());
-    write(&Stanza { from, to: iq.from, id: iq.id, kind, payload })
+/// Asks a host what it is (XEP-0030).
+pub(super) fn ask_what_it_is(jid: &str, host: &str, id: &str) -> Option<Vec<u8>> {
+    write(&Stanza {
+        from: jid.to_owned(),
+        to: Some(host.to_owned()),
+        id: Some(id.to_owned()),
+        kind: "get",
+        language: None,
+        payload: Some(Payload::DiscoInfo(DiscoInfoQuery { node: None })),
+    })
 }
 
-/// Which answer it is, after RFC 6120, 8.2.3, 8.3.3 and 8.4, and RFC 6121, 8.5.
-fn decide(iq: &Iq) -> Result<Option<Answer>, DefinedCondition> {
+/// The one answer to a request.
+pub(super) fn answer(iq: &Iq, jid: &str, desk: &mut Desk<'_>) -> Answered {
+    if iq.kind == Kind::Answer {
+        return Answered::Never;
+    }
+    // A server closes the stream of a component that uses a name other than its own.
+    let is_ours = |to: &&String| domain(to).eq_ignore_ascii_case(jid);
+    let from = iq.to.as_ref().filter(is_ours).map_or(jid, String::as_str).to_owned();
+    let head = Head { from, to: iq.from.clone(), id: iq.id.clone() };
+    let bytes = match (decide(iq), &iq.request) {
+        (Err(condition), _) => reply(head, Err(condition.into()), None),
+        (Ok(()), Ok(Request::Command(command))) => {
+            let language = Language::of(command.language().or(iq.language.as_deref()));
+            match desk.execute(&head, command, language) {
+                None => return Answered::Later,
+                Some(answer) => self::command(head, answer, language),
+            }
+        }
+        (Ok(()), Ok(request)) => {
+            let answer = disco::answer(request, (iq, jid), desk);
+            let has_words =
+                matches!(answer, Ok(Some(Answer::DiscoItems(_) | Answer::DiscoInfo(_))));
+            let language =
+                (has_words && desk.is_open()).then(|| Language::of(iq.language.as_deref()));
+            reply(head, answer.map_err(Error::from), language)
+        }
+        (Ok(()), Err(_)) => None,
+    };
+    bytes.map_or(Answered::Never, Answered::Now)
+}
+
+/// The answer to a command.
+pub(super) fn command(
+    head: Head,
+    answer: Result<Reply, Error>,
+    language: Language,
+) -> Option<Vec<u8>> {
+    reply(head, answer.map(|it| Some(Answer::Command(it))), Some(language))
+}
+
+fn reply(
+    Head { from, to, id }: Head,
+    answer: Result<Option<Answer>, Error>,
+    language: Option<Language>,
+) -> Option<Vec<u8>> {
+    let (kind, payload) = match answer {
+        Ok(answer) => ("result", answer.map(Payload::Answer)),
+        Err(error) => ("error", Some(Payload::Error(error))),
+    };
+    write(&Stanza { from, to, id, kind, language: language.map(Language::tag), payload })
+}
+
+/// Whether it can be answered, after RFC 6120, 8.2.3, 8.3.3 and 8.4, and RFC 6121, 8.5.
+fn decide(iq: &Iq) -> Result<(), DefinedCondition> {
     match (iq.kind, &iq.request) {
         (Kind::Invalid, _) | (_, Err(Fault::Malformed)) => Err(DefinedCondition::BadRequest),
         (_, Err(Fault::TooLarge)) => Err(DefinedCondition::PolicyViolation),
@@ -117,8 +220,11 @@ fn decide(iq: &Iq) -> Result<Option<Answer>, DefinedCondition> {
         _ if iq.to.as_ref().is_some_and(|to| domain(to) != to) => {
             Err(DefinedCondition::ServiceUnavailable)
         }
+        (Kind::Set, Ok(Request::Command(_))) => Ok(()),
+        // A command is a set.
+        (Kind::Get, Ok(Request::Command(_))) => Err(DefinedCondition::BadRequest),
         (Kind::Set | Kind::Answer, Ok(_)) => Err(DefinedCondition::FeatureNotImplemented),
-        (Kind::Get, Ok(request)) => disco::answer(request),
+        (Kind::Get, Ok(_)) => Ok(()),
     }
 }
 
@@ -134,7 +240,7 @@ impl From<DefinedCondition> for Error {
             DefinedCondition::BadRequest | DefinedCondition::PolicyViolation => ErrorType::Modify,
             _ => ErrorType::Cancel,
         };
-        Self { kind, condition }
+        Self { kind, condition, text: None, fault: None }
     }
 }
 
@@ -154,7 +260,10 @@ mod tests {
     /// What we answer, as a tree.
     fn ask(text: &str) -> Option<Element> {
         let Incoming::Iq(iq) = parse(text) else { panic!("no iq: {text}") };
-        answer(iq, "c.example").map(|bytes| String::from_utf8(bytes).unwrap().parse().unwrap())
+        match answer(&iq, "c.example", &mut Desk::new(None)) {
+            Answered::Now(bytes) => Some(String::from_utf8(bytes).unwrap().parse().unwrap()),
+            Answered::Later | Answered::Never => None,
+        }
     }
 
     fn expect(text: &str, expected: &str) {
@@ -255,7 +364,10 @@ mod tests {
         let length = |quotes: usize| {
             let text = format!("<iq id=\"{}\" type='get'/>", "'".repeat(quotes));
             let Incoming::Iq(iq) = parse(&text) else { panic!() };
-            answer(iq, "c.example").map(|bytes| bytes.len())
+            match answer(&iq, "c.example", &mut Desk::new(None)) {
+                Answered::Now(bytes) => Some(bytes.len()),
+                Answered::Later | Answered::Never => None,
+            }
         };
         assert!(length(50_000).is_some_and(|length| (250_000..=MAX_ANSWER).contains(&length)));
         assert_eq!(length(60_000), None);

@@ -2,9 +2,11 @@
 
 use tokio::time::{Instant, timeout_at};
 
+use super::commands::Desk;
 use super::exchange::{Exchange, Session};
 use super::failure::Failure;
 use super::incoming::{Incoming, Kind};
+use super::outgoing::Answered;
 use super::stream::Stream;
 use super::{ComponentSettings, outgoing};
 
@@ -23,32 +25,46 @@ pub(super) async fn hold(
     settings: &ComponentSettings,
     exchange: &Exchange,
 ) -> Failure {
-    let mut ignored = Ignored::default();
-    let mut session = exchange.session().await;
-    let Err(failure) = serve(stream, settings, &mut session, &mut ignored).await;
-    ignored.log();
+    let mut served = Served {
+        session: exchange.session().await,
+        desk: Desk::new(exchange.commands()),
+        ignored: Ignored::default(),
+    };
+    let Err(failure) = serve(stream, settings, &mut served).await;
+    served.ignored.log();
     failure
+}
+
+/// Who handles what arrives.
+struct Served<'a> {
+    session: Session<'a>,
+    desk: Desk<'a>,
+    ignored: Ignored,
 }
 
 async fn serve(
     stream: &mut Stream,
     settings: &ComponentSettings,
-    session: &mut Session<'_>,
-    ignored: &mut Ignored,
+    served: &mut Served<'_>,
 ) -> Result<std::convert::Infallible, Failure> {
     let (timing, jid) = (settings.timing, &settings.jid);
     let mut asked = false;
     let mut heard = Instant::now();
-    // First of all, because stanzas may have come with the handshake.
-    answer(stream, jid, session, ignored).await?;
+    stream.send(&served.desk.greeting(jid)).await?;
+    // Before anything is received, because stanzas may have come with the handshake.
+    answer(stream, jid, served).await?;
     loop {
         let patience =
             if asked { timing.ask_after + timing.give_up_after } else { timing.ask_after };
         // Only received bytes are a sign of life, sent ones are not.
         let woken = tokio::select! {
             woken = timeout_at(heard + patience, stream.receive()) => woken,
-            request = session.next_request(jid) => {
-                stream.send(request.as_bytes()).await?;
+            outgoing = served.session.next_outgoing(jid) => {
+                stream.send(&outgoing).await?;
+                continue;
+            }
+            ready = served.desk.next_answer() => {
+                stream.send(&ready).await?;
                 continue;
             }
         };
@@ -56,11 +72,11 @@ async fn serve(
             Ok(received) => {
                 received?;
                 (asked, heard) = (false, Instant::now());
-                answer(stream, jid, session, ignored).await?;
+                answer(stream, jid, served).await?;
             }
             Err(_) if asked => return Err(Failure::Silent),
             Err(_) => {
-                ignored.log();
+                served.ignored.log();
                 asked = true;
                 stream.send(&outgoing::ping(jid).unwrap_or_default()).await?;
             }
@@ -72,20 +88,23 @@ async fn serve(
 async fn answer(
     stream: &mut Stream,
     jid: &str,
-    session: &mut Session<'_>,
-    ignored: &mut Ignored,
+    Served { session, desk, ignored }: &mut Served<'_>,
 ) -> Result<(), Failure> {
     let mut answers = Vec::new();
     while let Some(incoming) = stream.next_element()? {
         match incoming {
             Incoming::Iq(iq) if iq.kind == Kind::Answer => {
+                let (from, id) = (iq.from.as_deref(), iq.id.as_deref());
                 // It may also answer our ping, or a request that nobody waits for any more.
-                session.answered(iq.from.as_deref(), iq.id.as_deref(), iq.answer);
+                if !desk.heard(from, id, iq.answer.as_ref()) {
+                    session.answered(from, id, iq.answer);
+                }
             }
             Incoming::Notice(notice) => session.exchange().take(jid, &notice),
-            Incoming::Iq(iq) => match outgoing::answer(iq, jid) {
-                Some(answer) => answers.extend(answer),
-                None => ignored.others += 1,
+            Incoming::Iq(iq) => match outgoing::answer(&iq, jid, desk) {
+                Answered::Now(answer) => answers.extend(answer),
+                Answered::Later => {}
+                Answered::Never => ignored.others += 1,
             },
             Incoming::StreamError(condition) => return Err(Failure::from_stream_error(condition)),
             Incoming::Message => ignored.messages += 1,

@@ -8,7 +8,7 @@ use super::secret::is_alike;
 use super::{Config, Setting};
 
 /// These sections only change with a restart.
-const NEED_A_RESTART: [&str; 4] = ["component", "database", "archive", "http"];
+const NEED_A_RESTART: [&str; 5] = ["component", "database", "archive", "canary", "http"];
 
 /// Whether a running daemon applies a new value of this key, `section.key`.
 pub fn changes_in_place(key: &str) -> bool {
@@ -81,8 +81,41 @@ impl Config {
             new.filter(|it| changes_in_place(it.key)).unwrap_or(old).clone()
         };
         let settings = self.settings.iter().map(newer).collect();
-        let Self { timers, hints, rooms, erase, retention, sweep, log, remarks, .. } = new;
-        Self { timers, hints, rooms, erase, retention, sweep, log, remarks, settings, ..self }
+        // All are named, so that the compiler asks whether a new section changes in place.
+        let Self {
+            component: _,
+            database: _,
+            archive: _,
+            timers,
+            hints,
+            rooms,
+            inherit,
+            erase,
+            uploads,
+            retention,
+            sweep,
+            canary: _,
+            commands,
+            http: _,
+            log,
+            settings: _,
+            remarks,
+        } = new;
+        Self {
+            timers,
+            hints,
+            rooms,
+            inherit,
+            erase,
+            uploads,
+            retention,
+            sweep,
+            commands,
+            log,
+            remarks,
+            settings,
+            ..self
+        }
     }
 }
 
@@ -127,7 +160,7 @@ mod tests {
             let changes = base.changes(&new);
             assert_eq!(keys(&changes), [other.0]);
             let section = other.0.split('.').next().unwrap();
-            let is_in_place = !["component", "database", "archive", "http"].contains(&section);
+            let is_in_place = !NEED_A_RESTART.contains(&section);
             assert_eq!(changes[0].is_in_place(), is_in_place, "{}", other.0);
             let left = base.with_changes(new.clone()).changes(&new);
             assert_eq!(left.is_empty(), is_in_place, "{}", other.0);

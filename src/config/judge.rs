@@ -143,9 +143,14 @@ impl<'a> Judge<'a> {
         self.text(key, value)?.ok_or_else(|| self.missing(key, remedy))
     }
 
-    pub(super) fn flag(&self, key: &'static str, value: Option<Plain>) -> Result<bool> {
+    pub(super) fn flag(
+        &self,
+        key: &'static str,
+        value: Option<Plain>,
+        default: bool,
+    ) -> Result<bool> {
         let flag = match value {
-            None => Some(false),
+            None => Some(default),
             Some(Plain::Flag(flag)) => Some(flag),
             Some(Plain::Text(text)) => text.parse().ok(),
             Some(_) => None,

@@ -19,6 +19,7 @@ mod sample;
 mod secret;
 mod sources;
 mod types;
+mod uploads;
 mod url;
 mod validate;
 
@@ -34,13 +35,14 @@ pub use retention::print as print_limit;
 pub use sample::{Sample, filled_sample};
 pub use sources::{DEFAULT_FILE, Sources};
 pub use types::{
-    ArchiveConfig, ArchiveKind, BacklogRule, ComponentConfig, DatabaseConfig, EraseConfig,
-    EraseMode, HttpConfig, LogConfig, LogFormat, LogLevel, RetentionConfig, SweepConfig,
+    ArchiveConfig, ArchiveKind, BacklogRule, CanaryConfig, CommandsConfig, ComponentConfig,
+    DatabaseConfig, EraseConfig, EraseMode, HttpConfig, LogConfig, LogFormat, LogLevel,
+    RetentionConfig, SweepConfig, UploadsConfig,
 };
 pub use url::{DatabaseUrl, GivenUrl};
 
 use crate::{
-    model::{Finding, HintRules, RoomRules, Rules, TimerRules},
+    model::{Finding, HintRules, InheritRules, RoomRules, Rules, TimerRules, WishRules},
     policy::Retention,
 };
 
@@ -59,12 +61,20 @@ pub struct Config {
     pub hints: HintRules,
     /// `[rooms]`: what starts the timers of rooms' messages.
     pub rooms: RoomRules,
+    /// `[inherit]`: what belongs to a message.
+    pub inherit: InheritRules,
     /// `[erase]`: how rows are erased.
     pub erase: EraseConfig,
+    /// `[uploads]`: files that go with the messages that name them.
+    pub uploads: UploadsConfig,
     /// `[retention]`: how long messages are kept at most.
     pub retention: RetentionConfig,
     /// `[sweep]`: how the whole archive is swept.
     pub sweep: SweepConfig,
+    /// `[canary]`: a message that is to vanish, again and again.
+    pub canary: CanaryConfig,
+    /// `[commands]`: what users may ask for.
+    pub commands: CommandsConfig,
     /// `[http]`: metrics and health.
     pub http: HttpConfig,
     /// `[log]`
@@ -91,7 +101,18 @@ impl Config {
 
     /// The rules that policy judges by.
     pub fn rules(&self) -> Rules {
-        Rules { timers: self.timers.clone(), hints: self.hints.clone(), rooms: self.rooms.clone() }
+        Rules {
+            timers: self.timers.clone(),
+            hints: self.hints.clone(),
+            rooms: self.rooms.clone(),
+            inherit: self.inherit,
+            uploads: self.uploads.rules.clone(),
+            wishes: WishRules {
+                // Wishes are for archives in tables.
+                followed: self.commands.settings && self.archive.kind != ArchiveKind::Component,
+                shortest: self.commands.shortest_archive_for,
+            },
+        }
     }
 
     /// How long messages are kept, prepared for looking up whom which rule is for.

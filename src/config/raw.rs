@@ -107,6 +107,10 @@ sections! {
         unread_for: "duration or `never`" = "never",
         /// What counts as read.
         read_evidence: "list of `mds`, `markers`, `replies`" = "mds, replies",
+        /// A message whose sender asks that it goes [once it was read](semantics.md#once-it-was-read) goes this long after that.
+        once_for: "duration" = "5m",
+        /// Messages also go when [older specifications](semantics.md#older-ways-to-expire) say that they expire.
+        legacy_expiry: "`true` or `false`" = "true",
     }
     hints: RawHints {
         /// If a message's sender asked not to store it, an archived copy goes this long after archiving.
@@ -119,6 +123,11 @@ sections! {
         start: "`archived`, `first_reader` or `everyone`" = "first_reader",
         /// Whose reading starts no timer in rooms, such as bots': users, whole domains, or occupants.
         ignore_readers: "list of up to 1000 addresses" = "bot@example.net, bots.example.net, den@rooms.example.net/Bot",
+    }
+    inherit: RawInherit {
+        /// What becomes of [what a reply quotes](semantics.md#quotes) when the message that it quotes goes: it is cut out,
+        /// stays, or takes the reply with it.
+        quotes: "`cut`, `leave` or `erase`" = "leave",
     }
     offline: RawOffline {
         /// The older name of `timers.unread_for`. Set one of the two.
@@ -139,6 +148,13 @@ sections! {
         /// What happens to messages archived before the first start.
         backlog: "`hold` or `erase`" = "erase",
     }
+    uploads: RawUploads {
+        /// What the URLs of [uploaded files](semantics.md#uploaded-files) begin with that go with the messages that name them.
+        urls: "list of up to 20 URLs" = "https://upload.example.net/file_share/",
+        /// The hosts whose companion modules remove them: on Prosody the upload component, on ejabberd the virtual host.
+        /// Without this, the hosts that `uploads.urls` names.
+        hosts: "list of up to 20 domains" = "upload.example.net",
+    }
     retention: RawRetention {
         /// How long messages stay in users' archives [at most](retention.md), whatever their senders asked for.
         archive_for: "duration from `1s`, or `never`" = "365d",
@@ -158,6 +174,26 @@ sections! {
         every: "duration, from `1m`" = "2h",
         /// Maximum number of rows that a sweep reads per second; 0 is no limit.
         rows_per_second: "rows/s, 0 to 10000000" = "0",
+    }
+    canary: RawCanary {
+        /// An account of yours on one of `archive.hosts`, which nobody uses: [a message](operating.md#the-canary) is sent to
+        /// it again and again, and must vanish.
+        account: "address of an account, or `none`" = "canary@example.net",
+        /// How often. Must be longer than `timers.min` and a minute together.
+        every: "duration, from `10s`" = "10m",
+    }
+    commands: RawCommands {
+        /// Users may ask [what is kept of them](users.md), by their client's commands.
+        enabled: "`true` or `false`" = "false",
+        /// Users may also [erase](users.md#erase-my-messages) what is kept of them. Holds win.
+        erase: "`true` or `false`" = "true",
+        /// Users may also set [how long their own archives keep messages](users.md#how-long-my-messages-are-kept); what they
+        /// have set is followed as long as this is so.
+        settings: "`true` or `false`" = "true",
+        /// Users cannot set a shorter time than this.
+        shortest_archive_for: "duration from `1s`" = "2h",
+        /// How often one user may ask within a minute.
+        per_minute: "requests, 1 to 1000" = "5",
     }
     http: RawHttp {
         /// Where the status page, `/metrics`, `/healthz` and `/readyz` are served, to anyone who can connect.

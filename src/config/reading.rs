@@ -8,7 +8,7 @@ use super::duration;
 use super::error::ConfigError;
 use super::judge::{CENTURY, Choice, Judge};
 use super::raw::Plain;
-use crate::model::{ReadEvidence, RoomStart, StartRule, TimerRules};
+use crate::model::{QuoteRule, ReadEvidence, RoomStart, StartRule, TimerRules};
 
 const EVIDENCE: &str = "timers.read_evidence";
 const IGNORED: &str = "rooms.ignore_readers";
@@ -42,6 +42,20 @@ impl Choice for RoomStart {
             Self::Archived => "archived",
             Self::FirstReader => "first_reader",
             Self::Everyone => "everyone",
+        }
+    }
+}
+
+impl Choice for QuoteRule {
+    fn all() -> &'static [Self] {
+        &[Self::Cut, Self::Leave, Self::Erase]
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::Leave => "leave",
+            Self::Erase => "erase",
         }
     }
 }

@@ -7,7 +7,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::url::DatabaseUrl;
 use crate::component::ServerAddress;
-use crate::model::RetentionRules;
+use crate::model::{Address, RetentionRules, UploadRules};
 
 /// Our identity on the XMPP server (XEP-0114).
 #[derive(Debug, Clone)]
@@ -70,6 +70,15 @@ pub struct EraseConfig {
     pub backlog: BacklogRule,
 }
 
+/// Files that go with the messages that name them.
+#[derive(Debug, Clone)]
+pub struct UploadsConfig {
+    /// Which files.
+    pub rules: UploadRules,
+    /// The hosts whose companion modules remove them.
+    pub hosts: Vec<String>,
+}
+
 /// How long messages are kept at most.
 #[derive(Debug, Clone)]
 pub struct RetentionConfig {
@@ -88,6 +97,30 @@ pub struct SweepConfig {
     pub every: Duration,
     /// Maximum rows read per second; `None` for no limit.
     pub rows_per_second: Option<u32>,
+}
+
+/// A message that is to vanish, again and again.
+#[derive(Debug, Clone)]
+pub struct CanaryConfig {
+    /// Who gets it; `None` if nobody does.
+    pub account: Option<Address>,
+    /// How often.
+    pub every: Duration,
+}
+
+/// What users may ask for.
+#[derive(Debug, Clone)]
+pub struct CommandsConfig {
+    /// Users may ask what is kept of them.
+    pub enabled: bool,
+    /// Users may erase what is kept of them.
+    pub erase: bool,
+    /// Users may set how long their own archives keep messages.
+    pub settings: bool,
+    /// The shortest time that they may set.
+    pub shortest_archive_for: Duration,
+    /// Maximum requests of one user in a minute.
+    pub per_minute: u32,
 }
 
 /// Metrics and health.

@@ -3,25 +3,27 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::address::domain;
+use super::address::{account as host_of, domain};
 use super::error::ConfigError;
 use super::judge::{CENTURY, Judge};
 use super::raw::{
-    RawArchive, RawComponent, RawConfig, RawDatabase, RawErase, RawHints, RawHttp, RawLog,
-    RawOffline, RawRooms, RawSweep, RawTimers,
+    RawArchive, RawCanary, RawCommands, RawComponent, RawConfig, RawDatabase, RawErase, RawHints,
+    RawHttp, RawInherit, RawLog, RawOffline, RawRooms, RawSweep, RawTimers,
 };
 use super::sources::Sources;
 use super::types::{
-    ArchiveConfig, ArchiveKind, BacklogRule, ComponentConfig, DatabaseConfig, EraseConfig,
-    EraseMode, HttpConfig, LogConfig, LogFormat, LogLevel, SweepConfig,
+    ArchiveConfig, ArchiveKind, BacklogRule, CanaryConfig, CommandsConfig, ComponentConfig,
+    DatabaseConfig, EraseConfig, EraseMode, HttpConfig, LogConfig, LogFormat, LogLevel,
+    SweepConfig,
 };
 use super::{Config, DatabaseUrl, duration};
 use crate::component::ServerAddress;
-use crate::model::{HintRules, RoomRules, TimerRules};
+use crate::model::{Address, HintRules, InheritRules, RoomRules, TimerRules, WishRules};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// 10,000,000 rows in 200 s, at some 30 MB/s.
@@ -39,10 +41,14 @@ pub(super) fn config(sources: &Sources) -> Result<Config> {
         timers,
         hints,
         rooms,
+        inherit,
         offline,
         erase,
+        uploads,
         retention,
         sweep,
+        canary,
+        commands,
         http,
         log,
     } = raw;
@@ -51,6 +57,8 @@ pub(super) fn config(sources: &Sources) -> Result<Config> {
     let archive = judge.archive(archive)?;
     let timers = judge.timers(timers, offline)?;
     let retention = judge.retention(retention, &archive)?;
+    let uploads = judge.uploads(uploads, &archive)?;
+    let canary = judge.canary(canary, &archive, &timers)?;
     Ok(Config {
         component,
         database,
@@ -58,9 +66,13 @@ pub(super) fn config(sources: &Sources) -> Result<Config> {
         timers,
         hints: judge.hints(hints)?,
         rooms: judge.rooms(rooms)?,
+        inherit: judge.inherit(inherit)?,
         erase: judge.erase(erase)?,
+        uploads,
         retention,
         sweep: judge.sweep(sweep)?,
+        canary,
+        commands: judge.commands(commands)?,
         http: judge.http(http)?,
         log: judge.log(log)?,
         settings: judge.settings(),
@@ -156,13 +168,26 @@ impl Judge<'_> {
         let start = self.choice_or("timers.start", raw.start, default.start)?;
         let unread_for = self.unread_for(raw.unread_for, older.undelivered_for)?;
         let read_evidence = self.read_evidence(raw.read_evidence)?;
+        let once_for =
+            self.span("timers.once_for", raw.once_for, Duration::ZERO..=CENTURY, default.once_for)?;
+        let legacy_expiry =
+            self.flag("timers.legacy_expiry", raw.legacy_expiry, default.legacy_expiry)?;
         match max {
             Some(max) if max < min => Err(self.invalid(
                 "timers.max",
                 format!("is shorter than timers.min ({})", duration::print(min)),
                 "make timers.min at most timers.max",
             )),
-            _ => Ok(TimerRules { min, max, negotiation_for, start, unread_for, read_evidence }),
+            _ => Ok(TimerRules {
+                min,
+                max,
+                negotiation_for,
+                start,
+                unread_for,
+                read_evidence,
+                once_for,
+                legacy_expiry,
+            }),
         }
     }
 
@@ -179,6 +204,11 @@ impl Judge<'_> {
         Ok(RoomRules { start, ignore_readers: self.ignore_readers(raw.ignore_readers)? })
     }
 
+    fn inherit(&self, raw: RawInherit) -> Result<InheritRules> {
+        let default = InheritRules::default();
+        Ok(InheritRules { quotes: self.choice_or("inherit.quotes", raw.quotes, default.quotes)? })
+    }
+
     fn erase(&self, raw: RawErase) -> Result<EraseConfig> {
         Ok(EraseConfig {
             mode: self.choice_or("erase.mode", raw.mode, EraseMode::Auto)?,
@@ -190,7 +220,7 @@ impl Judge<'_> {
             )?,
             batch: self.whole("erase.batch", raw.batch, 1..=100_000, 1000)?,
             rows_per_second: self.rate("erase.rows_per_second", raw.rows_per_second, 0)?,
-            dry_run: self.flag("erase.dry_run", raw.dry_run)?,
+            dry_run: self.flag("erase.dry_run", raw.dry_run, false)?,
             backlog: self.choice_or("erase.backlog", raw.backlog, BacklogRule::Hold)?,
         })
     }
@@ -200,6 +230,57 @@ impl Judge<'_> {
         Ok(SweepConfig {
             every: self.span("sweep.every", raw.every, MINUTE..=CENTURY, DAY)?,
             rows_per_second: self.rate(key, raw.rows_per_second, SWEPT_ROWS_PER_SECOND)?,
+        })
+    }
+
+    fn canary(
+        &self,
+        raw: RawCanary,
+        archive: &ArchiveConfig,
+        timers: &TimerRules,
+    ) -> Result<CanaryConfig> {
+        let text = self.text("canary.account", raw.account)?;
+        let text = text.filter(|it| it != "none");
+        let account = text.as_deref().map(|text| {
+            let remedy =
+                "write the bare address of an account on one of archive.hosts, or \"none\"";
+            let host =
+                host_of(text).map_err(|fault| self.invalid("canary.account", fault, remedy))?;
+            if !archive.hosts.iter().any(|it| it == host) {
+                return Err(self.invalid("canary.account", "is on none of archive.hosts", remedy));
+            }
+            let local = text.split('@').next().unwrap_or_default().to_owned();
+            Ok(Address { host: host.to_owned(), local })
+        });
+        let account = account.transpose()?;
+        self.show("canary.account", text.as_deref().unwrap_or("none"));
+        let every = self.span("canary.every", raw.every, SECOND * 10..=CENTURY, HOUR)?;
+        let shortest = timers.min + MINUTE;
+        if account.is_some() && timers.min > SECOND * 10 && every <= shortest {
+            return Err(self.invalid(
+                "canary.every",
+                format!(
+                    "is not longer than timers.min and a minute ({})",
+                    duration::print(shortest)
+                ),
+                "the message exists for timers.min at least: write a longer interval",
+            ));
+        }
+        Ok(CanaryConfig { account, every })
+    }
+
+    fn commands(&self, raw: RawCommands) -> Result<CommandsConfig> {
+        Ok(CommandsConfig {
+            enabled: self.flag("commands.enabled", raw.enabled, true)?,
+            erase: self.flag("commands.erase", raw.erase, false)?,
+            settings: self.flag("commands.settings", raw.settings, false)?,
+            shortest_archive_for: self.span(
+                "commands.shortest_archive_for",
+                raw.shortest_archive_for,
+                SECOND..=CENTURY,
+                WishRules::SHORTEST,
+            )?,
+            per_minute: self.whole("commands.per_minute", raw.per_minute, 1..=1000, 30)?,
         })
     }
 

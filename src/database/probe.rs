@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection as _, Executor as _, PgConnection, Row as _, postgres::PgListener};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, postgres::PgListener,
+};
 use tokio::time::timeout;
 
 use super::{DatabaseSettings, Error, Named, POOLED, Result, Session, session};
@@ -13,6 +15,9 @@ const OLDEST: i32 = 150_000;
 
 /// How long a notification may take from one session to another.
 const HEARD_WITHIN: Duration = Duration::from_secs(3);
+
+/// Inspection waits for open transactions as long as this.
+const FORGOTTEN_MINUTES: i64 = 10;
 
 /// If the clocks differ by more than this, one is wrong.
 const CLOCKS_WITHIN_SECONDS: f64 = 5.0;
@@ -41,7 +46,7 @@ pub async fn probe(settings: &DatabaseSettings, now: impl Fn() -> Timestamp) -> 
         Ok(findings) => findings,
         // A standby can neither listen nor notify; that is reported below.
         Err(error) if error.sqlstate() == Some("25006") => Vec::new(),
-        Err(error) if matches!(error.sqlstate(), Some("26000" | "42P05" | "08P01")) => {
+        Err(error) if is_broken(&error) => {
             vec![pooled("a session broke in the middle")]
         }
         Err(error) => vec![failed(&error)],
@@ -55,6 +60,11 @@ pub async fn probe(settings: &DatabaseSettings, now: impl Fn() -> Timestamp) -> 
     }
 }
 
+/// A pooler broke the protocol, or gave us a session in which other statements are prepared.
+fn is_broken(error: &Error) -> bool {
+    matches!(error.sqlstate(), Some("26000" | "42P05" | "08P01"))
+}
+
 fn failed(error: &Error) -> Finding {
     Finding::problem(format!("The database cannot be examined: {error}."), error.remedy())
 }
@@ -63,41 +73,27 @@ fn pooled(what: &str) -> Finding {
     Finding::problem(format!("Our sessions are shared by a pooler: {what}."), POOLED)
 }
 
-/// What breaks if a pooler shares sessions. Plain statements only: prepared ones would break first.
+/// Whether a pooler shares our sessions with others. Settings that arrive show nothing: they may be the role's own.
+pub async fn are_shared(settings: &DatabaseSettings) -> Result<bool> {
+    let mut ours = settings.connect().await?;
+    let mut other = settings.connect().await?;
+    let shared = match shared(&mut ours, &mut other).await {
+        Err(error) if is_broken(&error) => Ok(true),
+        shared => shared.map(|what| what.is_some()),
+    };
+    let _ = tokio::join!(ours.close(), other.close());
+    shared
+}
+
+/// What breaks if a pooler shares sessions.
 async fn sessions(settings: &DatabaseSettings, ours: &mut PgConnection) -> Result<Vec<Finding>> {
-    const NAME: &str = "check_sessions";
     let mut findings = Vec::new();
     if session(ours).await? == Session::Pooled {
         let what = "The settings of our sessions do not arrive, for example lock_timeout.";
         findings.push(Finding::problem(what, POOLED));
     }
     let mut other = settings.connect().await?;
-    // Set and lock something in one session; then see whether another session, taking any free connection, is
-    // affected.
-    ours.execute(
-        "SET ephemerd.probe = 'ours'; SELECT pg_advisory_lock(hashtext('ephemerd check'))",
-    )
-    .await
-    .named(NAME)?;
-    other.execute("BEGIN").await.named(NAME)?;
-    let seen = other
-        .fetch_one(
-            "SELECT coalesce(current_setting('ephemerd.probe', true), ''),
-                    pg_try_advisory_xact_lock(hashtext('ephemerd check'))",
-        )
-        .await
-        .named(NAME)?;
-    let kept = ours
-        .fetch_one("SELECT coalesce(current_setting('ephemerd.probe', true), '')")
-        .await
-        .named(NAME)?;
-    other.execute("COMMIT").await.named(NAME)?;
-    if seen.get::<String, _>(0) == "ours" || kept.get::<String, _>(0) != "ours" {
-        findings.push(pooled("one session's settings appear in another"));
-    } else if seen.get::<bool, _>(1) {
-        findings.push(pooled("a session's lock does not keep another session out"));
-    }
-    ours.execute("SELECT pg_advisory_unlock_all(); RESET ephemerd.probe").await.named(NAME)?;
+    findings.extend(shared(ours, &mut other).await?.map(pooled));
     let is_deaf = findings.is_empty() && !heard(settings, &mut other).await?;
     if is_deaf {
         findings.push(pooled("notifications do not reach a listening session"));
@@ -106,12 +102,41 @@ async fn sessions(settings: &DatabaseSettings, ours: &mut PgConnection) -> Resul
     Ok(findings)
 }
 
+/// How sessions are shared, if they are. Plain statements only: prepared ones would break first.
+async fn shared(ours: &mut PgConnection, other: &mut PgConnection) -> Result<Option<&'static str>> {
+    const NAME: &str = "check_sessions";
+    let lock = format!("hashtext('ephemerd check'), {}", rand::random::<i32>());
+    // Set and lock something in one session; then see whether another session, taking any free connection, is
+    // affected.
+    let set = format!("SET ephemerd.probe = 'ours'; SELECT pg_advisory_lock({lock})");
+    ours.execute(AssertSqlSafe(set)).await.named(NAME)?;
+    other.execute("BEGIN").await.named(NAME)?;
+    let look = format!(
+        "SELECT coalesce(current_setting('ephemerd.probe', true), ''), pg_try_advisory_xact_lock({lock})"
+    );
+    let seen = other.fetch_one(AssertSqlSafe(look)).await.named(NAME)?;
+    let kept = ours
+        .fetch_one("SELECT coalesce(current_setting('ephemerd.probe', true), '')")
+        .await
+        .named(NAME)?;
+    other.execute("COMMIT").await.named(NAME)?;
+    ours.execute("SELECT pg_advisory_unlock_all(); RESET ephemerd.probe").await.named(NAME)?;
+    Ok(if seen.get::<String, _>(0) == "ours" || kept.get::<String, _>(0) != "ours" {
+        Some("one session's settings appear in another")
+    } else if seen.get::<bool, _>(1) {
+        Some("a session's lock does not keep another session out")
+    } else {
+        None
+    })
+}
+
 async fn heard(settings: &DatabaseSettings, speaker: &mut PgConnection) -> Result<bool> {
     const NAME: &str = "check_listen";
     let pool = settings.pool();
     let mut listener = PgListener::connect_with(&pool).await.named(NAME)?;
     listener.listen("ephemerd_check").await.named(NAME)?;
-    speaker.execute("NOTIFY ephemerd_check").await.named(NAME)?;
+    // Whoever notifies anybody in the whole server has a lock until its commit.
+    speaker.execute("SET lock_timeout = '5s'; NOTIFY ephemerd_check").await.named(NAME)?;
     let heard = timeout(HEARD_WITHIN, listener.recv()).await;
     drop(listener);
     pool.close().await;
@@ -132,7 +157,7 @@ async fn looked_at(
                     (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
                     current_setting('server_version')",
         )
-        .fetch_one(connection)
+        .fetch_one(&mut *connection)
         .await
         .named(NAME)?;
     let ours = before + (now() - before) / 2;
@@ -161,7 +186,27 @@ async fn looked_at(
         ));
     }
     findings.push(clocks((theirs - ours).as_seconds_f64()));
+    findings.extend(prepared(connection).await?);
     Ok(findings)
+}
+
+/// A transaction that was prepared and forgotten counts as open for ever.
+async fn prepared(connection: &mut PgConnection) -> Result<Option<Finding>> {
+    let oldest: Option<i64> = sqlx::query_scalar(
+        "-- check_prepared
+         SELECT extract(epoch FROM max(now() - prepared))::bigint / 60 FROM pg_prepared_xacts",
+    )
+    .fetch_one(connection)
+    .await
+    .named("check_prepared")?;
+    Ok(oldest.filter(|minutes| *minutes >= FORGOTTEN_MINUTES).map(|minutes| {
+        Finding::warning(
+            format!(
+                "A prepared transaction has waited for {minutes} minutes: what commits late meanwhile is found by sweeps only."
+            ),
+            "find it in pg_prepared_xacts, then COMMIT PREPARED or ROLLBACK PREPARED",
+        )
+    }))
 }
 
 fn clocks(apart: f64) -> Finding {

@@ -30,10 +30,12 @@ pub async fn held(connection: &mut PgConnection) -> Result<Vec<Held>> {
     const NAME: &str = "held";
     let rows = sqlx::query!(
         r#"-- held
-        SELECT store, reason, count(*) AS "entries!",
+        SELECT store AS "store!", reason AS "reason!", count(*) AS "entries!",
                count(*) FILTER (WHERE due_at <= now()) AS "due!",
                min(stamped_at) AS "oldest!", max(stamped_at) AS "newest!"
-          FROM ephemerd.expiries WHERE backlog
+          FROM (SELECT store, reason, due_at, stamped_at FROM ephemerd.expiries WHERE backlog
+                 UNION ALL
+                SELECT store, 'quote', due_at, stamped_at FROM ephemerd.quotes WHERE backlog) AS held
          GROUP BY store, reason ORDER BY store, reason"#,
     )
     .fetch_all(connection)

@@ -87,7 +87,7 @@ pub async fn claim(connection: &mut PgConnection, what: Claim<'_>) -> Result<Opt
                archive_id AS "archive_id!", row_number, stamped_at AS "stamped_at!",
                digest AS "digest!", copy_of,
                runs_from AS "runs_from!", started_by AS "started_by!", due_at AS "due_at!", reason AS "reason!",
-               phase AS "phase!", backlog AS "backlog!", peer, next_at AS "next_at!",
+               phase AS "phase!", backlog AS "backlog!", peer, name, sender, next_at AS "next_at!",
                on_hold AS "on_hold!", clock_timestamp() AS "now!"
           FROM ephemerd.candidates
          WHERE (next_at, id) >= ($1, $4) AND next_at <= now() AND host = ANY ($2)
@@ -127,6 +127,11 @@ pub async fn claim(connection: &mut PgConnection, what: Claim<'_>) -> Result<Opt
                 phase: row.phase,
                 backlog: row.backlog,
                 peer: row.peer,
+                name: row.name,
+                sender: row.sender,
+                // What is erased follows nothing any more.
+                follows: None,
+                links: None,
             };
             Ok(Claimed { entry: entry.read("claim")?, next_at: row.next_at })
         })
@@ -144,22 +149,31 @@ pub struct Upcoming {
 }
 
 /// When the next entry is due, or a pause ends; and when a hold ends.
+///
+/// Quotes count if `cuts`.
 pub async fn next_due(
     connection: &mut PgConnection,
     hosts: &[String],
     from: Bound,
+    cuts: bool,
 ) -> Result<Upcoming> {
     let next = sqlx::query!(
         r#"-- next_due
-        SELECT extract(epoch FROM (
-                   SELECT next_at FROM ephemerd.candidates
-                    WHERE (next_at, id) >= ($1, $3) AND host = ANY ($2)
-                    ORDER BY next_at, id
-                    LIMIT 1) - clock_timestamp())::float8 AS entry,
+        SELECT extract(epoch FROM least(
+                   (SELECT next_at FROM ephemerd.candidates
+                     WHERE (next_at, id) >= ($1, $3) AND host = ANY ($2)
+                     ORDER BY next_at, id
+                     LIMIT 1),
+                   (SELECT next_at FROM ephemerd.quotes
+                     WHERE $4 AND NOT backlog AND next_at < 'infinity' AND host = ANY ($2)
+                       AND NOT EXISTS (SELECT FROM ephemerd.control WHERE paused_until > now())
+                     ORDER BY next_at, id
+                     LIMIT 1)) - clock_timestamp())::float8 AS entry,
                extract(epoch FROM (SELECT min(ends_at) FROM ephemerd.holds) - clock_timestamp())::float8 AS hold_end"#,
         from.0,
         hosts,
         from.1,
+        cuts,
     )
     .fetch_one(&mut *connection)
     .await

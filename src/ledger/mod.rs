@@ -1,31 +1,47 @@
 //! Our own tables, schema `ephemerd`: what must go and when, how far inspection has come, what the operator
 //! decided. Nothing here knows an archive.
 //!
-//! Locks are taken in this order: the claims' lock (`holding`), `feeds` by host, `cursors`, `sweeps` or `age_walks`,
-//! `retention`, `readers`, `expiries` by time, then the
-//! archive's rows by key; `undelivered` and `asked` after `expiries`.
+//! Locks are taken in this order: the claims' lock (`holding`), `feeds` by host, `cursors`, `sweeps`, `age_walks`,
+//! `requests` or `wishes`, `retention`, `readers`, `expiries` by time, then the
+//! archive's rows by key; `undelivered`, `asked` and `quotes` after `expiries`, and then `files` by id. An entry that another one is
+//! to follow is locked, shared, right after that one was recorded (`keep_up`). Whoever cuts quotes has them locked first, and
+//! waits for nothing else.
 
 mod aged;
 mod ages;
 mod asked;
 mod backlog;
+mod belonging;
 mod claim;
 mod control;
 mod cursor;
+mod daemons;
 mod everyone;
 mod feeds;
+mod files;
+mod gone;
 mod holding;
 mod holds;
+mod kept;
+mod of_owner;
 mod outlook;
 mod owners;
 mod probe;
+mod quotes;
 mod reading;
 mod record;
+mod removed;
+mod requested;
+mod requests;
 mod settle;
 mod sweeps;
 mod tally;
+mod targets;
+mod trials;
 mod undelivered;
 mod walk;
+mod wish_walks;
+mod wishes;
 
 pub use aged::{
     ALL_LOCKED, FORGETS, HAS_ENTRIES, Holdable, Known, aged_on_hold, lock_entries, owners_on_hold,
@@ -36,12 +52,17 @@ pub use ages::{
 };
 pub use asked::{UnderWay, answered, note_asked, under_way};
 pub use backlog::{Held, accept_backlog, held, release_held};
+pub use belonging::{
+    Belonging, Follows, Heir, MOST_LINKS, Name, Naming, Target, leave, named_owners, names, part,
+    part_beyond,
+};
 pub use claim::{Bound, Claim, Claimed, Claims, Phase, Upcoming, claim, next_due};
 pub use control::{Control, Pause, control, pause, paused, resume};
 pub use cursor::{
     Cursor, CursorState, Look, cursor, cursors, lock_cursor, lock_cursors, look, move_cursor,
     start_cursor,
 };
+pub use daemons::{Daemon, DaemonState, daemons, name_session};
 pub use everyone::{
     Judged, Member, ReadBy, judge_room, note_judged, note_room_readers, partly_read,
     started_by_everyone, waiting_rooms,
@@ -50,6 +71,12 @@ pub use feeds::{
     CatchUp, Feed, Heard, Relist, catch_ups, complete_catch_up, fed_hosts, feed, follow_feed,
     lock_feeds, move_catch_up, next_relist, put_off_relist, relisted, start_feed, start_timers,
 };
+pub use files::{
+    DueFile, FileCounts, NewFile, OwnerFiles, await_files, count_files, due_files,
+    files_looked_for, files_of_entries, files_of_owner, forget_files, free_files, keep_files,
+    look_at_files, name_files, next_file, note_files, put_off_files,
+};
+pub use gone::{forget_names, remember};
 pub use holding::{
     entries_on_hold, forget_ended, peers, put_aside, rooms_on_hold, share_claims, stop_claims,
     take_back,
@@ -57,22 +84,47 @@ pub use holding::{
 pub use holds::{
     Hold, HoldEvent, Kept, NewHold, add_hold, count_holds, hold_log, holds, kept_by, release_hold,
 };
+pub use kept::{KeptEntries, MOST_KEPT, kept_of_owner};
+pub use of_owner::{OwnerEntries, holds_of_owner, owner_entries};
 pub use outlook::{Outlook, Outlooks, Readings, outlook, readings};
 pub use owners::{entries_of_owner, newest_entry, owners};
 pub use probe::probe;
+pub use quotes::{
+    ClaimedQuotes, Quote, RecordedQuote, claim_quotes, forget_quotes, forget_stale_quotes,
+    put_off_quotes, put_quotes_aside, quotes_of, quotes_under, record_quotes, release_held_quotes,
+    rename_rows, take_quotes_back,
+};
 pub use reading::{
     Seen, Started, Unread, Waiting, WaitingOwner, align_copies, note_readers, note_unread, readers,
     start_read, unread_in, waiting_owners, waiting_users,
 };
 pub use record::{Entry, Expiry, change, record};
+pub use removed::{forget_owner, lock_entries_of_owner, quotes_of_owner, sampled_rows};
+pub use requested::{
+    DueRequest, Progress, RequestWalk, due_requests, end_request, lock_request, move_request,
+    walk_requests_again,
+};
+pub use requests::{
+    NewRequest, Request, RequestEvent, ask_to_erase, request_log, requests, withdraw_request,
+};
 pub use settle::{end_leases, forget, give_back, keep_placeholders, lease, put_off};
 pub use sweeps::{
     Sweep, SweepCounts, complete_sweep, lock_sweep, move_sweep, move_sweep_to_owner, request_sweep,
     start_sweep, sweep, sweep_owner, sweeps,
 };
 pub use tally::{Tally, tally};
-pub use undelivered::{archived_under, end_undelivered, note_undelivered, undelivered};
+pub use targets::{Nearest, keep_up, targets};
+pub use trials::{TRIAL_CHANNEL, TRIED_CHANNEL, pending_with, receive, tell};
+pub use undelivered::{
+    archived_under, end_undelivered, note_undelivered, undelivered, undelivered_rows,
+    undelivered_users,
+};
 pub use walk::{entries_between, entries_of, entries_under, queue_entries};
+pub use wish_walks::{WishWalk, due_wishes, end_wish, lock_wish, move_wish};
+pub use wishes::{
+    MOST_WISHES, StandingWish, TimerWish, encrypted_owners, set_wish, timer_wishes, wish_of,
+    wishes_of_owner,
+};
 
 use sqlx::{
     PgConnection,
@@ -84,6 +136,8 @@ use crate::database::{Error, Named, Result};
 /// The channel that notifies all daemons of recordings and of the operator's commands. The payload of a
 /// recording is its earliest due time, in microseconds since 1970.
 pub const CHANNEL: &str = "ephemerd";
+/// The channel that notifies all daemons that messages have gone that named uploaded files.
+pub const FILES_CHANNEL: &str = "ephemerd_files";
 /// The channel that notifies all daemons that somebody has read what waits for every member of a room.
 pub const READERS_CHANNEL: &str = "ephemerd_readers";
 

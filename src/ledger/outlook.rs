@@ -86,7 +86,10 @@ pub async fn outlook(connection: &mut PgConnection, hosts: &[String]) -> Result<
                count(*) FILTER (WHERE NOT pending) AS "placeholders!"
           FROM (SELECT store, reason, backlog, on_hold, phase = 'pending' AS pending,
                        phase = 'pending' AND NOT backlog AND NOT on_hold AS goes, due_at - now() AS left_for
-                  FROM ephemerd.entries WHERE host = ANY ($1) OFFSET 0) AS entry
+                  FROM ephemerd.entries WHERE host = ANY ($1)
+                 UNION ALL
+                SELECT store, 'quote', backlog, on_hold, true, NOT backlog AND NOT on_hold, due_at - now()
+                  FROM ephemerd.quote_entries WHERE host = ANY ($1) OFFSET 0) AS entry
          GROUP BY store, reason ORDER BY store, reason"#,
         hosts,
     )

@@ -58,7 +58,8 @@ pub async fn entries_of_owner(
         StoredEntry,
         r#"-- entries_of_owner
         SELECT 0::bigint AS "position!", id, store, host, owner, archive_id, row_number, stamped_at,
-               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog, peer
+               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog, peer,
+               name, sender, follows, links
           FROM ephemerd.expiries
          WHERE owner = $1 AND host = $2 AND store = $3 AND id > $4 AND id <= $5
          ORDER BY id

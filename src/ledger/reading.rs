@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::{CHANNEL, record::position};
+use super::{CHANNEL, belonging::take_along, record::position};
 use crate::{
     database::{Named, Result},
     model::{Occupant, RowId, Start, StartedBy, Store, Timestamp},
@@ -14,6 +14,8 @@ use crate::{
 /// An entry that waits from now on.
 #[derive(Debug, Clone)]
 pub struct Unread<'a> {
+    /// The entry is new, or has changed. Otherwise nothing is noted but another timer.
+    pub is_new: bool,
     /// The archived row.
     pub row: RowId<'a>,
     /// The other side of the chat.
@@ -107,10 +109,11 @@ pub async fn note_unread(connection: &mut PgConnection, unread: &[Unread<'_>]) -
                 sender_id = CASE WHEN k.occupant IS NOT NULL
                                  THEN ephemerd.reading_digest('occupant', k.host, k.owner, k.occupant) END
            FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::bigint[],
-                       $8::text[], $9::text[], $10::text[], $11::text[])
-                AS k(host, owner, archive_id, digest, chat, message, timer, store, nick, jid, occupant)
+                       $8::text[], $9::text[], $10::text[], $11::text[], $12::boolean[])
+                AS k(host, owner, archive_id, digest, chat, message, timer, store, nick, jid, occupant, is_new)
           WHERE e.owner = k.owner AND e.archive_id = k.archive_id AND e.store = k.store AND e.host = k.host
-            AND e.digest = k.digest AND e.phase = 'pending' AND e.started_by = 'unread'",
+            AND e.digest = k.digest AND e.phase = 'pending' AND e.started_by = 'unread'
+            AND (k.is_new OR e.timer_us IS DISTINCT FROM k.timer)",
         &column(|it| it.row.host.to_owned()),
         &column(|it| it.row.owner.to_owned()),
         &column(|it| it.row.archive_id.to_owned()),
@@ -122,6 +125,7 @@ pub async fn note_unread(connection: &mut PgConnection, unread: &[Unread<'_>]) -
         &known(|it| it.sender.nick.clone()) as &[Option<String>],
         &known(|it| it.sender.jid.clone()) as &[Option<String>],
         &known(|it| it.sender.id.clone()) as &[Option<String>],
+        &unread.iter().map(|it| it.is_new).collect::<Vec<_>>(),
     )
     .execute(connection)
     .await
@@ -266,8 +270,9 @@ pub async fn waiting_users(connection: &mut PgConnection, users: usize) -> Resul
     .named("waiting_users")
 }
 
-/// Starts timers, those of copies in the offline queue too, and wakes all daemons. What would find the entries again is
-/// forgotten, but not whether every member of a room has read it. Returns those that did start: others may have gone since.
+/// Starts timers, those of copies in the offline queue and of what follows too, and wakes all daemons. What would find the
+/// entries again is forgotten, but not whether every member of a room has read it. Returns those that did start: others may
+/// have gone since.
 pub async fn start_read(
     connection: &mut PgConnection,
     started: &[Started],
@@ -280,21 +285,23 @@ pub async fn start_read(
         r#"-- start_read
         WITH started AS (
             UPDATE ephemerd.expiries AS e
-               SET runs_from = k.runs_from, started_by = k.started_by, due_at = k.due_at,
+               SET runs_from = k.runs_from, started_by = k.started_by,
+                   due_at = least(k.due_at, e.due_at),
+                   reason = CASE WHEN e.due_at < k.due_at THEN e.reason ELSE 'timer' END,
                    chat = NULL, message = NULL, timer_us = NULL,
                    sender_nick = NULL, sender_jid = NULL, sender_id = NULL,
                    readers = NULL, read_at = NULL, read_by = NULL, judged = k.by_everyone, retry_at = NULL, attempts = 0
               FROM unnest($1::bigint[], $2::timestamptz[], $3::text[], $4::timestamptz[], $7::boolean[])
                    AS k(id, runs_from, started_by, due_at, by_everyone)
              WHERE e.id = k.id AND e.phase = 'pending' AND e.started_by = 'unread'
-            RETURNING e.host, e.owner, e.archive_id, e.runs_from, e.started_by, e.due_at),
+            RETURNING e.id, e.host, e.owner, e.archive_id, e.runs_from, e.started_by, e.due_at, e.reason),
         copies AS (
             UPDATE ephemerd.expiries AS q
-               SET runs_from = s.runs_from, started_by = s.started_by, due_at = s.due_at, reason = 'timer'
+               SET runs_from = s.runs_from, started_by = s.started_by, due_at = s.due_at, reason = s.reason
               FROM started AS s
              WHERE q.owner = s.owner AND q.copy_of = s.archive_id AND q.host = s.host
                AND q.store = 'queue' AND q.phase = 'pending')
-        SELECT started_by AS "by!", pg_notify($5, $6) IS NULL AS notified FROM started"#,
+        SELECT id, started_by AS "by!", pg_notify($5, $6) IS NULL AS notified FROM started"#,
         &started.iter().map(|it| it.id).collect::<Vec<_>>(),
         &started.iter().map(|it| it.start.at).collect::<Vec<_>>(),
         &started.iter().map(|it| it.start.by.to_string()).collect::<Vec<_>>(),
@@ -303,18 +310,20 @@ pub async fn start_read(
         earliest.to_string(),
         &started.iter().map(|it| it.by_everyone).collect::<Vec<_>>(),
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await
     .named("start_read")?;
+    let ids: Vec<i64> = found.iter().map(|row| row.id).collect();
+    take_along(connection, &ids).await?;
     Ok(found.into_iter().filter_map(|row| row.by.parse().ok()).collect())
 }
 
 /// Copies in the offline queue, by (host, owner, archive id), of messages that were read before the copies were
-/// recorded: they go with them.
+/// recorded, or that have a receipt: they go with them.
 pub async fn align_copies(connection: &mut PgConnection, ids: &[(&str, &str, &str)]) -> Result<()> {
     let column = |of: fn(&(&str, &str, &str)) -> String| ids.iter().map(of).collect::<Vec<_>>();
-    let read: Vec<String> =
-        StartedBy::ALL.iter().filter(|it| it.is_read()).map(ToString::to_string).collect();
+    let received: Vec<String> =
+        StartedBy::ALL.iter().filter(|it| it.is_received()).map(ToString::to_string).collect();
     sqlx::query!(
         "-- align_copies
          UPDATE ephemerd.expiries AS q
@@ -328,7 +337,7 @@ pub async fn align_copies(connection: &mut PgConnection, ids: &[(&str, &str, &st
         &column(|it| it.0.to_owned()),
         &column(|it| it.1.to_owned()),
         &column(|it| it.2.to_owned()),
-        &read,
+        &received,
     )
     .execute(connection)
     .await

@@ -1,6 +1,6 @@
 use sqlx::PgConnection;
 
-use super::{CHANNEL, Phase};
+use super::{CHANNEL, Follows, Name, Phase, belonging::take_along};
 use crate::{
     database::{Named, Result},
     model::{Reason, RowKey, Start, StartedBy, Timestamp},
@@ -26,6 +26,10 @@ pub struct Expiry {
     /// By which holds know the other side of the chat ([`peers`](super::peers)); `None` in rooms, and where the row does
     /// not say.
     pub peer: Option<Vec<u8>>,
+    /// By what others may name it ([`names`](super::names)), as long as it has its text.
+    pub name: Option<Name>,
+    /// The entry that it goes with.
+    pub follows: Option<Follows>,
 }
 
 impl Expiry {
@@ -37,7 +41,7 @@ impl Expiry {
 
     /// The start that the ledger keeps once the words are gone: whether and when they were read is forgotten with them.
     pub fn start_but_for_reading(&self) -> Start {
-        if self.start.by.is_by_reading() {
+        if self.start.by.may_tell_of_reading() {
             return Start { at: self.row.stamped_at, by: StartedBy::Archived };
         }
         self.start
@@ -73,11 +77,12 @@ pub async fn record(
         WITH recorded AS (
             INSERT INTO ephemerd.expiries (store, host, owner, archive_id, row_number, stamped_at,
                                            copy_of, runs_from, due_at, reason, phase, backlog,
-                                           digest, started_by, peer)
+                                           digest, started_by, peer, name, sender, follows, links)
             SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[],
                                  $6::timestamptz[], $7::text[], $8::timestamptz[],
                                  $9::timestamptz[], $10::text[], $11::text[], $12::bool[],
-                                 $13::bytea[], $14::text[], $15::bytea[])
+                                 $13::bytea[], $14::text[], $15::bytea[], $16::bytea[], $17::bytea[],
+                                 $18::bigint[], $19::smallint[])
             ON CONFLICT DO NOTHING
             RETURNING id, store, host, owner, archive_id, digest)
         SELECT k.position AS "position!", recorded.id
@@ -101,6 +106,10 @@ pub async fn record(
         &columns.digests,
         &columns.started_by,
         &columns.peers as &[Option<Vec<u8>>],
+        &columns.names as &[Option<Vec<u8>>],
+        &columns.senders as &[Option<Vec<u8>>],
+        &columns.follows as &[Option<i64>],
+        &columns.links as &[Option<i16>],
     )
     .fetch_all(&mut *connection)
     .await
@@ -111,7 +120,7 @@ pub async fn record(
     Ok(recorded.iter().filter_map(|row| Some((position(row.position)?, row.id))).collect())
 }
 
-/// Changes entries' verdict, start and identity numbers. A placeholder is never changed, and neither is
+/// Changes entries' verdict, start and identity numbers; what follows them goes with them. A placeholder is never changed, and neither is
 /// whether an entry is held: the operator may have accepted it since it was read.
 pub async fn change(connection: &mut PgConnection, entries: &[Entry]) -> Result<()> {
     if entries.is_empty() {
@@ -119,12 +128,14 @@ pub async fn change(connection: &mut PgConnection, entries: &[Entry]) -> Result<
     }
     let expiries: Vec<Expiry> = entries.iter().map(|entry| entry.expiry.clone()).collect();
     let columns = Columns::of(&expiries);
+    let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
     sqlx::query!(
         "-- change
          UPDATE ephemerd.expiries AS e
             SET row_number = k.row_number, stamped_at = k.stamped_at, copy_of = k.copy_of,
                 runs_from = k.runs_from, started_by = k.started_by,
                 due_at = k.due_at, reason = k.reason, peer = k.peer,
+                name = k.name, sender = k.sender, follows = k.follows, links = k.links,
                 chat = CASE WHEN k.started_by = 'unread' THEN e.chat END,
                 message = CASE WHEN k.started_by = 'unread' THEN e.message END,
                 timer_us = CASE WHEN k.started_by = 'unread' THEN e.timer_us END,
@@ -137,10 +148,12 @@ pub async fn change(connection: &mut PgConnection, entries: &[Entry]) -> Result<
                 judged = k.started_by = e.started_by AND e.judged,
                 retry_at = NULL, attempts = 0
            FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::text[],
-                       $5::timestamptz[], $6::timestamptz[], $7::text[], $8::text[], $9::bytea[])
-                AS k(id, row_number, stamped_at, copy_of, runs_from, due_at, reason, started_by, peer)
+                       $5::timestamptz[], $6::timestamptz[], $7::text[], $8::text[], $9::bytea[],
+                       $10::bytea[], $11::bytea[], $12::bigint[], $13::smallint[])
+                AS k(id, row_number, stamped_at, copy_of, runs_from, due_at, reason, started_by, peer,
+                     name, sender, follows, links)
           WHERE e.id = k.id AND e.phase = 'pending'",
-        &entries.iter().map(|entry| entry.id).collect::<Vec<_>>(),
+        &ids,
         &columns.row_numbers,
         &columns.stamps,
         &columns.copies as &[Option<String>],
@@ -149,10 +162,15 @@ pub async fn change(connection: &mut PgConnection, entries: &[Entry]) -> Result<
         &columns.reasons,
         &columns.started_by,
         &columns.peers as &[Option<Vec<u8>>],
+        &columns.names as &[Option<Vec<u8>>],
+        &columns.senders as &[Option<Vec<u8>>],
+        &columns.follows as &[Option<i64>],
+        &columns.links as &[Option<i16>],
     )
     .execute(&mut *connection)
     .await
     .named("change")?;
+    take_along(connection, &ids).await?;
     notify(connection, expiries.iter().map(|expiry| expiry.due_at).min()).await
 }
 
@@ -191,6 +209,10 @@ struct Columns {
     backlogs: Vec<bool>,
     digests: Vec<Vec<u8>>,
     peers: Vec<Option<Vec<u8>>>,
+    names: Vec<Option<Vec<u8>>>,
+    senders: Vec<Option<Vec<u8>>>,
+    follows: Vec<Option<i64>>,
+    links: Vec<Option<i16>>,
 }
 
 impl Columns {
@@ -214,6 +236,10 @@ impl Columns {
             backlogs: column(expiries, |it| it.backlog),
             digests: column(expiries, |it| it.row.digest.clone()),
             peers: column(expiries, |it| it.peer.clone()),
+            names: column(expiries, |it| it.name.as_ref().map(|it| it.name.clone())),
+            senders: column(expiries, |it| it.name.as_ref().map(|it| it.sender.clone())),
+            follows: column(expiries, |it| it.follows.map(|it| it.entry)),
+            links: column(expiries, |it| it.follows.map(|it| it.links)),
         }
     }
 }

@@ -26,8 +26,11 @@ pub async fn keep_placeholders(
     if ids.is_empty() {
         return Ok(());
     }
-    let by_reading: Vec<String> =
-        StartedBy::ALL.iter().filter(|it| it.is_by_reading()).map(ToString::to_string).collect();
+    let by_reading: Vec<String> = StartedBy::ALL
+        .iter()
+        .filter(|it| it.may_tell_of_reading())
+        .map(ToString::to_string)
+        .collect();
     sqlx::query!(
         "-- keep_placeholders
          UPDATE ephemerd.expiries
@@ -36,7 +39,8 @@ pub async fn keep_placeholders(
                 started_by = CASE WHEN started_by = ANY ($3) THEN 'archived' ELSE started_by END,
                 chat = NULL, message = NULL, timer_us = NULL,
                 sender_nick = NULL, sender_jid = NULL, sender_id = NULL,
-                readers = NULL, read_at = NULL, read_by = NULL, judged = false
+                readers = NULL, read_at = NULL, read_by = NULL, judged = false,
+                name = NULL, sender = NULL, follows = NULL, links = NULL
           WHERE id = ANY ($1)",
         ids,
         until,

@@ -14,11 +14,13 @@ pub struct Tally {
     pub pending: i64,
     /// Those of them that wait for their owner to read them.
     pub unread: i64,
+    /// Quotes that are still to be cut out of replies.
+    pub quotes: i64,
     /// Placeholders that still have to be deleted.
     pub placeholders: i64,
     /// Held until the operator accepts them.
     pub backlog: i64,
-    /// Rows that are due and still there, but for those on hold.
+    /// Rows that are due and still there, and quotes, but for those on hold.
     pub overdue: i64,
     /// Rows that are due and on hold.
     pub on_hold: i64,
@@ -45,6 +47,7 @@ pub async fn tally(connection: &mut PgConnection, hosts: &[String]) -> Result<Ta
         WITH told AS (SELECT coalesce(paused_until > now(), false) AS paused FROM ephemerd.control)
         SELECT count(*) FILTER (WHERE phase = 'pending' AND NOT backlog) AS "pending!",
                count(*) FILTER (WHERE phase = 'pending' AND NOT backlog AND started_by = 'unread') AS "unread!",
+               count(*) FILTER (WHERE phase = 'quote' AND NOT backlog) AS "quotes!",
                count(*) FILTER (WHERE phase = 'placeholder') AS "placeholders!",
                count(*) FILTER (WHERE backlog) AS "backlog!",
                count(*) FILTER (WHERE late AND NOT kept AND NOT paused) AS "overdue!",
@@ -55,7 +58,10 @@ pub async fn tally(connection: &mut PgConnection, hosts: &[String]) -> Result<Ta
           FROM (SELECT phase, backlog, due_at, started_by, told.paused,
                        NOT backlog AND due_at < now() AND host = ANY ($1) AS late,
                        NOT backlog AND due_at < now() AND host = ANY ($1) AND on_hold AS kept
-                  FROM ephemerd.entries, told OFFSET 0) AS entry"#,
+                  FROM (SELECT phase, backlog, due_at, started_by, host, on_hold FROM ephemerd.entries
+                         UNION ALL
+                        SELECT 'quote', backlog, due_at, '', host, on_hold FROM ephemerd.quote_entries) AS recorded, told
+                OFFSET 0) AS entry"#,
         hosts,
     )
     .fetch_one(connection)

@@ -37,6 +37,66 @@ pub async fn undelivered(connection: &mut PgConnection, rows: &[RowId<'_>]) -> R
     Ok(found.into_iter().filter_map(position).collect())
 }
 
+/// Local parts of users, on any host, with messages that nobody has received: at most this many for each reason, the first by
+/// name.
+pub async fn undelivered_users(connection: &mut PgConnection, users: usize) -> Result<Vec<String>> {
+    // Loose scans over the indexes: one probe a user, however much waits.
+    sqlx::query_scalar!(
+        r#"-- undelivered_users
+        WITH RECURSIVE queued(owner, number) AS (
+            SELECT min(owner), 1 FROM ephemerd.expiries WHERE store = 'queue'
+            UNION ALL
+            SELECT (SELECT min(q.owner) FROM ephemerd.expiries AS q WHERE q.store = 'queue' AND q.owner > queued.owner),
+                   number + 1
+              FROM queued WHERE owner IS NOT NULL AND number < $1),
+        reported(owner, number) AS (
+            SELECT min(owner), 1 FROM ephemerd.undelivered
+            UNION ALL
+            SELECT (SELECT min(u.owner) FROM ephemerd.undelivered AS u WHERE u.owner > reported.owner), number + 1
+              FROM reported WHERE owner IS NOT NULL AND number < $1)
+        SELECT owner AS "owner!" FROM queued WHERE owner IS NOT NULL
+        UNION
+        SELECT owner FROM reported WHERE owner IS NOT NULL"#,
+        i32::try_from(users).unwrap_or(i32::MAX),
+    )
+    .fetch_all(connection)
+    .await
+    .named("undelivered_users")
+}
+
+/// The rows of these owners' archives (host, local part) that wait because nobody has received them: host, owner, archive id,
+/// the newest first, at most `rows`.
+pub async fn undelivered_rows(
+    connection: &mut PgConnection,
+    owners: &[(&str, &str)],
+    rows: i64,
+) -> Result<Vec<(String, String, String)>> {
+    let found = sqlx::query!(
+        r#"-- undelivered_rows
+        WITH k AS (SELECT * FROM unnest($1::text[], $2::text[]) AS k(host, owner)),
+        waits AS (
+            SELECT q.host, q.owner, q.copy_of AS archive_id
+              FROM k JOIN ephemerd.expiries AS q ON q.owner = k.owner AND q.host = k.host
+             WHERE q.store = 'queue' AND q.phase = 'pending'
+            UNION
+            SELECT u.host, u.owner, u.archive_id
+              FROM k JOIN ephemerd.undelivered AS u ON u.owner = k.owner AND u.host = k.host)
+        SELECT e.host, e.owner, e.archive_id
+          FROM waits JOIN ephemerd.expiries AS e
+            ON e.owner = waits.owner AND e.archive_id = waits.archive_id AND e.host = waits.host
+         WHERE e.store = 'archive' AND e.phase = 'pending' AND e.reason = 'undelivered'
+         ORDER BY e.row_number DESC, e.id
+         LIMIT $3"#,
+        &owners.iter().map(|it| it.0.to_owned()).collect::<Vec<_>>(),
+        &owners.iter().map(|it| it.1.to_owned()).collect::<Vec<_>>(),
+        rows,
+    )
+    .fetch_all(connection)
+    .await
+    .named("undelivered_rows")?;
+    Ok(found.into_iter().map(|it| (it.host, it.owner, it.archive_id)).collect())
+}
+
 /// The entries of these rows of an owner's archive that are not erased yet.
 pub async fn archived_under(
     connection: &mut PgConnection,
@@ -47,7 +107,8 @@ pub async fn archived_under(
         StoredEntry,
         r#"-- archived_under
         SELECT 0::bigint AS "position!", id, store, host, owner, archive_id, row_number, stamped_at,
-               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog, peer
+               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog, peer,
+               name, sender, follows, links
           FROM ephemerd.expiries
          WHERE owner = $1 AND archive_id = ANY ($2) AND host = $3 AND store = 'archive' AND phase = 'pending'
          ORDER BY id"#,

@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::{Entry, Expiry, record::position};
+use super::{Entry, Expiry, Follows, Name, record::position};
 use crate::{
     database::{Error, Named, Result},
     model::{Reason, RowId, RowKey, Start, StartedBy, Store, Timestamp},
@@ -19,7 +19,7 @@ pub async fn entries_of(
         r#"-- entries_of
         SELECT k.position AS "position!", e.id, e.store, e.host, e.owner, e.archive_id,
                e.row_number, e.stamped_at, e.digest, e.copy_of, e.runs_from, e.started_by, e.due_at, e.reason, e.phase,
-               e.backlog, e.peer
+               e.backlog, e.peer, e.name, e.sender, e.follows, e.links
           FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[])
                WITH ORDINALITY AS k(store, host, owner, archive_id, digest, position)
           JOIN ephemerd.expiries AS e USING (store, host, owner, archive_id, digest)"#,
@@ -47,7 +47,8 @@ pub async fn entries_under(
         StoredEntry,
         r#"-- entries_under
         SELECT 0::bigint AS "position!", id, store, host, owner, archive_id, row_number, stamped_at,
-               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog, peer
+               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog, peer,
+               name, sender, follows, links
           FROM ephemerd.expiries
          WHERE owner = $1 AND archive_id = $2 AND host = $3
          ORDER BY id"#,
@@ -73,7 +74,8 @@ pub async fn entries_between(
         StoredEntry,
         r#"-- entries_between
         SELECT 0::bigint AS "position!", id, store, host, owner, archive_id, row_number, stamped_at,
-               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog, peer
+               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog, peer,
+               name, sender, follows, links
           FROM ephemerd.expiries
          WHERE row_number > $1 AND row_number <= $2 AND store = ANY ($4)
          ORDER BY row_number, id
@@ -99,7 +101,8 @@ pub async fn queue_entries(
         StoredEntry,
         r#"-- queue_entries
         SELECT 0::bigint AS "position!", id, store, host, owner, archive_id, row_number, stamped_at,
-               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog, peer
+               digest, copy_of, runs_from, started_by, due_at, reason, phase, backlog, peer,
+               name, sender, follows, links
           FROM ephemerd.expiries
          WHERE store = 'queue' AND id > $1
          ORDER BY id
@@ -132,6 +135,10 @@ pub(super) struct StoredEntry {
     pub(super) phase: String,
     pub(super) backlog: bool,
     pub(super) peer: Option<Vec<u8>>,
+    pub(super) name: Option<Vec<u8>>,
+    pub(super) sender: Option<Vec<u8>>,
+    pub(super) follows: Option<i64>,
+    pub(super) links: Option<i16>,
 }
 
 impl StoredEntry {
@@ -162,6 +169,11 @@ impl StoredEntry {
                 phase: self.phase.parse().map_err(|_| unknown())?,
                 backlog: self.backlog,
                 peer: self.peer,
+                name: self.name.zip(self.sender).map(|(name, sender)| Name { name, sender }),
+                follows: self
+                    .follows
+                    .zip(self.links)
+                    .map(|(entry, links)| Follows { entry, links }),
             },
         })
     }

@@ -1,6 +1,6 @@
 use std::{fmt, time::Duration};
 
-use super::{LATEST, Reason, Timestamp, Verdict};
+use super::{Bond, LATEST, Reason, Timestamp, Verdict};
 
 /// What policy decided about a stanza; [`fmt::Display`] puts it in a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +88,12 @@ pub enum Because {
     RaisedTo(Duration),
     /// Lowered to `timers.max`.
     LoweredTo(Duration),
+    /// It is to go once it was read: its timer is this long.
+    Once(Duration),
+    /// It is to go once it was read, which nothing shows.
+    OnceUnread,
+    /// It is to go once it was read, but has no timer.
+    OnceWithoutTimer,
     /// A timer without content; it stays for at least this long.
     Negotiation(Duration),
     /// The hint asks that no copy be kept; an archived one goes this long after archiving.
@@ -112,6 +118,18 @@ pub enum Because {
     Undelivered(Duration),
     /// Nobody has received it, and undelivered messages stay.
     UndeliveredStays,
+    /// It goes with the message that it belongs to.
+    GoesWith(Bond),
+    /// It expires so many seconds after it was sent (XEP-0023).
+    ExpiresAfter(u32),
+    /// It expires at this time (XEP-0079).
+    ExpiresAt(Timestamp),
+    /// This many times of expiry that cannot be read.
+    InvalidExpiries(u32),
+    /// It expires before anything else asks for it to go.
+    ExpiryDecides,
+    /// It expires no earlier than something else asks for it to go.
+    ExpiryIsLater,
 }
 
 impl fmt::Display for Because {
@@ -140,6 +158,15 @@ impl fmt::Display for Because {
             }
             Self::RaisedTo(min) => write!(f, "timers.min makes it {}", Span(min)),
             Self::LoweredTo(max) => write!(f, "timers.max makes it {}", Span(max)),
+            Self::Once(timer) => {
+                write!(f, "it is to go once it was read, which makes the timer {}", Span(timer))
+            }
+            Self::OnceUnread => f.write_str(
+                "it is to go once it was read; as long as nothing shows that, its timer counts",
+            ),
+            Self::OnceWithoutTimer => f.write_str(
+                "it is to go once it was read, which does not count without a timer",
+            ),
             Self::Negotiation(stays) => write!(
                 f,
                 "it negotiates a timer and carries no content, so it stays {} for devices that are away",
@@ -163,6 +190,24 @@ impl fmt::Display for Because {
                 write!(f, "nobody has received it yet, which adds {}", Span(wait))
             }
             Self::UndeliveredStays => f.write_str("it stays until somebody has received it"),
+            Self::GoesWith(Bond::Corrects) => f.write_str("it goes with the message it corrects"),
+            Self::GoesWith(Bond::ReactsTo) => f.write_str("it goes with the message it reacts to"),
+            Self::GoesWith(Bond::Quotes) => f.write_str("it goes with the message it quotes"),
+            Self::GoesWith(Bond::AttachedTo) => {
+                f.write_str("it goes with the message it is attached to")
+            }
+            Self::ExpiresAfter(seconds) => {
+                write!(f, "it expires {} after it was sent (XEP-0023)", Seconds(seconds))
+            }
+            Self::ExpiresAt(at) => {
+                write!(f, "it expires at {} UTC (XEP-0079)", at.format("%Y-%m-%d %H:%M:%S"))
+            }
+            Self::InvalidExpiries(1) => f.write_str("a time of expiry that cannot be read is ignored"),
+            Self::InvalidExpiries(of) => {
+                write!(f, "{of} times of expiry that cannot be read are ignored")
+            }
+            Self::ExpiryDecides => f.write_str("the expiry decides, because it is earlier"),
+            Self::ExpiryIsLater => f.write_str("the expiry does not count, because it is no earlier"),
         }
     }
 }

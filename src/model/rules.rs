@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::Store;
+use super::{Store, UploadRules, WishRules};
 
 /// The operator's retention rules, parsed and validated by `config`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -11,6 +11,12 @@ pub struct Rules {
     pub hints: HintRules,
     /// `[rooms]`
     pub rooms: RoomRules,
+    /// `[inherit]`
+    pub inherit: InheritRules,
+    /// `[uploads]`
+    pub uploads: UploadRules,
+    /// What users may wish: `commands.settings` and `commands.shortest_archive_for`.
+    pub wishes: WishRules,
 }
 
 impl Rules {
@@ -45,6 +51,10 @@ pub struct TimerRules {
     pub unread_for: Option<Duration>,
     /// What counts as read.
     pub read_evidence: ReadEvidence,
+    /// A message that is to go once it was read goes this long after that.
+    pub once_for: Duration,
+    /// What older specifications say of when a message expires counts as well (XEP-0023, XEP-0079).
+    pub legacy_expiry: bool,
 }
 
 /// What starts the timer of a message that its owner received. Timers of what the owner sent start at archiving.
@@ -106,6 +116,25 @@ impl RoomStart {
     pub const fn looks_for_readers(self) -> bool {
         matches!(self, Self::FirstReader | Self::Everyone)
     }
+}
+
+/// What belongs to a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct InheritRules {
+    /// What becomes of a quote when the message that it quotes goes.
+    pub quotes: QuoteRule,
+}
+
+/// What becomes of what a reply quotes (XEP-0461) when the message that it quotes goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum QuoteRule {
+    /// It is cut out of the reply.
+    #[default]
+    Cut,
+    /// It stays.
+    Leave,
+    /// The reply goes, too.
+    Erase,
 }
 
 /// By what somebody in a room is known: who wrote a message, or who read one. Rooms may hide real addresses.
@@ -178,6 +207,11 @@ pub enum Conflict {
 
 const DAY: Duration = Duration::from_secs(86_400);
 
+impl TimerRules {
+    /// The default of `once_for`: enough for a second page of the same query, and for other devices that are online.
+    pub const ONCE_FOR: Duration = Duration::from_secs(60);
+}
+
 impl Default for TimerRules {
     fn default() -> Self {
         Self {
@@ -187,6 +221,8 @@ impl Default for TimerRules {
             start: StartRule::default(),
             unread_for: Some(DAY * 14),
             read_evidence: ReadEvidence::default(),
+            once_for: Self::ONCE_FOR,
+            legacy_expiry: false,
         }
     }
 }

@@ -16,6 +16,8 @@ pub enum StartedBy {
     Archived,
     /// The owner received it: no copy is left in the offline queue.
     Delivered,
+    /// The owner's client sent a receipt for it (XEP-0184), though a copy is in the offline queue or a session hangs.
+    Receipt,
     /// Nothing yet: it waits for its owner to read the message, and starts at the given time if that does not happen.
     Unread,
     /// The owner published that it was displayed (XEP-0490).
@@ -24,6 +26,8 @@ pub enum StartedBy {
     Marker,
     /// The owner replied or reacted to it (XEP-0461, XEP-0444).
     Reply,
+    /// The message that it belongs to: it has no timer of its own.
+    Inherited,
     /// Nobody is left in the room who had not read it: whoever had not is no member any more.
     Members,
     /// Something that only a newer version knows, during an upgrade. Only that version changes the entry.
@@ -32,13 +36,15 @@ pub enum StartedBy {
 
 impl StartedBy {
     /// Everything that can start a timer.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Archived,
         Self::Delivered,
+        Self::Receipt,
         Self::Unread,
         Self::Mds,
         Self::Marker,
         Self::Reply,
+        Self::Inherited,
         Self::Members,
         Self::Newer,
     ];
@@ -48,10 +54,12 @@ impl StartedBy {
         match self {
             Self::Archived => "archived",
             Self::Delivered => "delivered",
+            Self::Receipt => "receipt",
             Self::Unread => "unread",
             Self::Mds => "mds",
             Self::Marker => "marker",
             Self::Reply => "reply",
+            Self::Inherited => "inherited",
             Self::Members => "members",
             Self::Newer => "newer",
         }
@@ -67,9 +75,19 @@ impl StartedBy {
         matches!(self, Self::Mds | Self::Marker | Self::Reply)
     }
 
+    /// It was received, whatever is in the queue or hangs in a session.
+    pub const fn is_received(self) -> bool {
+        matches!(self, Self::Receipt) || self.is_read()
+    }
+
     /// Reading started the timer, or is to start it.
     pub const fn is_by_reading(self) -> bool {
         matches!(self, Self::Unread) || self.is_read()
+    }
+
+    /// The time at which the timer started may be that of reading.
+    pub const fn may_tell_of_reading(self) -> bool {
+        matches!(self, Self::Inherited) || self.is_by_reading()
     }
 }
 

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use super::explain::waits_for_reader;
+use super::{explain::waits_for_reader, scan_names::Names};
 use crate::{
-    archive::{Archive, Row, Table},
+    archive::{Archive, Row, Search, Table},
     database::Result,
     ledger::{Outlook, Outlooks},
-    model::{Facts, Placement, Reason, Rules, StartRule, Store, Timestamp},
+    model::{
+        Facts, Judgement, OwnerGroups, Placement, QuoteRule, Reason, Rules, Start, StartRule,
+        Store, Timestamp,
+    },
     policy, stanza,
 };
 
@@ -49,6 +52,8 @@ struct Scanner<'a> {
     now: Timestamp,
     found: BTreeMap<(Store, Reason), Outlook>,
     unreadable: i64,
+    /// What may be named by what comes later.
+    names: Names,
     /// Archive rows already counted again as undelivered.
     undelivered: HashSet<((String, String, String), Vec<u8>)>,
 }
@@ -85,7 +90,8 @@ pub async fn scan(
 impl<'a> Scanner<'a> {
     fn new(archive: &'a Archive, hosts: &'a [String], rules: &'a Rules) -> Self {
         let (found, now) = (BTreeMap::new(), Timestamp::UNIX_EPOCH);
-        Self { archive, hosts, rules, now, found, unreadable: 0, undelivered: HashSet::new() }
+        let (names, undelivered) = (Names::default(), HashSet::new());
+        Self { archive, hosts, rules, now, found, unreadable: 0, names, undelivered }
     }
 
     async fn span(
@@ -94,8 +100,10 @@ impl<'a> Scanner<'a> {
         table: &Table,
         (mut after, end): (i64, i64),
     ) -> Result<()> {
+        let everybody = OwnerGroups::all();
+        let searched = (self.hosts, Search::marked_and(&everybody, self.rules));
         loop {
-            let page = table.candidates(connection, self.hosts, (after, end), LIMITS).await?;
+            let page = table.candidates(connection, searched, (after, end), LIMITS).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = last.key.row_number;
             for row in &page {
@@ -118,9 +126,34 @@ impl<'a> Scanner<'a> {
         if store == Store::Queue {
             self.hold_back(connection, row, &facts).await?;
         }
-        let expiry = self.judge(row, &facts, false);
+        let quote = self.quote(row, &facts);
+        self.count(store, quote, 1);
+        let expiry = self.judge_and_note(row, &facts);
         self.count(store, expiry, 1);
         Ok(())
+    }
+
+    /// When and why it goes by itself, or with the message that it belongs to. That comes before it, as a rule.
+    fn judge_and_note(&mut self, row: &Row, facts: &Facts) -> Option<(Timestamp, Reason)> {
+        let (start, own) = self.judged(row, facts, false);
+        let belongs_to = facts.belonging(self.rules.inherit.quotes);
+        let inherited = belongs_to.and_then(|to| self.names.inherited(row, &to));
+        let Some(inherited) = inherited else {
+            let expiry = own.entry()?;
+            self.names.note(row, start.at, expiry.0);
+            return Some(expiry);
+        };
+        self.names.note(row, inherited.runs_from, inherited.due_at);
+        let archived_at = policy::archived(row.stamp, self.now).at;
+        policy::inherit(own, facts, inherited, archived_at).entry()
+    }
+
+    /// When what it quotes is cut out of it.
+    fn quote(&self, row: &Row, facts: &Facts) -> Option<(Timestamp, Reason)> {
+        let to = facts.quotes.as_ref().filter(|_| self.rules.inherit.quotes == QuoteRule::Cut)?;
+        let inherited = self.names.inherited(row, to)?;
+        stanza::cut_quote(row.xml.as_deref()?)?;
+        Some((inherited.due_at.max(policy::archived(row.stamp, self.now).at), Reason::Quote))
     }
 
     /// A queued message has not been received: its archive row goes together with it, not by its own timer.
@@ -155,6 +188,10 @@ impl<'a> Scanner<'a> {
     /// When and why it would go if nobody is known to have read anything. With `auto` every timer counts from archiving:
     /// whether an account shows what it reads is looked up when a row is recorded.
     fn judge(&self, row: &Row, facts: &Facts, undelivered: bool) -> Option<(Timestamp, Reason)> {
+        self.judged(row, facts, undelivered).1.entry()
+    }
+
+    fn judged(&self, row: &Row, facts: &Facts, undelivered: bool) -> (Start, Judgement) {
         let (rules, times) = (&self.rules.timers, (row.stamp, self.now));
         let starts_at_reading = match row.key.store {
             Store::Room => self.rules.looks_for_readers_in(Store::Room),
@@ -163,8 +200,10 @@ impl<'a> Scanner<'a> {
         let is_unread = starts_at_reading && waits_for_reader(row, facts, self.rules);
         let unread = is_unread.then(|| policy::unread(times.0, times.1, rules.unread_for));
         let start = policy::start(None, false, times, unread);
-        let placement = Placement::of(row.key.store, start, undelivered);
-        policy::judge(facts, &placement, self.rules).entry()
+        let archived_at = policy::archived(times.0, times.1).at;
+        let placement = Placement::of(row.key.store, archived_at, start, undelivered)
+            .not_received(facts.once && row.is_not_received());
+        (start, policy::judge(facts, &placement, self.rules))
     }
 
     fn count(&mut self, store: Store, expiry: Option<(Timestamp, Reason)>, by: i64) {

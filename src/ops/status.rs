@@ -2,7 +2,7 @@ use sqlx::PgConnection;
 
 use crate::{
     database::{self, Result},
-    ledger::{self, AgeStanding, CursorState, Pause, Sweep, Tally},
+    ledger::{self, AgeStanding, CursorState, Daemon, Pause, Sweep, Tally},
     model::Timestamp,
 };
 
@@ -13,6 +13,8 @@ pub struct Status {
     pub now: Timestamp,
     /// Our schema's version.
     pub schema: i64,
+    /// The daemons that are alive, as far as their sessions are this role's.
+    pub daemons: Vec<Daemon>,
     /// Whether erasing is paused.
     pub pause: Pause,
     /// The ledger in figures. Nothing counts as overdue while erasing is paused.
@@ -39,6 +41,7 @@ pub async fn status(
         retention,
         now: database::now(connection).await?,
         schema: ledger::schema_version(),
+        daemons: ledger::daemons(connection).await?,
         pause: ledger::paused(connection).await?,
         tally: ledger::tally(connection, hosts).await?,
         cursors: ledger::cursors(connection).await?,

@@ -3,7 +3,8 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use crate::model::{
-    Conflict, HintRules, ReadEvidence, RoomRules, RoomStart, Rules, StartRule, TimerRules,
+    Conflict, HintRules, InheritRules, QuoteRule, ReadEvidence, RoomRules, RoomStart, Rules,
+    StartRule, TimerRules,
 };
 
 /// A digest of the rules that verdicts depend on: when it changes, the ledger's due times are out of date.
@@ -11,8 +12,17 @@ use crate::model::{
 /// Each rule is hashed as a line of text under its configuration key, so the digest is the same in every
 /// version of ephemerd that has the same rules.
 pub fn fingerprint(rules: &Rules) -> [u8; 32] {
-    let Rules { timers, hints, rooms } = rules;
-    let TimerRules { min, max, negotiation_for, start, unread_for, read_evidence } = timers;
+    let Rules { timers, hints, rooms, inherit, uploads, wishes } = rules;
+    let TimerRules {
+        min,
+        max,
+        negotiation_for,
+        start,
+        unread_for,
+        read_evidence,
+        once_for,
+        legacy_expiry,
+    } = timers;
     let HintRules { keep_for, conflict } = hints;
     let conflict = match conflict {
         Conflict::Store => "store",
@@ -29,6 +39,16 @@ pub fn fingerprint(rules: &Rules) -> [u8; 32] {
     ];
     let mut digest = Sha256::new();
     let later = starts(*start, *read_evidence).into_iter().chain(of_rooms(rooms, *read_evidence));
+    let later = later.chain(inherited(*inherit));
+    let once_for = Some(*once_for).filter(|it| *it != TimerRules::ONCE_FOR);
+    let later = later.chain(once_for.map(|it| ("timers.once_for", nanos(it))));
+    let later = later.chain(legacy_expiry.then(|| ("timers.legacy_expiry", "true".to_owned())));
+    let later = later.chain(uploads.is_on().then(|| ("uploads.urls", uploads.urls.join("\0"))));
+    let wishes = wishes.followed.then(|| {
+        let shortest = nanos(wishes.shortest);
+        [("commands.settings", "true".to_owned()), ("commands.shortest_archive_for", shortest)]
+    });
+    let later = later.chain(wishes.into_iter().flatten());
     for (name, value) in lines.into_iter().chain(later) {
         digest.update(format!("{name} = {value}\n"));
     }
@@ -62,6 +82,16 @@ fn of_rooms(rooms: &RoomRules, evidence: ReadEvidence) -> Vec<(&'static str, Str
         ("rooms.start", format!("{name} {}", counting(evidence))),
         ("rooms.ignore_readers", ignore_readers.join("\0")),
     ]
+}
+
+/// The same for what belongs to a message.
+fn inherited(InheritRules { quotes }: InheritRules) -> Option<(&'static str, String)> {
+    let name = match quotes {
+        QuoteRule::Cut => return None,
+        QuoteRule::Leave => "leave",
+        QuoteRule::Erase => "erase",
+    };
+    Some(("inherit.quotes", name.to_owned()))
 }
 
 fn counting(evidence: ReadEvidence) -> String {

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use super::later;
 use crate::model::{
-    Because, Conflict, Facts, HintRules, Judgement, Placement, Reason, Rules, StartRule, Store,
-    TimerRules, Timers, Verdict,
+    Because, Conflict, Facts, HintRules, Judgement, LATEST, LegacyExpiry, Placement, Reason, Rules,
+    StartRule, Store, TimerRules, Timers, Timestamp, Verdict,
 };
 
 /// Decides what happens to a stanza, and why.
@@ -13,6 +13,10 @@ pub fn judge(facts: &Facts, placement: &Placement, rules: &Rules) -> Judgement {
     }
     let mut because = Vec::new();
     let timer = timer(&facts.timers, &rules.timers, &mut because);
+    let timer = match facts.once {
+        true => once(timer, facts, placement, &rules.timers, &mut because),
+        false => timer,
+    };
     let hint = hint(facts, &rules.hints, &mut because);
     let asked = match timer {
         Some(timer) if !facts.has_content => {
@@ -24,19 +28,72 @@ pub fn judge(facts: &Facts, placement: &Placement, rules: &Rules) -> Judgement {
         timer => Asked { timer: timer.map(|it| (it, Reason::Timer)), hint },
     };
     let undelivered = placement.undelivered || placement.store == Store::Queue;
-    let found = if undelivered && !placement.read {
+    let found = if undelivered && !placement.received {
         asked.undelivered(placement.store, &rules.timers, &mut because)
     } else {
         let hint = asked.hint.filter(|_| placement.store != Store::Queue);
         Asked { hint, ..asked }.delivered(&mut because)
     };
-    match found {
-        Some((after, reason)) => {
-            Judgement::Goes(Verdict { due_at: later(placement.runs_from, after), reason, because })
-        }
-        None if waits(&because, facts, placement.store) => Judgement::Waits(because),
+    let found = found.map(|(after, reason)| (later(placement.runs_from, after), reason));
+    let waits = found.is_none() && waits(&because, facts, placement.store);
+    let expires_at = match rules.timers.legacy_expiry {
+        true => expires_at(&facts.legacy, placement, &mut because),
+        false => None,
+    };
+    match earlier(found, waits, expires_at, &mut because) {
+        Some((due_at, reason)) => Judgement::Goes(Verdict { due_at, reason, because }),
+        None if waits => Judgement::Waits(because),
         None => Judgement::Stays(because),
     }
+}
+
+/// When it expires by older specifications: that counts from archiving, whether or not anybody received or read it.
+fn expires_at(
+    legacy: &LegacyExpiry,
+    placement: &Placement,
+    because: &mut Vec<Because>,
+) -> Option<Timestamp> {
+    if legacy.is_some() {
+        because.retain(|it| *it != Because::NothingAsked);
+    }
+    if legacy.invalid > 0 {
+        because.push(Because::InvalidExpiries(legacy.invalid));
+    }
+    let (archived_at, seconds) = (placement.archived_at, legacy.shortest_seconds);
+    because.extend(seconds.map(Because::ExpiresAfter));
+    because.extend(legacy.earliest.map(|at| Because::ExpiresAt(at.min(LATEST))));
+    let after = seconds.map(|it| later(archived_at, Duration::from_secs(it.into())));
+    let at = legacy.earliest.map(|at| at.max(archived_at).min(LATEST));
+    after.into_iter().chain(at).min()
+}
+
+/// The earlier of what was found and an expiry. What nobody has received keeps that reason: when somebody receives it, its
+/// timer starts.
+fn earlier(
+    found: Option<(Timestamp, Reason)>,
+    waits: bool,
+    expires_at: Option<Timestamp>,
+    because: &mut Vec<Because>,
+) -> Option<(Timestamp, Reason)> {
+    let Some(at) = expires_at else { return found };
+    let (due_at, reason) = match found {
+        None if waits => (LATEST, Reason::Undelivered),
+        None => return Some((at, Reason::Legacy)),
+        Some(found) => found,
+    };
+    if at < due_at {
+        because.push(Because::ExpiryDecides);
+        let is_undelivered = reason == Reason::Undelivered;
+        return Some((at, if is_undelivered { reason } else { Reason::Legacy }));
+    }
+    because.push(Because::ExpiryIsLater);
+    found
+}
+
+/// How many timers, and times of expiry if these count, cannot be read.
+pub const fn invalid(facts: &Facts, rules: &Rules) -> u32 {
+    let expiries = if rules.timers.legacy_expiry { facts.legacy.invalid } else { 0 };
+    facts.timers.invalid.saturating_add(expiries)
 }
 
 /// The timer of a message, if the message waits to be read under these `rules`: it has words, a timer, and no hint
@@ -47,7 +104,35 @@ pub fn timer_from_reading(facts: &Facts, rules: &Rules) -> Option<Duration> {
         && !facts.is_error
         && facts.has_content
         && hint(facts, &rules.hints, &mut because).is_none();
-    if waits { timer(&facts.timers, &rules.timers, &mut because) } else { None }
+    let timer = timer(&facts.timers, &rules.timers, &mut because).filter(|_| waits)?;
+    Some(if facts.once { at_once(timer, &rules.timers) } else { timer })
+}
+
+/// How long a timer is that starts when the message was read, which is to go once it was.
+fn at_once(timer: Duration, rules: &TimerRules) -> Duration {
+    timer.min(rules.once_for.max(rules.min))
+}
+
+/// The timer of a message that is to go once it was read: until then its own. A negotiation is for devices that are away, and
+/// stays.
+fn once(
+    timer: Option<Duration>,
+    facts: &Facts,
+    placement: &Placement,
+    rules: &TimerRules,
+    because: &mut Vec<Because>,
+) -> Option<Duration> {
+    let Some(timer) = timer else {
+        because.push(Because::OnceWithoutTimer);
+        return None;
+    };
+    if !facts.has_content || !placement.counts_once {
+        because.extend(facts.has_content.then_some(Because::OnceUnread));
+        return Some(timer);
+    }
+    let at_once = at_once(timer, rules);
+    because.extend((at_once < timer).then_some(Because::Once(at_once)));
+    Some(at_once)
 }
 
 /// Neither has a verdict of its own, and the ledger must record both: the undelivered message, and its copy
@@ -58,7 +143,7 @@ fn waits(because: &[Because], facts: &Facts, store: Store) -> bool {
 }
 
 /// Why a stanza is kept no matter what else is in it.
-const fn untouchable(facts: &Facts) -> Option<Because> {
+pub(super) const fn untouchable(facts: &Facts) -> Option<Because> {
     let timers = &facts.timers;
     let switches_off = timers.valid == 0 && timers.zero > 0 && !facts.has_content;
     if facts.not_a_message {

@@ -4,14 +4,18 @@
 //! verdict, so a sweep can judge a row again.
 
 mod fingerprint;
+mod inherit;
 mod judge;
 mod retention;
 mod start;
+mod wish;
 
 pub use fingerprint::fingerprint;
-pub use judge::{judge, timer_from_reading};
+pub use inherit::inherit;
+pub use judge::{invalid, judge, timer_from_reading};
 pub use retention::{Applied, Retention};
 pub use start::{READER_FOR, archived, delivered, read, start, unread};
+pub use wish::{TimersWished, shorter, timers_wished, wished, wished_cutoff, wished_timer};
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use chrono::TimeDelta;
 use sha2::{Digest as _, Sha256};
 
-use crate::model::{Limit, Limits, RetentionRules, Store, Timestamp, bare_jid};
+use crate::model::{Limit, Limits, RetentionRules, Store, Timestamp, Whose, bare_jid};
 
 /// The retention rules, prepared for looking up whose apply.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -80,6 +80,25 @@ impl Retention {
         ages.min()
     }
 
+    /// The longest time that anything in these stores is kept on these hosts; `None` if something is kept whatever its age.
+    pub fn longest(&self, stores: &[Store], hosts: &[String]) -> Option<Duration> {
+        let of_hosts = hosts.iter().map(|host| (host.as_str(), None));
+        let of_accounts = self.rules.rules.iter().filter(|it| it.whose != Whose::Hosts);
+        let of_accounts = of_accounts.map(|it| ("", Some(it.limits)));
+        let whose: Vec<_> = of_hosts.chain(of_accounts).collect();
+        let limits = whose.iter().flat_map(|(host, limits)| {
+            stores.iter().filter_map(|store| match limits {
+                Some(limits) => limits.of(*store),
+                None => Some(self.applied(*store, host, "").limit),
+            })
+        });
+        let ages = limits.map(|limit| match limit {
+            Limit::Never => None,
+            Limit::After(age) => Some(age),
+        });
+        ages.collect::<Option<Vec<Duration>>>()?.into_iter().max()
+    }
+
     /// A digest of what the rules say and of what has to happen before they are followed: when it changes, the policy is
     /// a new one. Reasons do not count. It is the same in every version of ephemerd that has the same rules.
     pub fn fingerprint(&self, grace: Duration, confirm_above: u32) -> [u8; 32] {
@@ -116,7 +135,7 @@ fn written(limits: &Limits) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{RetentionRule, Whose};
+    use crate::model::RetentionRule;
 
     const DAY: Duration = Duration::from_secs(86_400);
 
@@ -175,6 +194,15 @@ mod tests {
             );
         }
         assert_eq!(retention.shortest(), Some(DAY));
+        let longest = |stores: &[Store], hosts: &[&str]| {
+            let hosts: Vec<String> = hosts.iter().map(|it| (*it).to_owned()).collect();
+            retention.longest(stores, &hosts)
+        };
+        assert_eq!(longest(&[Store::Room], &["a.example", "b.example"]), Some(DAY * 90));
+        assert_eq!(longest(&[Store::Queue], &["b.example"]), Some(DAY * 7));
+        assert_eq!(longest(&[Store::Room, Store::Queue], &["a.example"]), None);
+        // Eva's archive is kept for ever.
+        assert_eq!(longest(&[Store::Archive], &["b.example"]), None);
         assert_eq!(Retention::default().shortest(), None);
     }
 

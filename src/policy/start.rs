@@ -17,7 +17,9 @@ pub fn start(
     unread: Option<Start>,
 ) -> Start {
     let waits = |it: &Start| it.by == StartedBy::Unread || (held && unread.is_some());
-    let runs = known.filter(|it| it.by.is_read() || !waits(it));
+    // Another message's start is none of its own.
+    let known = known.filter(|it| it.by != StartedBy::Inherited);
+    let runs = known.filter(|it| it.by.is_received() || !waits(it));
     runs.or(unread).unwrap_or_else(|| archived(stamp, now))
 }
 
@@ -27,7 +29,7 @@ pub fn unread(stamp: Stamp, now: Timestamp, unread_for: Option<Duration>) -> Sta
     Start { at, by: StartedBy::Unread }
 }
 
-/// The owner has read the message: never before it was archived, and never later than it would have started `unread`.
+/// The owner has read the message, or sent a receipt for it: never before it was archived, and never later than it would have started `unread`.
 pub fn read(seen: Start, (stamp, now): (Stamp, Timestamp), unread: Start) -> Start {
     let at = seen.at.max(archived(stamp, now).at);
     if at < unread.at { Start { at, by: seen.by } } else { unread }

@@ -5,8 +5,9 @@ use proptest::{option, prelude::*, sample::select};
 
 use super::{archived, decide, fingerprint, judge, later};
 use crate::model::{
-    Because, Conflict, Facts, HintRules, Hints, Judgement, LATEST, Placement, ReadEvidence, Reason,
-    RoomStart, Rules, Stamp, StanzaId, StartRule, Store, TimerRules, Timers, Timestamp,
+    Because, Conflict, Facts, HintRules, Hints, Judgement, LATEST, LegacyExpiry, Placement,
+    QuoteRule, ReadEvidence, Reason, RoomStart, Rules, Stamp, StanzaId, StartRule, Store,
+    TimerRules, Timers, Timestamp,
 };
 
 fn at(text: &str) -> Timestamp {
@@ -33,7 +34,17 @@ fn rules() -> impl Strategy<Value = Rules> {
     let timers = (length(), option::of(length()), length(), option::of(length()), starts).prop_map(
         |(min, max, negotiation_for, unread_for, start)| {
             let read_evidence = ReadEvidence::default();
-            TimerRules { min, max, negotiation_for, start, unread_for, read_evidence }
+            let (once_for, legacy_expiry) = (seconds(60), false);
+            TimerRules {
+                min,
+                max,
+                negotiation_for,
+                start,
+                unread_for,
+                read_evidence,
+                once_for,
+                legacy_expiry,
+            }
         },
     );
     let hints = (length(), select(vec![Conflict::Store, Conflict::NoPermanentStore]))
@@ -53,11 +64,19 @@ fn facts() -> impl Strategy<Value = Facts> {
         Hints { no_permanent_store, no_store, store }
     });
     let flag = || prop::bool::weighted(0.2);
-    (timers, hints, flag(), flag(), any::<bool>()).prop_map(
-        |(timers, hints, is_error, wants_out, has_content)| Facts {
+    let legacy = (option::weighted(0.3, 1_u32..), option::weighted(0.3, time()), 0..2_u32)
+        .prop_map(|(shortest_seconds, earliest, invalid)| LegacyExpiry {
+            shortest_seconds,
+            earliest,
+            invalid,
+        });
+    (timers, hints, legacy, flag(), flag(), any::<bool>(), flag()).prop_map(
+        |(timers, hints, legacy, is_error, wants_out, has_content, once)| Facts {
+            once,
             is_error,
             timers,
             hints,
+            legacy,
             wants_out,
             has_content,
             ..Facts::default()
@@ -75,13 +94,22 @@ fn time() -> impl Strategy<Value = Timestamp> {
 
 fn placement() -> impl Strategy<Value = Placement> {
     (select(Store::ALL.to_vec()), time(), any::<bool>(), any::<bool>()).prop_map(
-        |(store, runs_from, undelivered, read)| Placement { store, runs_from, undelivered, read },
+        |(store, runs_from, undelivered, received)| Placement {
+            store,
+            archived_at: runs_from,
+            runs_from,
+            undelivered,
+            received,
+            counts_once: !undelivered,
+        },
     )
 }
 
 /// A row in an archive whose message was delivered.
 fn delivered(runs_from: Timestamp) -> Placement {
-    Placement { store: Store::Archive, runs_from, undelivered: false, read: false }
+    let (archived_at, store) = (runs_from, Store::Archive);
+    let counts_once = false;
+    Placement { store, archived_at, runs_from, undelivered: false, received: false, counts_once }
 }
 
 fn message(timer: Option<u32>) -> Facts {
@@ -191,10 +219,46 @@ proptest! {
             return Ok(());
         }
         let due = |store| {
-            let placement = Placement { store, undelivered: true, read: false, ..placement };
+            let placement = Placement { store, undelivered: true, received: false, ..placement };
             decide(&facts, &placement, &rules).map(|it| (it.due_at, it.reason))
         };
         prop_assert_eq!(due(Store::Queue), due(Store::Archive));
+    }
+
+    /// What is to go once it was read goes no later than by its timer, and only where it counts earlier than that.
+    #[test]
+    fn once_never_puts_anything_off(
+        facts in facts(), placement in placement(), rules in rules()
+    ) {
+        let due = |once, counts_once| {
+            let facts = Facts { once, ..facts.clone() };
+            let placement = Placement { counts_once, ..placement };
+            decide(&facts, &placement, &rules).map(|it| it.due_at)
+        };
+        prop_assert_eq!(due(true, false), due(false, true));
+        prop_assert!(no_later(due(true, true), due(false, true)));
+        prop_assert_eq!(due(true, true).is_some(), due(false, true).is_some());
+    }
+
+    /// An expiry counts only if the operator says so, brings forward what goes later, and is never before archiving.
+    #[test]
+    fn an_expiry_counts_if_it_is_earlier(
+        facts in facts(), placement in placement(), mut rules in rules()
+    ) {
+        let without = Facts { legacy: LegacyExpiry::default(), ..facts.clone() };
+        let due = |facts: &Facts, rules: &Rules| {
+            decide(facts, &placement, rules).map(|it| (it.due_at, it.reason))
+        };
+        let own = due(&without, &rules);
+        prop_assert_eq!(due(&facts, &rules), own);
+        rules.timers.legacy_expiry = true;
+        let from = placement.archived_at;
+        let after = facts.legacy.shortest_seconds.map(|it| later(from, seconds(it.into())));
+        let at = facts.legacy.earliest.map(|it| it.max(from).min(LATEST));
+        let expires = after.into_iter().chain(at).min();
+        let stays = facts.wants_out || (without.timers.valid == 0 && without.timers.zero > 0 && !facts.has_content);
+        let expected = expires.filter(|_| !stays).into_iter().chain(own.map(|it| it.0)).min();
+        prop_assert_eq!(due(&facts, &rules).map(|it| it.0), expected);
     }
 
     #[test]
@@ -264,7 +328,7 @@ fn the_same_rules_have_the_same_fingerprint_for_ever() {
 
 #[test]
 fn each_rule_changes_the_fingerprint() {
-    let (mut rules, second) = (vec![Rules::default(); 16], seconds(1));
+    let (mut rules, second) = (vec![Rules::default(); 23], seconds(1));
     rules[1].timers.min = second;
     rules[2].timers.max = Some(second);
     rules[3].timers.negotiation_for = second;
@@ -278,11 +342,19 @@ fn each_rule_changes_the_fingerprint() {
     rules[11].timers.read_evidence.mds = false;
     rules[12].timers.start = StartRule::Read;
     rules[12].timers.read_evidence.replies = false;
-    for rule in &mut rules[13..] {
+    for rule in &mut rules[13..16] {
         rule.rooms.start = RoomStart::FirstReader;
     }
     rules[14].rooms.ignore_readers = vec!["bot@h".to_owned()];
     rules[15].timers.read_evidence.markers = false;
+    rules[16].timers.legacy_expiry = true;
+    rules[17].timers.once_for = second;
+    rules[18].inherit.quotes = QuoteRule::Leave;
+    rules[19].inherit.quotes = QuoteRule::Erase;
+    rules[20].uploads.urls = vec!["https://h/".to_owned()];
+    rules[21].wishes.followed = true;
+    rules[22].wishes.followed = true;
+    rules[22].wishes.shortest = second;
     let fingerprints: HashSet<_> = rules.iter().map(fingerprint).collect();
     assert_eq!(fingerprints.len(), rules.len());
 }
@@ -328,7 +400,8 @@ fn what_nobody_has_received_waits_with_its_copy_in_the_queue() {
     forever.timers.unread_for = None;
     let from = at("2026-11-22T04:14:00Z");
     let waits = |facts: &Facts, store, undelivered| {
-        let placement = Placement { store, runs_from: from, undelivered, read: false };
+        let placement =
+            Placement { store, archived_at: from, runs_from: from, undelivered, ..delivered(from) };
         let judgement = judge(facts, &placement, &forever);
         assert_eq!(judgement.entry().is_some(), !matches!(judgement, Judgement::Stays(_)));
         matches!(judgement, Judgement::Waits(_))

@@ -3,16 +3,15 @@
 use super::{
     Unreadable,
     attributes::Name,
-    element::{JABBER_CLIENT, MUC_USER, PUBSUB_EVENT, STANZA_ID},
+    element::{JABBER_CLIENT, MUC_USER, PUBSUB_EVENT, REACTIONS, REPLY, STANZA_ID},
     reader::stanza_id,
     xml::{Event, Xml},
 };
-use crate::model::{Occupant, StanzaId};
+use crate::model::{Occupant, RowKey, StanzaId, bare_jid};
 
 const MARKERS: &str = "urn:xmpp:chat-markers:0";
-const REPLY: &str = "urn:xmpp:reply:0";
-const REACTIONS: &str = "urn:xmpp:reactions:0";
 const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
+const RECEIPTS: &str = "urn:xmpp:receipts";
 const MDS: &str = "urn:xmpp:mds:displayed:0";
 
 /// Maximum number of a stanza's references to others that count.
@@ -39,6 +38,8 @@ pub struct Envelope {
     pub real: Option<String>,
     /// The messages that it shows to have been read.
     pub shows: Vec<Shows>,
+    /// The message that it shows to have been received (XEP-0184, XEP-0333), by its sender's id.
+    pub receipt: Option<String>,
 }
 
 /// A message that another one shows to have been read.
@@ -76,6 +77,12 @@ impl Envelope {
         (!received && chat != owner).then_some((chat, self.shows))
     }
 
+    /// The message that this user received from somebody else, as this one from the user shows: the chat, and its sender's id.
+    pub fn received_as(self, owner: &str) -> Option<(String, String)> {
+        let (chat, received) = self.chat(owner).filter(|_| !self.is_error)?;
+        self.receipt.filter(|_| !received && chat != owner).map(|id| (chat, id))
+    }
+
     /// By what the sender of a message in this room's archive is known; `beside` is the real bare address where the
     /// server keeps that beside the message.
     pub fn sender_in(&self, room: &str, beside: Option<&str>) -> Occupant {
@@ -108,6 +115,12 @@ pub fn other_side(text: &str, owner: &str) -> Option<String> {
     let from = bare(xml.attribute("from")?);
     let side = if from == owner { bare(xml.attribute("to").unwrap_or(owner)) } else { from };
     (!side.is_empty()).then_some(side)
+}
+
+/// The owner of this row in a user's archive received the message itself from somebody else.
+pub fn is_received(text: &str, key: &RowKey) -> bool {
+    let owner = bare_jid(&key.owner, &key.host);
+    envelope(text).is_some_and(|it| it.received_by(&owner).is_some())
 }
 
 /// Reads a message's envelope; `None` where it is no message or cannot be read.
@@ -156,6 +169,9 @@ fn child(envelope: &mut Envelope, xml: &Xml<'_>, (namespace, name): (&str, Name<
         (REPLY, "reply") | (REACTIONS, "reactions") => named().map(Shows::Answered),
         _ => None,
     };
+    if let (RECEIPTS | MARKERS, "received") = (namespace, name.local) {
+        envelope.receipt = envelope.receipt.take().or_else(named);
+    }
     envelope.shows.extend(shows.filter(|_| envelope.shows.len() < MOST_REFERENCES));
 }
 
@@ -212,6 +228,31 @@ mod tests {
         ];
         for other in others {
             assert_eq!(shows(other), [], "{other}");
+        }
+    }
+
+    #[test]
+    fn a_receipt_names_what_its_sender_received() {
+        let received = |from: &str, to: &str, child: &str| {
+            let xml = format!("<message from='{from}' to='{to}'>{child}</message>");
+            envelope(&xml).unwrap().received_as("bob@h")
+        };
+        let one = |chat: &str| Some((chat.to_owned(), "a".to_owned()));
+        let receipt = "<received xmlns='urn:xmpp:receipts' id='a'/>";
+        assert_eq!(received("bob@h/1", "ann@h/2", receipt), one("ann@h"));
+        let marker = "<received xmlns='urn:xmpp:chat-markers:0' id='a'/>";
+        assert_eq!(received("bob@h/1", "ann@h", marker), one("ann@h"));
+        assert_eq!(received("ann@h/2", "bob@h", receipt), None, "somebody else's");
+        assert_eq!(received("bob@h/1", "bob@h", receipt), None, "to oneself");
+        let others = [
+            "<received xmlns='urn:xmpp:receipts' id=''/>",
+            "<received xmlns='urn:xmpp:receipts'/>",
+            "<request xmlns='urn:xmpp:receipts' id='a'/>",
+            "<received id='a'/>",
+            "<x xmlns='y'><received xmlns='urn:xmpp:receipts' id='a'/></x>",
+        ];
+        for other in others {
+            assert_eq!(received("bob@h/1", "ann@h", other), None, "{other}");
         }
     }
 

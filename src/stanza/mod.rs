@@ -12,14 +12,22 @@ mod blank;
 mod chars;
 mod element;
 mod envelope;
+mod links;
+mod portable;
+mod quote;
 mod reader;
 mod scope;
+mod signature;
 mod timer;
 mod unreadable;
 mod xml;
 
 pub use blank::{blank_queued, parties, placeholder};
-pub use envelope::{Envelope, Shows, displayed_item, envelope, other_side};
+pub use envelope::{Envelope, Shows, displayed_item, envelope, is_received, other_side};
+pub use links::links;
+pub use portable::portable;
+pub use quote::{Cut, cut_quote};
+pub use signature::{Signature, may_name_senders_id};
 pub use unreadable::{Flaw, Unreadable};
 
 use crate::model::Facts;

@@ -3,11 +3,14 @@ use chrono::{DateTime, Utc};
 use super::{
     Unreadable,
     attributes::Name,
-    element::{Child, JABBER_CLIENT, MUCSUB_MESSAGES, child, is_room_remark, is_wrapper_step},
+    element::{
+        Child, JABBER_CLIENT, MUCSUB_MESSAGES, REPLY, child, is_omemo, is_room_remark, is_rule,
+        is_wrapper_step,
+    },
     timer::Timer,
     xml::{Event, Xml},
 };
-use crate::model::{Facts, StanzaId, Timestamp};
+use crate::model::{BelongsTo, Bond, Facts, LegacyExpiry, StanzaId, Timestamp};
 
 /// The root element's depth.
 const ROOT: usize = 1;
@@ -33,6 +36,10 @@ enum Allowed {
     Nothing,
     Text,
     RoomRemarks,
+    /// It is content; rules in it may say when it expires.
+    Rules,
+    /// It is content; encrypted words may be in it.
+    Payload,
 }
 
 /// Gathers facts event by event; it tracks its position in the stanza but builds no tree.
@@ -50,6 +57,10 @@ struct Gatherer {
     expired_count: usize,
     /// Something that no placeholder contains.
     more_than_placeholder: bool,
+    /// It belongs to nothing, whatever it names.
+    is_alone: bool,
+    /// Something in it is only for clients that do not know replies.
+    has_quote: bool,
 }
 
 impl Gatherer {
@@ -67,9 +78,16 @@ impl Gatherer {
         let parent = depth - 1;
         self.more_than_placeholder |= parent > ROOT;
         if let Some((at, allowed)) = self.open {
+            let is_child = parent == at;
             let is_remark = allowed == Allowed::RoomRemarks
-                && parent == at
+                && is_child
                 && is_room_remark(xml.namespace(name)?, name.local);
+            if allowed == Allowed::Rules && is_child && is_rule(xml.namespace(name)?, name.local) {
+                note_rule(&mut self.facts.legacy, xml);
+            }
+            if allowed == Allowed::Payload && is_child && name.local == "payload" {
+                self.facts.encrypted |= is_omemo(xml.namespace(name)?);
+            }
             self.facts.has_content |= !is_remark;
         } else if parent == ROOT || (self.steps == WRAPPER && parent == ROOT + WRAPPER) {
             self.child(xml, child(xml.namespace(name)?, name.local));
@@ -86,10 +104,16 @@ impl Gatherer {
             Child::Event if self.steps == 0 => None,
             Child::Label | Child::Delay => Some((xml.depth(), Allowed::Text)),
             Child::Room => Some((xml.depth(), Allowed::RoomRemarks)),
+            Child::Encrypted if xml.depth() == ROOT + 1 => Some((xml.depth(), Allowed::Payload)),
+            // With a status it is a server's report about another message.
+            Child::Rules if xml.attribute("status").is_none() => {
+                Some((xml.depth(), Allowed::Rules))
+            }
             _ => Some((xml.depth(), Allowed::Nothing)),
         };
         match child {
             Child::Ephemeral => note(&mut facts.timers, xml.attribute("timer").unwrap_or_default()),
+            Child::Once => facts.once = true,
             Child::WantsOut => facts.wants_out = true,
             Child::NoPermanentStore => facts.hints.no_permanent_store = true,
             Child::NoStore => facts.hints.no_store = true,
@@ -105,7 +129,35 @@ impl Gatherer {
                 self.steps = 1;
                 self.unwrapped = false;
             }
-            Child::Event | Child::Content => facts.has_content = true,
+            Child::Belongs(bond) => {
+                facts.has_content = true;
+                let named = || named(xml).map(|id| BelongsTo { bond, id });
+                facts.belongs_to = facts.belongs_to.take().or_else(named);
+            }
+            Child::Reply => {
+                facts.has_content = true;
+                let named = || named(xml).map(|id| BelongsTo { bond: Bond::Quotes, id });
+                facts.quotes = facts.quotes.take().or_else(named);
+            }
+            Child::Fallback => {
+                facts.has_content = true;
+                self.has_quote |= xml.depth() == ROOT + 1 && xml.attribute("for") == Some(REPLY);
+            }
+            Child::Alone => {
+                facts.has_content = true;
+                self.is_alone = true;
+            }
+            Child::Expire => {
+                facts.has_content = true;
+                note_seconds(&mut facts.legacy, xml.attribute("seconds").unwrap_or_default());
+            }
+            Child::Sealed => {
+                facts.has_content = true;
+                facts.encrypted |= xml.depth() == ROOT + 1;
+            }
+            Child::Event | Child::Content | Child::Rules | Child::Encrypted => {
+                facts.has_content = true;
+            }
             Child::StanzaId | Child::Delay | Child::Quiet | Child::Label | Child::Room => {}
         }
         self.more_than_placeholder |=
@@ -153,8 +205,17 @@ impl Gatherer {
         if self.expired_count == 1 && !self.more_than_placeholder {
             self.facts.expired_until = self.expired;
         }
+        let belongs = !self.is_alone && !self.facts.is_error;
+        self.facts.belongs_to.take_if(|_| !belongs);
+        self.facts.quotes.take_if(|_| !belongs || !self.has_quote);
         self.facts
     }
+}
+
+/// The id that a child of the message itself names.
+fn named(xml: &Xml<'_>) -> Option<String> {
+    let id = xml.attribute("id").filter(|id| !id.is_empty() && xml.depth() == ROOT + 1);
+    id.map(str::to_owned)
 }
 
 fn note(timers: &mut crate::model::Timers, text: &str) {
@@ -166,6 +227,29 @@ fn note(timers: &mut crate::model::Timers, text: &str) {
         }
         Timer::Zero => timers.zero = timers.zero.saturating_add(1),
         Timer::Invalid => timers.invalid = timers.invalid.saturating_add(1),
+    }
+}
+
+/// Unlike a timer of zero, a time to live of zero means nothing known.
+fn note_seconds(legacy: &mut LegacyExpiry, text: &str) {
+    match Timer::parse(text) {
+        Timer::Seconds(seconds) => {
+            let shortest = legacy.shortest_seconds.map_or(seconds, |it| it.min(seconds));
+            legacy.shortest_seconds = Some(shortest);
+        }
+        Timer::Zero | Timer::Invalid => legacy.invalid = legacy.invalid.saturating_add(1),
+    }
+}
+
+/// A rule by which a server discards the message after a time, whatever it tells the sender. By `notify` it does not.
+fn note_rule(legacy: &mut LegacyExpiry, xml: &Xml<'_>) {
+    let discards = matches!(xml.attribute("action"), Some("drop" | "alert" | "error"));
+    if !discards || xml.attribute("condition") != Some("expire-at") {
+        return;
+    }
+    match xml.attribute("value").and_then(timestamp) {
+        Some(at) => legacy.earliest = Some(legacy.earliest.map_or(at, |it| it.min(at))),
+        None => legacy.invalid = legacy.invalid.saturating_add(1),
     }
 }
 

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use quick_xml::{Reader, errors::Error, errors::SyntaxError, events::Event as Token};
 
 use super::{
@@ -59,6 +61,11 @@ impl<'a> Xml<'a> {
         })
     }
 
+    /// Where the token of the last event is in the text. An empty-element tag is both a start and an end.
+    pub(super) fn token(&self) -> Range<usize> {
+        self.at_byte..self.position()
+    }
+
     /// Open elements: 1 after the root's [`Event::Start`], 0 after its end.
     pub(super) const fn depth(&self) -> usize {
         self.depth
@@ -73,6 +80,11 @@ impl<'a> Xml<'a> {
     pub(super) fn attribute(&self, local: &str) -> Option<&str> {
         let wanted = Name { prefix: "", local };
         self.attributes.iter().find(|it| it.name == wanted).map(|it| it.value.as_ref())
+    }
+
+    /// The current token as it is written: of text, a part of it, or a reference.
+    pub(super) fn written(&self) -> &'a str {
+        self.text.get(self.at_byte..self.position()).unwrap_or_default()
     }
 
     /// The next event; `None` after a complete document.

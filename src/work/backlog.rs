@@ -21,13 +21,21 @@ pub async fn accept(connection: &mut PgConnection, report: impl FnMut(i64)) -> R
 
 /// Releases what is held now.
 pub async fn release(connection: &mut PgConnection, mut report: impl FnMut(i64)) -> Result<i64> {
-    let (mut after, mut count) = (0, 0);
+    let (mut after, mut count, mut quotes) = (0, 0, false);
     loop {
         let mut transaction = connection.begin().await.named("release_begin")?;
-        let released = ledger::release_held(&mut transaction, after, ENTRIES).await?;
+        let released = match quotes {
+            false => ledger::release_held(&mut transaction, after, ENTRIES).await?,
+            true => ledger::release_held_quotes(&mut transaction, after, ENTRIES).await?,
+        };
         transaction.commit().await.named("release_commit")?;
-        let Some((released, last)) = released else { return Ok(count) };
-        (after, count) = (last, count + released);
-        report(count);
+        match released {
+            Some((released, last)) => {
+                (after, count) = (last, count + released);
+                report(count);
+            }
+            None if quotes => return Ok(count),
+            None => (after, quotes) = (0, true),
+        }
     }
 }

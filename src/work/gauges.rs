@@ -131,22 +131,26 @@ async fn refresh(
     let tally = ledger::tally(&mut connection, &settings.hosts).await?;
     let outlook = ledger::outlook(&mut connection, &settings.hosts).await?;
     let counting = started.elapsed();
+    let files = ledger::count_files(&mut connection).await?;
+    let pause = ledger::paused(&mut connection).await?;
+    let mut sweeps = ledger::sweeps(&mut connection).await?;
+    sweeps.retain(|(name, _)| settings.tables.contains(name));
+    let age = ledger::age_state(&mut connection).await?;
+    // All at once, so that metrics and page agree.
     metrics.pending_expiries.set(tally.pending);
+    metrics.pending_quotes.set(tally.quotes);
     metrics.unread_expiries.set(tally.unread);
     metrics.pending_placeholders.set(tally.placeholders);
     metrics.backlog_expiries.set(tally.backlog);
     metrics.overdue_expiries.set(tally.overdue);
     metrics.held_expiries.set(tally.on_hold);
     metrics.set_oldest_overdue(tally.oldest_overdue());
-    let pause = ledger::paused(&mut connection).await?;
+    metrics.pending_files.set(files.going);
     metrics.paused.set(i64::from(pause != Pause::None));
-    let mut sweeps = ledger::sweeps(&mut connection).await?;
-    sweeps.retain(|(name, _)| settings.tables.contains(name));
     // Whichever daemon swept, and however long ago. `None`, which is less than any time, unless each table was swept.
     let swept = sweeps.iter().map(|(_, sweep)| sweep.completed_at).min().flatten();
     metrics
         .sweep_last_completion_timestamp_seconds
         .set(swept.map_or(0.0, |at| at.timestamp_micros() as f64 / 1e6));
-    let age = ledger::age_state(&mut connection).await?;
     Ok((Counted { as_of: clock.now(), tally, outlook, pause, sweeps, age }, counting))
 }

@@ -55,11 +55,23 @@ async fn let_go_within(connection: &mut PgConnection, patience: Duration) -> Res
     let mut transaction = connection.begin().await.named("let_go_begin")?;
     let ended_by = database::now(&mut transaction).await?;
     ledger::stop_claims(&mut transaction, patience).await?;
+    // Nobody carries out a request meanwhile, so none misses this.
+    ledger::walk_requests_again(&mut transaction).await?;
     transaction.commit().await.named("let_go_alone")?;
     let mut after = 0;
     loop {
         let mut transaction = connection.begin().await.named("let_go_page")?;
         let last = ledger::take_back(&mut transaction, after, ENTRIES).await?;
+        transaction.commit().await.named("let_go_commit")?;
+        match last {
+            Some(last) => after = last,
+            None => break,
+        }
+    }
+    let mut after = 0;
+    loop {
+        let mut transaction = connection.begin().await.named("let_go_page")?;
+        let last = ledger::take_quotes_back(&mut transaction, after, ENTRIES).await?;
         transaction.commit().await.named("let_go_commit")?;
         match last {
             Some(last) => after = last,

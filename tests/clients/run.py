@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 
+import commands
 import gateway
 import scenes
 from apps import APPS, server_version
@@ -59,7 +60,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("programs")
     names = lambda text: text.split(",")
-    parser.add_argument("--only", type=names, default=[*APPS, "biboumi"])
+    parser.add_argument("--only", type=names, default=[*APPS, "biboumi", "commands"])
     parser.add_argument("--suite", type=names, default=["bookworm", "trixie", "pypi"])
     parser.add_argument("--server", type=names, default=["prosody", "ejabberd"])
     parser.add_argument("--scene", type=names, default=scenes.SCENES)
@@ -75,7 +76,7 @@ def main() -> int:
             peter = Peer(stage.address(), stage.at["domain"], "peter", stage.at["password"])
             for suite in args.suite:
                 for name in args.only:
-                    if suite not in (APPS[name].suites if name in APPS else gateway.SUITES):
+                    if name == "commands" or suite not in (APPS[name].suites if name in APPS else gateway.SUITES):
                         continue
                     began = time.monotonic()
                     try:
@@ -88,6 +89,15 @@ def main() -> int:
                         failed += 1
                         print(f"{server}: {name} of {suite} FAILED", flush=True)
                         traceback.print_exc()
+            if "commands" in args.only:
+                try:
+                    commands.play(stage, peter)
+                    commands.play_profanity(stage, peter, folder)
+                    print(f"{server}: commands", flush=True)
+                except Exception:  # pylint: disable=broad-except # The other server is still to come.
+                    failed += 1
+                    print(f"{server}: commands FAILED", flush=True)
+                    traceback.print_exc()
     return 1 if failed else 0
 
 

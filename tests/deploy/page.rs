@@ -62,7 +62,7 @@ async fn it_shows_what_the_tables_hold() -> Result<()> {
         assert_eq!(shown["level"], "Attention. ", "{shown}");
         let text = shown["text"].as_str().unwrap_or_default();
         assert!(text.contains("Erasing is paused until 20"), "{text}");
-        assert!(text.contains("The configuration was changed and has a fault"), "{text}");
+        assert!(text.contains("The changed configuration is invalid"), "{text}");
     }
 
     postgres.stop().await?;

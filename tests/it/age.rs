@@ -6,7 +6,7 @@ use ephemerd_lab::{Daemon, DaemonConfig, Lab, PATIENCE, Result, eventually};
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::time::{Instant, sleep};
 
-use crate::age_rows::{KINDS, Kind, Put};
+use crate::age_rows::{Kind, Put, on_every_kind};
 use crate::age_sets::inspected;
 use crate::holds::{hold, release};
 use crate::support::{number, printed, program, run, start, told};
@@ -140,7 +140,7 @@ async fn a_pause_and_a_dry_run_stop_it() -> Result<()> {
 /// A newest row keeps its id, and goes when a newer one has come.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_stays_blank_until_a_newer_one_comes() -> Result<()> {
-    for kind in KINDS {
+    on_every_kind(async |kind| {
         let lab = kind.lab().await?;
         let pool = lab.database.superuser();
         let stores = ["archive_for", "rooms_for", "queue_for"];
@@ -180,14 +180,15 @@ async fn the_newest_stays_blank_until_a_newer_one_comes() -> Result<()> {
         .await?;
         assert_eq!(kind.names(pool).await?, ["newer"], "{kind:?}");
         assert_eq!(kind.standing(pool).await?[&den].blank, 1, "{kind:?}");
-    }
-    Ok(())
+        Ok(())
+    })
+    .await
 }
 
 /// A daemon that dies in the middle of it loses nothing, and leaves no entry of a row that went.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_dies_leaves_rows_and_ledger_alike() -> Result<()> {
-    for kind in KINDS {
+    on_every_kind(async |kind| {
         let lab = kind.lab().await?;
         let pool = lab.database.superuser();
         let config = kind.config(&lab)?.set("erase.backlog", "erase");
@@ -219,7 +220,7 @@ async fn a_daemon_that_dies_leaves_rows_and_ledger_alike() -> Result<()> {
             let daemon = Daemon::spawn(program(), &slowly)?;
             sleep(Duration::from_millis(milliseconds)).await;
             daemon.kill().await?;
-            let idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'ephemerd'";
+            let idle = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND starts_with(application_name, 'ephemerd')";
             let waiting = eventually("its sessions end", PATIENCE, async || {
                 Ok((number(pool, idle).await? == 0).then_some(()))
             });
@@ -229,15 +230,16 @@ async fn a_daemon_that_dies_leaves_rows_and_ledger_alike() -> Result<()> {
         let _daemon = start(&config).await?;
         only_the_new_one(kind, pool).await?;
         alike(1, "at the end").await?;
-    }
-    Ok(())
+        Ok(())
+    })
+    .await
 }
 
 /// Two daemons erase, a hold is placed meanwhile, and one of them is killed: what stands when `hold add` has returned
 /// stands until it is released.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_goes_after_a_hold_was_placed() -> Result<()> {
-    for kind in KINDS {
+    on_every_kind(async |kind| {
         let lab = kind.lab().await?;
         let pool = lab.database.superuser();
         let config = kind.config(&lab)?;
@@ -281,14 +283,15 @@ async fn nothing_goes_after_a_hold_was_placed() -> Result<()> {
             Ok((kind.names(pool).await? == ["new", "rosa-new"]).then_some(()))
         })
         .await?;
-    }
-    Ok(())
+        Ok(())
+    })
+    .await
 }
 
 /// Rows that another session has locked, or that the database refuses to delete, stop nothing, are counted, and go later.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_cannot_go_stops_no_other() -> Result<()> {
-    for kind in KINDS {
+    on_every_kind(async |kind| {
         let lab = kind.lab().await?;
         let pool = lab.database.superuser();
         let config = kind.config(&lab)?.set("retention.archive_for", SHORT);
@@ -322,14 +325,15 @@ async fn a_row_that_cannot_go_stops_no_other() -> Result<()> {
         let drop = format!("DROP TRIGGER refuse ON {table}");
         sqlx::query(AssertSqlSafe(drop)).execute(pool).await?;
         only_the_new_one(kind, pool).await?;
-    }
-    Ok(())
+        Ok(())
+    })
+    .await
 }
 
 /// Whoever places a hold waits for the batch under way: none of its rows goes after `hold add` has returned.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_waits_for_the_batch_under_way() -> Result<()> {
-    for kind in KINDS {
+    on_every_kind(async |kind| {
         let lab = kind.lab().await?;
         let pool = lab.database.superuser();
         let config = kind.config(&lab)?.set("retention.archive_for", SHORT).set("erase.batch", 20);
@@ -354,8 +358,9 @@ async fn a_hold_waits_for_the_batch_under_way() -> Result<()> {
         assert!(then.len() > 1, "{kind:?}: the hold came too late to show anything");
         sleep(LONG_ENOUGH).await;
         assert_eq!(kind.names(pool).await?, then, "{kind:?}: after the hold was placed");
-    }
-    Ok(())
+        Ok(())
+    })
+    .await
 }
 
 /// What is unlike the policy of another daemon is not followed: of two that differ, the later one rules.

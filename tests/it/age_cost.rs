@@ -6,7 +6,7 @@ use ephemerd_lab::ejabberd::{EjabberdConfig, Schema};
 use ephemerd_lab::{Lab, PATIENCE, Postgres, Result, eventually};
 use sqlx::AssertSqlSafe;
 
-use crate::age_rows::{KINDS, Kind, Put};
+use crate::age_rows::{Kind, Put, on_every_kind};
 use crate::age_sets::inspected;
 use crate::statement_costs::explaining;
 use crate::support::{number, printed, start};
@@ -98,12 +98,13 @@ async fn walk(kind: Kind, rows: i64) -> Result<f64> {
 /// A quiet hour costs the same, whatever the archive's size: owners are found by a probe each, and so is what is too old.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_too_old_is_not_read() -> Result<()> {
-    for kind in KINDS {
+    on_every_kind(async |kind| {
         let (small, large) = (walk(kind, 100).await?, walk(kind, 2_000).await?);
         assert!(small > 0.0 && large <= 60.0, "{kind:?}: {small} rows of 400, {large} of 8000");
         assert!(large <= 2.0 * small, "{kind:?}: {small} rows of 400, {large} of 8000");
-    }
-    Ok(())
+        Ok(())
+    })
+    .await
 }
 
 /// Where no hold is and nobody has a row locked, the identity of none leaves the database, and none is compared with each
@@ -111,7 +112,7 @@ async fn what_is_not_too_old_is_not_read() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_old_goes_in_the_database_alone() -> Result<()> {
     const ROWS: i64 = 1_500;
-    for kind in KINDS {
+    on_every_kind(async |kind| {
         let postgres = explaining().await?;
         let lab = lab_on(kind, &postgres).await?;
         let pool = lab.database.superuser();
@@ -143,6 +144,7 @@ async fn what_is_too_old_goes_in_the_database_alone() -> Result<()> {
             log.lines().filter_map(|it| it.trim().strip_prefix("Rows Removed by Join Filter: "));
         let most = pairs.filter_map(|it| it.parse().ok()).max().unwrap_or(0);
         assert!(most <= 10 * ROWS, "{kind:?}: {most} pairs");
-    }
-    Ok(())
+        Ok(())
+    })
+    .await
 }

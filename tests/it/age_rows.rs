@@ -14,7 +14,11 @@ pub(crate) enum Kind {
     MultiHost,
 }
 
-pub(crate) const KINDS: [Kind; 3] = [Kind::Prosody, Kind::Classic, Kind::MultiHost];
+/// The same for each kind, all at the same time: these tests mostly wait.
+pub(crate) async fn on_every_kind(test: impl AsyncFn(Kind) -> Result<()>) -> Result<()> {
+    tokio::try_join!(test(Kind::Prosody), test(Kind::Classic), test(Kind::MultiHost))?;
+    Ok(())
+}
 
 /// A row to be archived.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub(crate) struct Put {
     pub(crate) age: i64,
     /// It has a timer that runs for ten years.
     pub(crate) is_marked: bool,
+    /// Its words are encrypted; the body is for clients that cannot read them.
+    pub(crate) is_encrypted: bool,
 }
 
 impl Put {
@@ -44,6 +50,7 @@ impl Put {
             name: name.to_owned(),
             age,
             is_marked: false,
+            is_encrypted: false,
         }
     }
 
@@ -64,6 +71,13 @@ impl Put {
             true => "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='315360000'/>",
             false => "",
         };
+        let encrypted = match self.is_encrypted {
+            true => {
+                "<encrypted xmlns='eu.siacs.conversations.axolotl'><payload>x</payload></encrypted>\
+                 <store xmlns='urn:xmpp:hints'/>"
+            }
+            false => "",
+        };
         let id = match self.store {
             "queue" => {
                 format!("<stanza-id by='{own}' id='{stamp_micros}' xmlns='urn:xmpp:sid:0'/>")
@@ -72,7 +86,7 @@ impl Put {
         };
         let name = &self.name;
         format!(
-            "<message type='{kind}' from='{from}' to='{to}'><body>{name}.</body>{timer}{id}</message>"
+            "<message type='{kind}' from='{from}' to='{to}'><body>{name}.</body>{encrypted}{timer}{id}</message>"
         )
     }
 }

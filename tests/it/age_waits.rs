@@ -1,13 +1,18 @@
 //! Whoever looks sees that a retention policy waits, for what, and what was announced.
 
-use ephemerd_lab::{Daemon, Lab, PATIENCE, Result, eventually};
+use std::time::Duration;
+
+use ephemerd_lab::{Daemon, Lab, Result, eventually};
 use serde_json::Value;
 
 use crate::age_rows::{Kind, Put};
 use crate::support::{printed, start, told};
 
+/// The daemon counts every 15 s, and less often where that takes long.
+const COUNTED_WITHIN: Duration = Duration::from_secs(150);
+
 async fn page_says(daemon: &Daemon, words: &str) -> Result<()> {
-    eventually(&format!("the page says {words}"), PATIENCE, async || {
+    eventually(&format!("the page says {words}"), COUNTED_WITHIN, async || {
         Ok(daemon.get("/").await?.body.contains(words).then_some(()))
     })
     .await
@@ -31,7 +36,7 @@ async fn a_waiting_policy_is_seen() -> Result<()> {
 
     let mut daemon = start(&config).await?;
     let waiting = "ephemerd_age_waiting";
-    daemon.wait_for_figure(waiting, &[], PATIENCE, |it| it == 1.0).await?;
+    daemon.wait_for_figure(waiting, &[], COUNTED_WITHIN, |it| it == 1.0).await?;
     let now = state(&config).await?;
     assert_eq!((&now["state"], &now["first_messages"]), (&"unaccepted".into(), &6.into()), "{now}");
     let text = printed(&config, &["status"]).await?;
@@ -52,11 +57,11 @@ async fn a_waiting_policy_is_seen() -> Result<()> {
 
     let at_once = config.clone().set("retention.grace", "0s").set("retention.confirm_above", 100);
     daemon.reload(&at_once)?;
-    daemon.wait_for_figure(waiting, &[], PATIENCE, |it| it == 0.0).await?;
+    daemon.wait_for_figure(waiting, &[], COUNTED_WITHIN, |it| it == 0.0).await?;
     assert_eq!(state(&at_once).await?["state"], "in_force");
     let text = printed(&at_once, &["status"]).await?;
     assert!(text.contains("\nretention     in force since "), "{text}");
-    eventually("the page says nothing of it", PATIENCE, async || {
+    eventually("the page says nothing of it", COUNTED_WITHIN, async || {
         Ok((!daemon.get("/").await?.body.contains("retention policy")).then_some(()))
     })
     .await

@@ -11,6 +11,7 @@ use crate::companion_ejabberd_lists::{
     a_list_looks_at_so_many_rows, lists_have_pages, refusals_change_nothing,
     what_is_long_is_reduced, words_that_came_back_are_listed,
 };
+use crate::companion_notices::{EXPIRE, EXPIRE_AT};
 
 pub(crate) const EPHEMERAL: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/>";
 const NO_PERMANENT_STORE: &str = "<no-permanent-store xmlns='urn:xmpp:hints'/>";
@@ -101,7 +102,7 @@ async fn all_of_it(world: &mut World) -> Result<()> {
 
 /// Each kind of mark is announced once per archive, with what MAM shows of the row; nothing else is.
 async fn marked_stanzas_are_announced(world: &mut World) -> Result<()> {
-    const MARKED: [&str; 7] = [
+    const MARKED: [&str; 9] = [
         EPHEMERAL,
         "<e:ephemeral xmlns:e='urn:xmpp:ephemeral:0' timer='60'/>",
         "<i-want-out xmlns='urn:xmpp:ephemeral:0'/>",
@@ -109,13 +110,16 @@ async fn marked_stanzas_are_announced(world: &mut World) -> Result<()> {
         "<no-storage xmlns='urn:xmpp:hints'/><store xmlns='urn:xmpp:hints'/>",
         "<store xmlns='urn:xmpp:hints'/><h:no-permanent-storage xmlns:h='urn:xmpp:hints'/>",
         "<expired xmlns='urn:ephemerd:0' until='2031-01-01T00:00:00Z'/>",
+        EXPIRE,
+        EXPIRE_AT,
     ];
-    const PLAIN: [&str; 5] = [
+    const PLAIN: [&str; 6] = [
         "",
         "<store xmlns='urn:xmpp:hints'/>",
         "<ephemeral xmlns='urn:example:other' timer='60'/>",
         "<x xmlns='urn:example:x'><ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/></x>",
         "<e:ephemeral xmlns:e='urn:example:e' xmlns='urn:xmpp:ephemeral:0'/>",
+        "<amp xmlns='http://jabber.org/protocol/amp' status='alert'><rule condition='expire-at' action='drop' value='x'/></amp>",
     ];
     let mut peter = world.lab.online("peter").await?;
     let mut rosa = world.lab.online("rosa").await?;
@@ -132,8 +136,8 @@ async fn marked_stanzas_are_announced(world: &mut World) -> Result<()> {
         peter.chat("rosa@localhost", &format!("plain {at}"), extra).await?;
         peter.groupchat(&den, &format!("plain room {at}"), extra).await?;
     }
-    peter.wait_for_body("plain room 4").await?;
-    rosa.wait_for("the last copy", PATIENCE, |it| it.xml.contains("plain room 4")).await?;
+    peter.wait_for_body("plain room 5").await?;
+    rosa.wait_for("the last copy", PATIENCE, |it| it.xml.contains("plain room 5")).await?;
     rosa.sync().await?;
 
     let told = world.told().await?;

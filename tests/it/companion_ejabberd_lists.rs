@@ -10,7 +10,9 @@ use ephemerd_lab::{PATIENCE, Result};
 
 use crate::companion::{self, NS, Notice, item, request};
 use crate::companion_ejabberd::{EPHEMERAL, World};
-use crate::companion_notices::{barely_told, more_than_is_told};
+use crate::companion_notices::{
+    EXPIRE, EXPIRE_AT, barely_told, expires_as_sent, more_than_is_told,
+};
 
 /// Requests that violate a bound are refused with the right condition, and do nothing.
 pub(crate) async fn refusals_change_nothing(world: &mut World, told: &Notice) -> Result<()> {
@@ -141,8 +143,10 @@ async fn pages(
 pub(crate) async fn what_is_long_is_reduced(world: &mut World) -> Result<()> {
     let mut vera = world.lab.online("vera").await?;
     world.told().await?;
-    let extra =
-        format!("{EPHEMERAL}<picture xmlns='urn:example:p'>{}</picture>", "y".repeat(100_000));
+    let extra = format!(
+        "{EPHEMERAL}{EXPIRE}{EXPIRE_AT}<picture xmlns='urn:example:p'>{}</picture>",
+        "y".repeat(100_000)
+    );
     vera.chat("rosa@localhost", &"x".repeat(40_000), &extra).await?;
     vera.sync().await?;
     let told = world.told().await?;
@@ -154,6 +158,7 @@ pub(crate) async fn what_is_long_is_reduced(world: &mut World) -> Result<()> {
         Some("60")
     );
     assert_eq!(message.child("urn:example:p", "picture").expect("named").text, "…");
+    expires_as_sent(message);
     assert_eq!(message.attribute("to"), Some("rosa@localhost"));
     let payload = "<list xmlns='NS' version='1' owner='vera@localhost' store='archive' max='9' max-bytes='1024'/>";
     let page = world.list("localhost", payload).await?;

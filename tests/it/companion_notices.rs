@@ -1,12 +1,16 @@
 //! What the companion module in Prosody announces, with each kind of storage.
 
 use ephemerd_lab::prosody::Storage;
-use ephemerd_lab::xmpp::{Client, Component, MamItem, MamQuery};
+use ephemerd_lab::xmpp::{Client, Component, Element, MamItem, MamQuery};
 use ephemerd_lab::{Context as _, Lab, Prosody, ProsodyConfig, Result};
 
 use crate::companion::{Notice, answer, companion, notices, page, request};
 
 pub(crate) const TIMER: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='60'/>";
+/// When it expires by older specifications.
+pub(crate) const EXPIRE: &str = "<x xmlns='jabber:x:expire' seconds='60'/>";
+pub(crate) const EXPIRE_AT: &str = "<amp xmlns='http://jabber.org/protocol/amp'>\
+    <rule condition='expire-at' action='drop' value='2040-01-01T00:00:00Z'/></amp>";
 pub(crate) const HINT: &str = "<no-permanent-store xmlns='urn:xmpp:hints'/>";
 
 /// Runs this on three Prosodys at once, each with a different archive storage.
@@ -58,6 +62,10 @@ async fn each_marked_stanza_is_announced_and_no_other() -> Result<()> {
             ("rosa", "timer", TIMER),
             ("rosa", "legacy", "<no-permanent-storage xmlns='urn:xmpp:hints'/>"),
             ("rosa", "expired", "<expired xmlns='urn:ephemerd:0'/>"),
+            ("rosa", "expires", EXPIRE),
+            ("rosa", "ruled", EXPIRE_AT),
+            ("rosa", "reported", &EXPIRE_AT.replacen("<amp ", "<amp status='alert' ", 1)),
+            ("rosa", "other rule", &EXPIRE_AT.replace("expire-at", "deliver")),
             ("rosa", "copy", "<no-copy xmlns='urn:xmpp:hints'/>"),
             ("rosa", "nested", "<x xmlns='y'><ephemeral xmlns='urn:xmpp:ephemeral:0'/></x>"),
             ("ada", "away", ""),
@@ -70,7 +78,7 @@ async fn each_marked_stanza_is_announced_and_no_other() -> Result<()> {
         let told_of = notices(&mut component, "localhost").await?;
 
         let archived = lab.archive("rosa", &MamQuery::default()).await?;
-        for body in ["timer", "legacy", "expired"] {
+        for body in ["timer", "legacy", "expired", "expires", "ruled"] {
             let notice = told(&told_of, "rosa@localhost", "archive", body);
             assert_eq!((notice.id.clone(), notice.stamp.clone()), shown(&archived, body));
         }
@@ -85,12 +93,12 @@ async fn each_marked_stanza_is_announced_and_no_other() -> Result<()> {
         let listed: Vec<_> = queue.iter().map(|(id, stamp, _)| (id, stamp)).collect();
         let told_as = ["timer", "hint"].map(|it| told(&told_of, "ada@localhost", "queue", it));
         assert_eq!(listed, told_as.map(|it| (&it.id, &it.stamp)));
-        // Four in Peter's own archive, three in Rosa's, and Ada's archive and queue.
-        assert_eq!(told_of.len(), 4 + 3 + 1 + 2, "{told_of:#?}");
+        // Six in Peter's own archive, five in Rosa's, and Ada's archive and queue.
+        assert_eq!(told_of.len(), 6 + 5 + 1 + 2, "{told_of:#?}");
         assert!(told_of.iter().all(|it| it.host == "localhost" && it.what == "archived"));
         assert_numbered(&told_of, "localhost");
         let there = companion(&mut component, "localhost").await?;
-        assert_eq!(there.attribute("number"), Some("10"));
+        assert_eq!(there.attribute("number"), Some("14"));
         assert_eq!(there.attribute("boot"), Some(told_of[0].boot.as_str()));
         room_is_announced(&lab, &mut component, [&mut peter, &mut rosa]).await
     })
@@ -133,7 +141,7 @@ pub(crate) fn more_than_is_told() -> String {
     let timer = |it: &&str| format!("<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='{it}'/>");
     let timers: String = timers.iter().map(timer).collect();
     // Prosody archives nothing that says no-store.
-    let hint = "<store xmlns='urn:xmpp:hints'/>";
+    let hint = "<store xmlns='urn:xmpp:hints'/><once xmlns='urn:ephemerd:0'/>";
     format!("{}{timers}{hint}{hint}", "<a xmlns='urn:example:a'/>".repeat(6_000))
 }
 
@@ -142,10 +150,21 @@ pub(crate) fn barely_told(notice: &Notice) {
     let message = notice.message.as_ref().expect("the stanza is forwarded");
     assert!(notice.is_reduced && message.attribute("to") == Some("rosa@localhost"), "{notice:?}");
     let named = |name: &str| message.children.iter().filter(|it| it.name == name).count();
-    assert_eq!(["store", "body", "a"].map(named), [1, 1, 0], "{message:?}");
+    assert_eq!(["store", "once", "body", "a"].map(named), [1, 1, 1, 0], "{message:?}");
     let timers = message.children.iter().filter_map(|it| it.attribute("timer"));
     let timers: Vec<&str> = timers.collect();
     assert_eq!(timers, ["0", "1", "7", "60", "99", "4294967295"]);
+}
+
+/// A reduced stanza still says when it expires by older specifications.
+pub(crate) fn expires_as_sent(message: &Element) {
+    let expire = message.child("jabber:x:expire", "x").expect("it was sent");
+    assert_eq!(expire.attribute("seconds"), Some("60"));
+    let rules = "http://jabber.org/protocol/amp";
+    let rule = message.child(rules, "amp").and_then(|it| it.child(rules, "rule"));
+    let said = |name| rule.and_then(|it| it.attribute(name));
+    assert_eq!([said("condition"), said("action")], [Some("expire-at"), Some("drop")]);
+    assert_eq!(said("value"), Some("2040-01-01T00:00:00Z"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,7 +176,8 @@ async fn a_long_stanza_is_announced_without_its_words_and_a_wrapped_one_is_seen(
     lab.client("rosa").await?.close().await?;
     let long = "long ".repeat(30_000);
     let extra = format!(
-        "{TIMER}<store xmlns='urn:xmpp:hints'/><subject>{0}</subject><x xmlns='urn:other'>{0}</x>",
+        "{TIMER}<store xmlns='urn:xmpp:hints'/><subject>{0}</subject><x xmlns='urn:other'>{0}</x>\
+         {EXPIRE}{EXPIRE_AT}",
         "secret"
     );
     peter.chat("rosa@localhost", &long, &extra).await?;
@@ -175,7 +195,8 @@ async fn a_long_stanza_is_announced_without_its_words_and_a_wrapped_one_is_seen(
     assert_eq!(sent, [true; 4]);
     let children = message.children.iter().map(|it| (it.name.as_str(), it.text.as_str()));
     let expected = [("body", "…"), ("ephemeral", ""), ("store", ""), ("subject", "…"), ("x", "…")];
-    assert_eq!(children.collect::<Vec<_>>(), expected);
+    assert_eq!(children.collect::<Vec<_>>(), [&expected[..], &[("x", ""), ("amp", "")]].concat());
+    expires_as_sent(message);
     assert_eq!(message.children[1].attribute("timer"), Some("60"));
     let list = "max='9' max-bytes='1024'";
     let (rows, _, complete) = page(&mut component, "rosa@localhost", "archive", list).await?;

@@ -48,10 +48,14 @@ impl Server {
         Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
     }
 
+    pub(crate) fn address(&self) -> String {
+        self.listener.local_addr().unwrap().to_string()
+    }
+
     pub(crate) fn settings(&self) -> ComponentSettings {
         ComponentSettings {
             jid: JID.to_owned(),
-            server: self.listener.local_addr().unwrap().to_string().parse().unwrap(),
+            server: self.address().parse().unwrap(),
             secret: SECRET.into(),
             timing: TIMING,
         }
@@ -179,8 +183,17 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(settings: ComponentSettings) -> Self {
+        Self::start_with(settings, |_, _| {})
+    }
+
+    /// The same, with what is prepared before it connects.
+    pub(crate) fn start_with(
+        settings: ComponentSettings,
+        prepare: impl FnOnce(&Exchange, &Arc<Metrics>),
+    ) -> Self {
         let (metrics, stop) = (Arc::new(Metrics::new()), CancellationToken::new());
         let (exchange, link, notices) = exchange(vec![HOST.to_owned()], metrics.clone());
+        prepare(&exchange, &metrics);
         let task = tokio::spawn(run(settings, exchange.clone(), metrics.clone(), stop.clone()));
         Self { metrics, exchange, link, notices, stop, task }
     }

@@ -88,6 +88,7 @@ fn the_environment_wins_and_sets_every_key() {
             "rooms.ignore_readers" => {
                 r#"["bot@example.net","bots.example.net","den@rooms.example.net/Bot"]"#.into()
             }
+            "uploads.urls" | "uploads.hosts" => format!("[\"{}\"]", info.example),
             _ => info.example.to_owned(),
         };
         let shown = &values[info.key];
@@ -199,6 +200,7 @@ fn wrong_values_are_refused_with_key_place_and_remedy() {
         ("timers", "max = \"36526d\""),
         ("timers", "negotiation_for = \"3 months\""),
         ("hints", "conflict = \"both\""),
+        ("inherit", "quotes = \"keep\""),
         ("offline", "undelivered_for = \"none\""),
         ("timers", "start = \"displayed\""),
         ("timers", "unread_for = \"none\""),
@@ -215,6 +217,18 @@ fn wrong_values_are_refused_with_key_place_and_remedy() {
         ("erase", "rows_per_second = 10000001"),
         ("erase", "dry_run = \"yes\""),
         ("erase", "dry_run = 1"),
+        ("uploads", "urls = \"\""),
+        ("uploads", "urls = 1"),
+        ("uploads", "urls = [\"ftp://h/\"]"),
+        ("uploads", "urls = [\"https://h\"]"),
+        ("uploads", "urls = [\"https:///\"]"),
+        ("uploads", "urls = [\"https://h/a b/\"]"),
+        ("uploads", "urls = [\"https://h/?a=/\"]"),
+        ("uploads", &format!("urls = [\"https://h/{}/\"]", "x".repeat(490))),
+        ("uploads", &format!("urls = [{}]", "\"https://h/\", ".repeat(21))),
+        ("uploads", "hosts = [\"A.b\"]"),
+        ("uploads", "hosts = 1"),
+        ("uploads", &format!("hosts = [{}]", "\"a.b\", ".repeat(21))),
         ("retention", "archive_for = \"0s\""),
         ("retention", "archive_for = \"1\""),
         ("retention", "rooms_for = \"none\""),
@@ -254,6 +268,13 @@ fn wrong_values_are_refused_with_key_place_and_remedy() {
         ("retention", "confirm_above = -1"),
         ("retention", "grace = \"366d\""),
         ("sweep", "every = \"59s\""),
+        ("canary", "account = \"canary\""),
+        ("canary", "account = \"canary@elsewhere.example\""),
+        ("canary", "account = \"canary@example.org/phone\""),
+        ("canary", "every = \"9s\""),
+        ("commands", "settings = 1"),
+        ("commands", "shortest_archive_for = \"0s\""),
+        ("commands", "shortest_archive_for = \"never\""),
         ("http", "listen = \"localhost:10466\""),
         ("http", "listen = \"127.0.0.1\""),
         ("log", "level = \"verbose\""),
@@ -277,7 +298,12 @@ fn values_at_their_bounds_are_taken() {
         ("timers", "read_evidence = [\"markers\"]"),
         ("erase", "batch = 1"),
         ("erase", "batch = 100000"),
+        ("commands", "shortest_archive_for = \"1s\""),
+        ("commands", "shortest_archive_for = \"36525d\""),
         ("erase", "rows_per_second = 10000000"),
+        ("uploads", "urls = [\"https://h/\", \"http://h:80/a-b/\"]"),
+        ("uploads", &format!("urls = [\"https://h/{}/\"]", "x".repeat(489))),
+        ("uploads", &format!("urls = [{}]", "\"https://h/\", ".repeat(20))),
         ("retention", "archive_for = \"1s\""),
         ("retention", "rooms_for = \"36525d\""),
         ("retention", "queue_for = \"never\""),
@@ -290,11 +316,32 @@ fn values_at_their_bounds_are_taken() {
         ("retention", "grace = \"0s\""),
         ("retention", "grace = \"365d\""),
         ("sweep", "every = \"1m\""),
+        ("canary", "account = \"canary@example.org\""),
+        ("canary", "account = \"none\""),
+        ("canary", "every = \"10s\""),
         ("component", "server = \"unix:/run/c.sock\""),
         ("archive", "hosts = [\"bücher.example\"]"),
     ] {
         with(section, line).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
+}
+
+/// Whoever removes the files is found by their URLs, unless it is said; and files go only where it is known what names them.
+#[test]
+fn the_hosts_of_uploads_are_those_of_their_urls() {
+    let hosts = |lines: &str| {
+        let text = format!("{MINIMAL}[uploads]\n{lines}");
+        read(&text, &[]).unwrap_or_else(|error| panic!("{lines}: {error}")).uploads.hosts
+    };
+    let urls = "urls = [\"https://up.example.org:5281/file_share/\", \"http://up.example.org/\"]";
+    assert_eq!(hosts(urls), ["up.example.org"]);
+    assert_eq!(hosts(&format!("{urls}\nhosts = [\"example.org\"]")), ["example.org"]);
+    assert!(hosts("").is_empty());
+    let nobody = read(&format!("{MINIMAL}[uploads]\n{urls}\nhosts = []"), &[]).unwrap_err();
+    assert!(nobody.starts_with("uploads.hosts is empty"), "{nobody}");
+    let unknown = MINIMAL.replace("\"prosody\"", "\"component\"");
+    let unknown = read(&format!("{unknown}[uploads]\n{urls}"), &[]).unwrap_err();
+    assert!(unknown.starts_with("uploads.urls needs archives in PostgreSQL"), "{unknown}");
 }
 
 #[test]
@@ -316,6 +363,20 @@ fn timers_must_fit_each_other() {
     let error = read(&format!("{MINIMAL}[timers]\nmin = \"2d\"\nmax = \"1d\""), &[]).unwrap_err();
     assert!(error.starts_with("timers.max is shorter than timers.min (2d)"), "{error}");
     assert!(read(&format!("{MINIMAL}[timers]\nmin = \"1d\"\nmax = \"1d\""), &[]).is_ok());
+}
+
+#[test]
+fn a_canarys_message_has_time_to_go() {
+    let with = |min: &str, every: &str| {
+        let canary = format!("[canary]\naccount = \"c@example.org\"\nevery = \"{every}\"");
+        read(&format!("{MINIMAL}[timers]\nmin = \"{min}\"\n{canary}"), &[])
+    };
+    let error = with("1h", "61m").unwrap_err();
+    assert!(
+        error.starts_with("canary.every is not longer than timers.min and a minute"),
+        "{error}"
+    );
+    assert!(with("1h", "62m").is_ok() && with("10s", "10s").is_ok());
 }
 
 #[test]

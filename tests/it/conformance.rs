@@ -7,12 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use chrono::SecondsFormat;
+use ephemerd::model::{Clock as _, SystemClock};
 use ephemerd_lab::ejabberd::{EjabberdConfig, Schema};
 use ephemerd_lab::xmpp::{Client, Element, MamQuery};
 use ephemerd_lab::{Daemon, DaemonConfig, Lab, PATIENCE, Result, Server, Snapshot, eventually};
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::conformance_cases::{CASES, Case, EXCEPTIONS, Fate, Place, archived};
+use crate::conformance_cases::{
+    CASES, Case, EXCEPTIONS, Fate, NAMED, Place, QUOTED, archived, fate, is_usual,
+};
 use crate::conformance_remote;
 use crate::support::{pause, resume, show_read, show_read_in_room, start};
 use crate::supported;
@@ -44,13 +48,16 @@ pub(crate) fn token(case: &Case) -> String {
 }
 
 /// What goes without anybody logging in for it.
-pub(crate) fn goes_now() -> impl Iterator<Item = &'static Case> {
-    CASES.iter().filter(|it| it.fate == Fate::Goes && it.place != Place::Offline)
+pub(crate) fn goes_now(kind: &str) -> impl Iterator<Item = &'static Case> {
+    CASES.iter().filter(move |it| fate(it, kind) == Fate::Goes && it.place != Place::Offline)
 }
 
 /// The content of a case's message.
 fn inside(case: &Case) -> String {
-    case.inside.replace("WORDS", &token(case)).replace("TIMER", &TIMER.to_string())
+    let until = SystemClock.now() + Duration::from_secs(TIMER);
+    let until = until.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let inside = case.inside.replace("WORDS", &token(case));
+    inside.replace("TIMER", &TIMER.to_string()).replace("UNTIL", &until)
 }
 
 async fn talk<S: Server>(lab: Lab<S>, kind: &'static str, mode: &str) -> Result<Talk<S>> {
@@ -70,6 +77,7 @@ pub(crate) async fn talk_with<S: Server>(
         .set("erase.mode", mode)
         .set("timers.negotiation_for", format!("{TIMER}s"))
         .set("hints.keep_for", format!("{TIMER}s"))
+        .set("timers.legacy_expiry", "true")
         .set("offline.undelivered_for", "1h");
     let daemon = start(&config).await?;
     pause(&config).await?;
@@ -97,7 +105,7 @@ impl<S: Server> Talk<S> {
                 Place::Offline => (self.lab.endpoints().jid("otto"), "chat"),
                 Place::Room => (self.lab.endpoints().room("den"), "groupchat"),
             };
-            let id = token(case);
+            let id = if case.is_named { NAMED.to_owned() } else { token(case) };
             let inside = inside(case);
             let stanza = format!("<message to='{to}' type='{kind}' id='{id}'>{inside}</message>");
             self.peter.send(&stanza).await?;
@@ -209,7 +217,7 @@ impl<S: Server> Talk<S> {
 
         let after = eventually(&format!("{}: what is due goes", self.kind), LATEST, async || {
             let after = self.rows(false).await?;
-            Ok(goes_now().all(|case| after[case.name] == 0).then_some(after))
+            Ok(goes_now(self.kind).all(|case| after[case.name] == 0).then_some(after))
         })
         .await?;
         let mut faults = Vec::new();
@@ -244,7 +252,7 @@ impl<S: Server> Talk<S> {
     ) -> Result<()> {
         let going: i64 = CASES
             .iter()
-            .filter(|it| it.fate == Fate::Goes)
+            .filter(|it| fate(it, self.kind) == Fate::Goes)
             .filter_map(|it| first.get(it.name))
             .sum();
         eventually("all that goes is recorded", PATIENCE, async || {
@@ -287,9 +295,14 @@ impl<S: Server> Talk<S> {
 
     /// Unmarked rows are unchanged, byte for byte.
     async fn faults_of_tables(&self, before: &[Snapshot]) -> Result<Vec<String>> {
-        let going: BTreeSet<String> =
-            CASES.iter().filter(|it| it.fate == Fate::Goes).map(token).collect();
+        let mut going: BTreeSet<String> =
+            CASES.iter().filter(|it| fate(it, self.kind) == Fate::Goes).map(token).collect();
+        going.insert(QUOTED.to_owned());
         let mut faults = Vec::new();
+        let quoted = count(self.lab.database.superuser(), S::TABLES, QUOTED, false).await?;
+        if quoted > 0 {
+            faults.push(format!("{quoted} rows still quote what has gone"));
+        }
         for before in before {
             let now = Snapshot::take(&self.lab.database, before.table()).await?;
             faults.extend(before.faults(&now, &going));
@@ -318,7 +331,7 @@ impl<S: Server> Talk<S> {
             }
         }
         let wrong = |case: &&Case| {
-            let stays = case.fate == Fate::Stays && archived(case, self.kind) > 0;
+            let stays = fate(case, self.kind) != Fate::Goes && archived(case, self.kind) > 0;
             seen.contains(&token(case)) != (stays && case.place != Place::Elsewhere)
         };
         let wrong = CASES.iter().filter(wrong);
@@ -326,7 +339,7 @@ impl<S: Server> Talk<S> {
     }
 }
 
-async fn count(
+pub(crate) async fn count(
     pool: &PgPool,
     tables: &[ephemerd_lab::snapshot::Table],
     token: &str,
@@ -358,9 +371,9 @@ pub(crate) fn judge(columns: &[Column]) -> (String, Vec<String>) {
         let _ = write!(text, "{:34}", case.name);
         for (kind, rows, _) in columns {
             let first = archived(case, kind);
-            let expected = (first, if case.fate == Fate::Stays { first } else { 0 });
+            let expected = (first, if fate(case, kind) == Fate::Goes { 0 } else { first });
             let seen = rows.get(case.name).copied().unwrap_or_default();
-            let mark = if first != case.rows { "*" } else { "" };
+            let mark = if is_usual(case, kind) { "" } else { "*" };
             let _ = write!(text, " | {:27}", format!("{} → {}{mark}", seen.0, seen.1));
             if seen != expected {
                 faults.push(format!("{kind}: {}: {seen:?} instead of {expected:?}", case.name));

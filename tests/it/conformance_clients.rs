@@ -10,6 +10,7 @@ use ephemerd_lab::ejabberd::{EjabberdConfig, Schema};
 use ephemerd_lab::prosody::Storage;
 use ephemerd_lab::xmpp::MamQuery;
 use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Result, Server, eventually};
+use sqlx::PgPool;
 
 use crate::remote::{config, mnesia, prosody};
 use crate::support::start;
@@ -74,7 +75,10 @@ async fn rows<S: Server>(lab: &Lab<S>, all: &[Captured]) -> Result<BTreeMap<Stri
 }
 
 async fn kind<S: Server>(lab: Lab<S>, config: DaemonConfig, name: &str) -> Result<()> {
-    let config = config.set("archive.poll", "200ms").set("erase.mode", "placeholder");
+    let config = config
+        .set("archive.poll", "200ms")
+        .set("erase.mode", "placeholder")
+        .set("log.level", "debug");
     let daemon = start(&config).await?;
     let all = captured();
     let (mut peter, mut rosa) = (lab.online("peter").await?, lab.online("rosa").await?);
@@ -96,11 +100,15 @@ async fn kind<S: Server>(lab: Lab<S>, config: DaemonConfig, name: &str) -> Resul
     })
     .await?;
     assert!(before.values().sum::<usize>() > all.len(), "{name}: {before:?}");
-    eventually(&format!("{name}: what has a timer goes"), LATEST, async || {
+    let what = format!("{name}: what has a timer goes");
+    let gone = eventually(&what, LATEST, async || {
         let rows = rows(&lab, &all).await?;
         Ok(with_timers().all(|it| rows[&it.number] == 0).then_some(()))
-    })
-    .await?;
+    });
+    if let Err(error) = gone.await {
+        let left = left(lab.database.superuser()).await?.join("\n");
+        panic!("{error}\n{left}\n{}", daemon.log()?);
+    }
     let after = rows(&lab, &all).await?;
     for case in all.iter().filter(|it| !it.has_timer) {
         let number = &case.number;
@@ -109,6 +117,14 @@ async fn kind<S: Server>(lab: Lab<S>, config: DaemonConfig, name: &str) -> Resul
     let failures = daemon.figures().await?.get("ephemerd_erase_failures_total", &[]);
     assert_eq!(failures, Some(0.0), "{name}");
     Ok(())
+}
+
+/// What the ledger still has, for whoever must find out why it did not go.
+async fn left(pool: &PgPool) -> Result<Vec<String>> {
+    let left = "SELECT format('%s %s %s: %s, due %s, retried %s, attempts %s', id, store, phase, CASE WHEN backlog THEN 'backlog' ELSE 'live' END,
+                         due_at - now(), retry_at - now(), attempts)
+                  FROM ephemerd.expiries ORDER BY id LIMIT 200";
+    Ok(sqlx::query_scalar(left).fetch_all(pool).await?)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use ephemerd_lab::{Ejabberd, Lab, Result, Server, eventually};
 use tokio::time::Instant;
 
 use crate::conformance::{Column, LATEST, TIMER, Talk, goes_now, talk_with, token};
-use crate::conformance_cases::{CASES, Case, Fate, Place, archived};
+use crate::conformance_cases::{CASES, Case, Fate, Place, archived, fate};
 use crate::support::{resume, show_read};
 
 /// Messages as clients find them: which archive and id, and the message as received.
@@ -47,9 +47,10 @@ fn all_rows(view: &View) -> BTreeMap<&'static str, i64> {
 }
 
 /// What happened to messages that must not go.
-fn harmed(before: &View, after: &View) -> Vec<String> {
+fn harmed(kind: &str, before: &View, after: &View) -> Vec<String> {
     let goes = |item: &MamItem| {
-        CASES.iter().any(|case| case.fate == Fate::Goes && item.xml.contains(&token(case)))
+        let is_it = |case: &Case| item.xml.contains(&token(case));
+        CASES.iter().any(|case| fate(case, kind) == Fate::Goes && is_it(case))
     };
     let same = |one: &MamItem, other: &MamItem| {
         (&one.stamp, &one.message) == (&other.stamp, &other.message)
@@ -80,7 +81,7 @@ async fn run<S: Server>(mut talk: Talk<S>) -> Result<Column> {
     tokio::time::sleep_until(started + Duration::from_secs(TIMER)).await;
     let meanwhile = eventually(&format!("{}: what is due goes", talk.kind), LATEST, async || {
         let now = view(&talk.lab).await?;
-        Ok(goes_now().all(|case| rows(&now, case) == 0).then_some(now))
+        Ok(goes_now(talk.kind).all(|case| rows(&now, case) == 0).then_some(now))
     })
     .await?;
     let mut faults = Vec::new();
@@ -110,7 +111,7 @@ async fn run<S: Server>(mut talk: Talk<S>) -> Result<Column> {
             Ok((left == 0).then_some(after))
         })
         .await?;
-    faults.extend(harmed(&before, &after));
+    faults.extend(harmed(talk.kind, &before, &after));
     let failures = talk.daemon.figures().await?.get("ephemerd_erase_failures_total", &[]);
     if failures != Some(0.0) {
         faults.push(format!("erasing failed: {failures:?}"));

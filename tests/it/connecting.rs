@@ -225,6 +225,15 @@ async fn each_form_of_an_address_connects() -> Result<()> {
         let said = checked(&config.clone().set("database.url", url.as_str())).await?;
         assert!(said.contains("The database answers"), "{url}: {said}");
     }
+    let file = tempfile::NamedTempFile::new()?; // which nobody else may read
+    fs::write(file.path(), format!("127.0.0.1:{port}:{name}:ephemerd:{}\n", postgres.password()))?;
+    let path = file.path().display().to_string();
+    let config = config.unset("database.password_file").env("PGPASSFILE", &path);
+    let said = checked(&config).await?;
+    assert!(said.contains("The database answers"), ".pgpass: {said}");
+    fs::write(file.path(), "")?;
+    let said = checked(&config).await?;
+    assert!(said.contains("does not accept our role or password"), "an empty .pgpass: {said}");
     Ok(())
 }
 

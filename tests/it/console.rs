@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use ephemerd_lab::rows::{ArchiveRow, insert};
-use ephemerd_lab::{Daemon, DaemonConfig, Lab, Prosody, Result};
+use ephemerd_lab::{Daemon, DaemonConfig, Lab, PATIENCE, Prosody, Result};
 use sqlx::PgPool;
 
 use crate::support::{marked, now, run, start, wait_for_number};
@@ -66,13 +66,16 @@ async fn lab() -> Result<(Lab<Prosody>, DaemonConfig)> {
     Ok((lab, config))
 }
 
+fn words(command: &[String]) -> Vec<&str> {
+    command.iter().map(String::as_str).collect()
+}
+
 /// Waits for what a command depends on, so that its output is stable.
 async fn settle(pool: &PgPool, command: &[String]) -> Result<()> {
-    let command: Vec<&str> = command.iter().skip(1).map(String::as_str).collect();
-    match command[..] {
-        ["status"] => {
+    match words(command)[..] {
+        [_, "status"] => {
             let gone = "SELECT count(*) FROM ephemerd.expiries WHERE phase = 'placeholder'";
-            wait_for_number(pool, gone, 4).await?;
+            wait_for_number(pool, gone, 5).await?;
             let swept = "SELECT count(*) FROM ephemerd.sweeps
                           WHERE completed_at IS NOT NULL AND requested_at IS NULL AND started_at IS NULL";
             wait_for_number(pool, swept, 1).await
@@ -100,12 +103,18 @@ async fn operating_shows_what_is_printed() -> Result<()> {
     let mut daemon: Option<Daemon> = None;
     let commands = shown("docs/operating.md");
     assert!(commands.len() > 10, "the blocks were found");
+    // She gets what `try` sends.
+    let _rosa = lab.online("rosa").await?;
     for shown in commands {
         if shown.command[0] == "systemctl" {
             daemon = Some(start(&config).await?);
             continue;
         }
         settle(lab.database.superuser(), &shown.command).await?;
+        if let (Some(daemon), [_, "try", ..]) = (&daemon, &words(&shown.command)[..]) {
+            let connected = "ephemerd_component_connected";
+            daemon.wait_for_figure(connected, &[], PATIENCE, |it| it == 1.0).await?;
+        }
         prints(&config, &shown).await?;
     }
     assert!(daemon.expect("it was started").terminate().await?.success());
@@ -126,6 +135,20 @@ async fn holds_shows_what_is_printed() -> Result<()> {
     Ok(())
 }
 
+/// The same for docs/requests.md, with a daemon that holds what was archived before its start, and so would not erase it.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_shows_what_is_printed() -> Result<()> {
+    let (lab, config) = lab().await?;
+    let daemon = start(&config).await?;
+    let recorded = "SELECT count(*) FROM ephemerd.expiries";
+    wait_for_number(lab.database.superuser(), recorded, 5).await?;
+    for shown in shown("docs/requests.md") {
+        prints(&config, &shown).await?;
+    }
+    assert!(daemon.terminate().await?.success());
+    Ok(())
+}
+
 /// The same for docs/retention.md: messages of two hours ago, and a daemon that announces the policy on the page.
 #[tokio::test(flavor = "multi_thread")]
 async fn retention_shows_what_is_printed() -> Result<()> {
@@ -141,9 +164,7 @@ async fn retention_shows_what_is_printed() -> Result<()> {
         .set("retention.confirm_above", 3)
         .env("EPHEMERD__RETENTION__RULE", &rules.to_string());
     let daemon = start(&config).await?;
-    daemon
-        .wait_for_figure("ephemerd_age_unaccepted", &[], ephemerd_lab::PATIENCE, |it| it == 4.0)
-        .await?;
+    daemon.wait_for_figure("ephemerd_age_unaccepted", &[], PATIENCE, |it| it == 4.0).await?;
     for shown in shown("docs/retention.md") {
         prints(&config, &shown).await?;
     }

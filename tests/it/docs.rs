@@ -72,15 +72,16 @@ const RUN: &[(&str, &str, usize, &str)] = &[
     ("docs/install-ejabberd.md", "sh", 3, "install_ejabberd.rs"),
     ("docs/install-ejabberd.md", "sql", 2, "install_ejabberd.rs"),
     ("docs/install-ejabberd.md", "yaml", 2, "install_ejabberd.rs"),
-    ("docs/install-prosody.md", "lua", 4, "walks.rs"),
+    ("docs/install-prosody.md", "lua", 5, "walks.rs"),
     ("docs/install-prosody.md", "sh", 5, "walks.rs"),
     ("docs/install-prosody.md", "sql", 1, "walks.rs"),
     ("docs/metrics.md", "sh", 1, "walks.rs"),
-    ("docs/operating.md", "console", 11, "console.rs"),
+    ("docs/operating.md", "console", 12, "console.rs"),
     ("docs/operating.md", "sql", 1, "walks.rs"),
     ("docs/privacy.md", "sql", 3, "walks.rs"),
+    ("docs/requests.md", "console", 4, "console.rs"),
     ("docs/retention.md", "console", 6, "console.rs"),
-    ("docs/runbook.md", "sh", 13, "walks.rs"),
+    ("docs/runbook.md", "sh", 15, "walks.rs"),
 ];
 
 /// trycmd runs each block of this page, however many there are.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ephemerd::archive::ejabberd::Schema as Found;
-use ephemerd::archive::{Kind, Table, probe};
+use ephemerd::archive::{Kind, Search, Table, probe};
 use ephemerd_lab::ejabberd::rows::{ArchiveRow, insert};
 use ephemerd_lab::ejabberd::{EjabberdConfig, Schema};
 use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Result, eventually};
@@ -192,10 +192,11 @@ async fn a_poll_costs_what_is_new() -> Result<()> {
         for (news, blocks) in [(0, 40), (100, 60), (5_000, 1_000)] {
             let before = touched(pool, &mut connection).await?;
             let span = (newest - news * 1_000, newest);
+            let searched = (hosts.as_slice(), Search::MARKED);
             table.horizon(&mut connection).await.expect("a horizon");
             let end = table.span_end(&mut connection, span, 5_000).await.expect("a span");
             assert_eq!(end.map(|it| it.1), (news > 0).then_some(news));
-            let found = table.candidates(&mut connection, &hosts, span, (500, 1 << 23)).await;
+            let found = table.candidates(&mut connection, searched, span, (500, 1 << 23)).await;
             assert!(found.expect("candidates").is_empty());
             let cost = touched(pool, &mut connection).await? - before;
             assert!(cost <= blocks, "{schema:?}: {news} new rows touched {cost} blocks");

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf};
 
 use ephemerd::{
     config::{Config, Sources},
-    model::{Facts, Placement, Rules, Stamp, Start, StartedBy, Store, Timestamp, Verdict},
+    model::{
+        Facts, Inheritance, Judgement, Placement, Rules, Stamp, Start, StartedBy, Store, Timestamp,
+        Verdict,
+    },
     policy, stanza,
 };
 use serde::Deserialize;
@@ -16,7 +19,8 @@ use crate::reliability::saw;
 use crate::support::MINIMAL;
 
 /// What a case may claim to show; each must have a case.
-const RULES: [&str; 18] = [
+const RULES: [&str; 21] = [
+    "belonging",
     "blanking",
     "children",
     "clamps",
@@ -24,9 +28,11 @@ const RULES: [&str; 18] = [
     "errors",
     "hint conflict",
     "hints",
+    "legacy expiry",
     "namespaces",
     "negotiation",
     "offline",
+    "once",
     "opt-out",
     "reading",
     "real clients",
@@ -58,8 +64,10 @@ struct Row {
     whole_seconds: bool,
     inspected_at: String,
     undelivered: bool,
+    sent_by_owner: bool,
     awaits_reader: bool,
     read_at: Option<String>,
+    message_goes_at: Option<String>,
 }
 
 impl Default for Row {
@@ -70,8 +78,10 @@ impl Default for Row {
             whole_seconds: false,
             inspected_at: "2026-11-22T04:14:01Z".to_owned(),
             undelivered: false,
+            sent_by_owner: false,
             awaits_reader: false,
             read_at: None,
+            message_goes_at: None,
         }
     }
 }
@@ -131,12 +141,22 @@ impl Row {
             let seen = Start { at: time(read_at), by: StartedBy::Marker };
             start = policy::read(seen, times, unread);
         }
-        Placement {
-            store: self.store.parse::<Store>().unwrap(),
-            runs_from: start.at,
-            undelivered: self.undelivered && !start.by.is_by_reading(),
-            read: start.by.is_read(),
-        }
+        let archived_at = policy::archived(times.0, times.1).at;
+        let store = self.store.parse::<Store>().unwrap();
+        Placement::of(store, archived_at, start, self.undelivered).not_received(self.sent_by_owner)
+    }
+}
+
+impl Row {
+    /// What becomes of it by the message that it belongs to.
+    fn inherit(&self, own: Judgement, facts: &Facts, placement: &Placement) -> Judgement {
+        let Some((goes_at, to)) = self.message_goes_at.as_deref().zip(facts.belongs_to.as_ref())
+        else {
+            return own;
+        };
+        let (due_at, runs_from) = (time(goes_at), placement.runs_from);
+        let inherited = Inheritance { bond: to.bond, runs_from, due_at };
+        policy::inherit(own, facts, inherited, time(&self.archived_at))
     }
 }
 
@@ -158,7 +178,9 @@ impl Case {
             }
         };
         let rules = rules(&self.settings);
-        let judgement = policy::judge(&facts, &self.row.placement(&facts, &rules), &rules);
+        let placement = self.row.placement(&facts, &rules);
+        let own = policy::judge(&facts, &placement, &rules);
+        let judgement = self.row.inherit(own, &facts, &placement);
         let because = judgement.because().iter().map(ToString::to_string).collect();
         match judgement.verdict() {
             Some(Verdict { due_at, reason, .. }) => Expected {

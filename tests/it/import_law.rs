@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules and their layers.
-const LAYERS: [(&str, u8); 16] = [
+const LAYERS: [(&str, u8); 17] = [
     ("model", 0),
     ("policy", 1),
     ("stanza", 1),
     ("database", 1),
+    ("words", 1),
     ("archive", 2),
     ("ledger", 2),
     ("work", 3),
@@ -38,8 +39,8 @@ const WORK: [(&str, &[&str]); 6] = [
 ];
 
 /// No SQL in these: they are external interfaces.
-const WITHOUT_SQL: [&str; 7] =
-    ["model", "policy", "stanza", "component", "http", "metrics", "task"];
+const WITHOUT_SQL: [&str; 8] =
+    ["model", "policy", "stanza", "words", "component", "http", "metrics", "task"];
 
 fn layer(module: &str) -> Option<u8> {
     LAYERS.iter().find(|(name, _)| *name == module).map(|(_, layer)| *layer)

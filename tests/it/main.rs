@@ -2,11 +2,31 @@
 
 // `cfg(test)` on each line lets clippy know that helpers here are tests too.
 #[cfg(test)]
+mod adhoc;
+#[cfg(test)]
+mod adhoc_bounds;
+#[cfg(test)]
+mod adhoc_erase;
+#[cfg(test)]
+mod adhoc_erasing;
+#[cfg(test)]
+mod adhoc_page;
+#[cfg(test)]
+mod adhoc_rows;
+#[cfg(test)]
+mod adhoc_servers;
+#[cfg(test)]
+mod adhoc_talk;
+#[cfg(test)]
+mod adhoc_wish;
+#[cfg(test)]
 mod age;
 #[cfg(test)]
 mod age_bulk;
 #[cfg(test)]
 mod age_cost;
+#[cfg(test)]
+mod age_partitions;
 #[cfg(test)]
 mod age_rows;
 #[cfg(test)]
@@ -15,6 +35,26 @@ mod age_sets;
 mod age_waits;
 #[cfg(test)]
 mod backlog;
+#[cfg(test)]
+mod belonging;
+#[cfg(test)]
+mod belonging_again;
+#[cfg(test)]
+mod belonging_cost;
+#[cfg(test)]
+mod belonging_life;
+#[cfg(test)]
+mod belonging_races;
+#[cfg(test)]
+mod belonging_random;
+#[cfg(test)]
+mod belonging_rooms;
+#[cfg(test)]
+mod belonging_servers;
+#[cfg(test)]
+mod belonging_stays;
+#[cfg(test)]
+mod canary;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
@@ -57,6 +97,8 @@ mod companion_rooms;
 #[cfg(test)]
 mod companion_sessions;
 #[cfg(test)]
+mod companion_subjects;
+#[cfg(test)]
 mod component;
 #[cfg(test)]
 mod component_hostile;
@@ -87,6 +129,12 @@ mod connecting;
 #[cfg(test)]
 mod console;
 #[cfg(test)]
+mod data_about;
+#[cfg(test)]
+mod data_requests;
+#[cfg(test)]
+mod data_servers;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod ejabberd;
@@ -94,6 +142,8 @@ mod ejabberd;
 mod ejabberd_rows;
 #[cfg(test)]
 mod explain;
+#[cfg(test)]
+mod export;
 #[cfg(test)]
 mod first_day;
 #[cfg(test)]
@@ -123,9 +173,13 @@ mod kept_rows;
 #[cfg(test)]
 mod killed;
 #[cfg(test)]
+mod layouts;
+#[cfg(test)]
 mod leader;
 #[cfg(test)]
 mod ledger;
+#[cfg(test)]
+mod legacy_expiry;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
@@ -136,6 +190,8 @@ mod marks;
 mod metrics;
 #[cfg(test)]
 mod offline;
+#[cfg(test)]
+mod once;
 #[cfg(test)]
 mod operator;
 #[cfg(test)]
@@ -158,9 +214,15 @@ mod prose;
 #[cfg(test)]
 mod quick;
 #[cfg(test)]
+mod quotes;
+#[cfg(test)]
+mod quotes_servers;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 mod reading_cases;
+#[cfg(test)]
+mod reading_changes;
 #[cfg(test)]
 mod reading_chats;
 #[cfg(test)]
@@ -177,6 +239,7 @@ mod reading_rooms_servers;
 mod reading_servers;
 #[cfg(test)]
 mod reading_told;
+mod receipts;
 #[cfg(test)]
 mod reliability;
 #[cfg(test)]
@@ -185,6 +248,8 @@ mod reload;
 mod remote;
 #[cfg(test)]
 mod remote_trouble;
+#[cfg(test)]
+mod removed;
 #[cfg(test)]
 mod restarts;
 #[cfg(test)]
@@ -218,6 +283,16 @@ mod tail;
 #[cfg(test)]
 mod third_party;
 #[cfg(test)]
+mod trial;
+#[cfg(test)]
+mod uploads;
+#[cfg(test)]
+mod uploads_module;
+#[cfg(test)]
+mod uploads_rows;
+#[cfg(test)]
+mod uploads_servers;
+#[cfg(test)]
 mod versions;
 #[cfg(test)]
 mod walks;
@@ -225,3 +300,5 @@ mod walks;
 mod watching;
 #[cfg(test)]
 mod way;
+#[cfg(test)]
+mod wishes;

@@ -1,6 +1,6 @@
 //! What may be marked has one definition, and everything that quotes it agrees.
 
-use ephemerd::archive::marks::{NAMESPACES, QUEUE_INDEX, SEARCHED};
+use ephemerd::archive::marks::{LEGACY_NAMESPACES, NAMESPACES, QUEUE_INDEX, SEARCHED};
 
 use crate::pages::Page;
 
@@ -20,7 +20,7 @@ fn readers_and_modules_know_the_same_marks() {
     ];
     for source in sources {
         let text = Page::read(source).text;
-        for namespace in NAMESPACES {
+        for namespace in NAMESPACES.into_iter().chain(LEGACY_NAMESPACES) {
             assert!(text.contains(&format!("\"{namespace}\"")), "{source} lacks {namespace}");
         }
         for hint in HINTS {
@@ -28,7 +28,7 @@ fn readers_and_modules_know_the_same_marks() {
         }
     }
     let protocol = Page::read("docs/protocol.md").text;
-    for mark in NAMESPACES.into_iter().chain(HINTS) {
+    for mark in NAMESPACES.into_iter().chain(LEGACY_NAMESPACES).chain(HINTS) {
         assert!(protocol.contains(&format!("`{mark}`")), "docs/protocol.md lacks {mark}");
     }
 }

@@ -6,7 +6,7 @@ use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::{Daemon, DaemonConfig, Lab, PATIENCE, Result, eventually};
 use sqlx::PgPool;
 
-use crate::support::{marked, now, number, start, wait_for_number};
+use crate::support::{marked, now, number, start, tail_has_passed, wait_for_number};
 
 /// The page's text without tags, words separated by single blanks.
 fn text(html: &str) -> String {
@@ -43,8 +43,7 @@ async fn fill(pool: &PgPool, config: &DaemonConfig) -> Result<()> {
     }
     insert(pool, &rows).await?;
     wait_for_number(pool, "SELECT count(*) FROM ephemerd.expiries", 39).await?;
-    let beyond = "SELECT count(*) FROM prosodyarchive, ephemerd.cursors WHERE sort_id > position";
-    wait_for_number(pool, beyond, 0).await?;
+    tail_has_passed(pool).await?;
     assert!(first.terminate().await?.success());
     let late = "UPDATE ephemerd.expiries SET due_at = now() - interval '2 hours', retry_at = now() + interval '1 hour'
                  WHERE archive_id = 'key-7200-0'";
@@ -91,7 +90,7 @@ async fn it_shows_the_tables_numbers_and_no_names() -> Result<()> {
     let now = now(pool).await?;
     insert(pool, &[ArchiveRow::room("den", "key-due", now, &marked("due", 1))]).await?;
     let erased = |reason| if reason == Reason::Timer { "0 1 0 1" } else { "0 0 0 0" };
-    let by_reason = Reason::ALL.map(|reason| format!("{reason} {}", erased(reason)));
+    let by_reason = Reason::OF_ROWS.map(|reason| format!("{reason} {}", erased(reason)));
     shows(&daemon, &format!("{} all 0 1 0 1", by_reason.join(" "))).await?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ephemerd::archive::{Archive, Erasure, Kind, Which, probe};
+use ephemerd::archive::{Archive, Erasure, Kind, Search, Which, probe};
 use ephemerd::model::{RowKey, Store};
 use ephemerd_lab::ejabberd::{EjabberdConfig, Schema};
 use ephemerd_lab::layouts::Layout;
@@ -267,8 +267,8 @@ async fn one_layout(
     let archive = probed.archive.unwrap_or_else(|| panic!("{case}: {:?}", probed.findings));
     let of_it = |it: &ephemerd::archive::Table| it.name() == name;
     let inspected = archive.tables().into_iter().find(of_it).expect("its table");
-    let all = (0, i64::MAX);
-    let found = inspected.candidates(&mut connection, &hosts, all, (10_000, 1 << 30)).await;
+    let (searched, all) = ((hosts.as_slice(), Search::MARKED), (0, i64::MAX));
+    let found = inspected.candidates(&mut connection, searched, all, (10_000, 1 << 30)).await;
     let mut found = found.expect("candidates");
     found.retain(|row| row.xml.as_deref().is_some_and(is_marked) && random.random_bool(0.6));
     let keys: Vec<&RowKey> = found.iter().map(|row| &row.key).collect();

@@ -27,10 +27,31 @@ async fn a_transaction_pooler_is_reported() -> Result<()> {
             told.push(output.stderr);
         }
     }
+    // Settings that are the role's own arrive through any pooler, and hide it.
+    let (name, ignored) =
+        (lab.database.name(), "ignore_startup_parameters = options, extra_float_digits");
+    let set = format!("ALTER ROLE ephemerd IN DATABASE {name} SET lock_timeout = '100ms'");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(lab.database.superuser()).await?;
+    let config = DaemonConfig::for_database(&lab.database)?;
+    let through =
+        |pooler: &PgBouncer| config.clone().set("database.url", pooler.url_without_password());
+    let pooler = PgBouncer::start(&lab.database, ignored).await?;
+    for args in ["run", "migrate"] {
+        let output = command(program(), &through(&pooler), &[args]).await?;
+        assert_eq!(output.code, Some(3), "{args}, hidden: {}", output.stderr);
+        assert!(output.stderr.contains("pooler"), "{args}, hidden: {}", output.stderr);
+    }
     let ours: Option<String> = sqlx::query_scalar("SELECT to_regclass('ephemerd.expiries')::text")
         .fetch_one(lab.database.superuser())
         .await?;
     assert_eq!(ours, None, "nothing was made through a pooler");
+    // In session mode nothing is wrong with it.
+    let pooler =
+        PgBouncer::start(&lab.database, &format!("pool_mode = session\n{ignored}")).await?;
+    let daemon = start(&through(&pooler)).await?;
+    archive_marked(lab.database.superuser(), "pooled", 10).await?;
+    gone(lab.database.superuser(), "pooled", PATIENCE).await?;
+    assert!(daemon.terminate().await?.success());
     saw(
         "a transaction pooler",
         "PgBouncer in transaction mode between us and PostgreSQL: refusing our settings, and dropping them",

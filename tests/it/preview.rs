@@ -5,6 +5,8 @@ use ephemerd_lab::{DaemonConfig, Lab, Result};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
+use crate::belonging::naming;
+use crate::reading_chats::message;
 use crate::support::{marked, now, number, printed, told};
 
 const HOUR: u32 = 3_600;
@@ -39,6 +41,13 @@ async fn archive(pool: &PgPool) -> Result<()> {
     insert(pool, &rows).await.map(drop)
 }
 
+/// What is previewed, by store and reason.
+fn sorted(value: &Value) -> Value {
+    let mut groups = value["by_store_and_reason"].as_array().unwrap().clone();
+    groups.sort_by_key(|it| format!("{}{}", it["store"], it["reason"]));
+    Value::from(groups)
+}
+
 fn group(store: &str, reason: &str, figures: [i64; 8]) -> Value {
     let [overdue, held, within_1h, within_24h, within_7d, within_30d, total, placeholders] =
         figures;
@@ -63,11 +72,6 @@ async fn the_ledger_and_the_archive_tell_the_same() -> Result<()> {
         group("queue", "undelivered", [0, 0, 0, 0, 0, 1, 1, 0]),
         group("room", "timer", [0, 0, 0, 1, 1, 1, 1, 0]),
     ]);
-    let sorted = |value: &Value| {
-        let mut groups = value["by_store_and_reason"].as_array().unwrap().clone();
-        groups.sort_by_key(|it| format!("{}{}", it["store"], it["reason"]));
-        Value::from(groups)
-    };
     assert_eq!(sorted(&scanned), expected);
     assert_eq!(scanned["scan"], json!({"rows": 13, "unreadable": 1}));
     let schema = "SELECT count(*) FROM pg_class WHERE relnamespace = 'ephemerd'::regnamespace";
@@ -107,6 +111,57 @@ async fn what_is_held_and_what_is_gone_stand_apart() -> Result<()> {
             group("room", "timer", [0, 0, 0, 0, 0, 0, 0, 1]),
         ])
     );
+    Ok(())
+}
+
+/// A scan knows no ledger, and finds out by itself what belongs to what.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_and_the_ledger_agree_on_what_belongs_to_messages() -> Result<()> {
+    let lab = Lab::database_only().await?;
+    let pool = lab.database.superuser();
+    let at = now(pool).await? - 60;
+    let (ann, bob) = ("ann@localhost/x", "bob@localhost/x");
+    let timer = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='7200'/>";
+    let row = |key: &str, from: &str, extra: &str| {
+        let to = if from == ann { bob } else { ann };
+        ArchiveRow::archive("bob", key, at, &message(from, to, key, extra))
+    };
+    let in_room = |key: &str, extra: &str| {
+        let ann = "<occupant-id xmlns='urn:xmpp:occupant-id:0' id='ann'/>";
+        let said = message("den@conference.localhost/Ann", "", key, &format!("{extra}{ann}"));
+        ArchiveRow::room("den", &format!("key-{key}"), at, &said)
+    };
+    let rows = [
+        row("early", ann, &naming("replace", "plain")),
+        row("words", ann, timer),
+        row("better", ann, &naming("replace", "words")),
+        row("best", ann, &naming("replace", "better")),
+        row("heart", bob, &naming("reactions", "words")),
+        row("not-his", bob, &naming("replace", "words")),
+        row("shorter", ann, &(naming("attach-to", "words") + &timer.replace("7200", "1800"))),
+        in_room("said", timer),
+        in_room("again", &naming("replace", "said")),
+        in_room("smile", &naming("reactions", "key-said")),
+        in_room("by-id", &naming("reactions", "said")),
+    ];
+    insert(pool, &rows).await?;
+    let config = DaemonConfig::for_database(&lab.database)?
+        .set("erase.backlog", "erase")
+        .set("timers.start", "archived");
+    let scanned = told(&config, &["preview", "--scan"]).await?;
+    assert_eq!(
+        sorted(&scanned),
+        json!([
+            group("archive", "inherited", [0, 0, 0, 3, 3, 3, 3, 0]),
+            group("archive", "timer", [0, 0, 1, 2, 2, 2, 2, 0]),
+            group("room", "inherited", [0, 0, 0, 2, 2, 2, 2, 0]),
+            group("room", "timer", [0, 0, 0, 1, 1, 1, 1, 0]),
+        ])
+    );
+    printed(&config, &["migrate"]).await?;
+    printed(&config, &["sweep"]).await?;
+    let previewed = told(&config, &["preview"]).await?;
+    assert_eq!(sorted(&previewed), sorted(&scanned));
     Ok(())
 }
 

@@ -6,8 +6,16 @@ use std::fs;
 use crate::pages::root;
 
 /// A file that uses one of these types of the lab starts a server.
-const SERVERS: [&str; 7] =
-    ["Lab", "Chats", "Postgres", "Prometheus", "ProsodyConfig", "EjabberdConfig", "Storage"];
+const SERVERS: [&str; 8] = [
+    "Lab",
+    "Chats",
+    "Site",
+    "Postgres",
+    "Prometheus",
+    "ProsodyConfig",
+    "EjabberdConfig",
+    "Storage",
+];
 
 fn starts_a_server(text: &str) -> bool {
     text.split(|it: char| !it.is_alphanumeric()).any(|word| SERVERS.contains(&word))

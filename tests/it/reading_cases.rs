@@ -62,7 +62,11 @@ const CASES: [(&str, &[&str]); 22] = [
     ),
     (
         "it was received, and no more is known",
-        &["a_receipt_is_no_evidence_of_reading", "a_queue_handed_out_is_not_read_yet"],
+        &[
+            "a_receipt_is_no_evidence_of_reading",
+            "a_receipt_starts_what_the_queue_held_back",
+            "a_queue_handed_out_is_not_read_yet",
+        ],
     ),
     ("there are two devices", &["of_several_devices_the_earliest_counts"]),
     (

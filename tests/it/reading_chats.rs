@@ -4,7 +4,7 @@ use ephemerd_lab::rows::{ArchiveRow, insert};
 use ephemerd_lab::{Daemon, DaemonConfig, Lab, PATIENCE, Result, eventually};
 use sqlx::PgPool;
 
-use crate::support::{now, start};
+use crate::support::{now, reload_rules, start};
 
 /// The timer of every message, in seconds: nothing goes while a test looks.
 pub(crate) const TIMER: i64 = 86_400;
@@ -124,13 +124,19 @@ impl Chats {
         let user = format!("settle{last}");
         let stanza = message("ann@localhost/x", &format!("{user}@localhost"), "x", EPHEMERAL);
         insert(self.pool(), &[self.row(&user, "last", 7, &stanza)]).await?;
-        eventually("the tail", PATIENCE, async || {
+        // A thousand rows that belong to each other keep it busy.
+        eventually("the tail", PATIENCE * 4, async || {
             let last =
                 "SELECT count(*) FROM ephemerd.expiries WHERE owner = $1 AND archive_id = 'last'";
             let found: i64 = sqlx::query_scalar(last).bind(&user).fetch_one(self.pool()).await?;
             Ok((found == 1).then_some(()))
         })
         .await
+    }
+
+    /// Changes the rules, and waits until everything is recorded by the new ones.
+    pub(crate) async fn reload(&mut self, config: &DaemonConfig) -> Result<()> {
+        reload_rules(&mut self.daemon, self.lab.database.superuser(), config).await
     }
 
     /// What the ledger says of this user's row.

@@ -39,9 +39,40 @@ pub(crate) fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_ephemerd"))
 }
 
-/// Starts `ephemerd run` and waits until it is ready.
+/// Starts `ephemerd run` and waits until it is ready. Behind a module, waits for the end of that second, too: Prosody's stamps
+/// may be whole seconds, and what has the one of a first start is history, and held.
 pub(crate) async fn start(config: &DaemonConfig) -> Result<Daemon> {
-    Daemon::start(program(), config).await
+    let daemon = Daemon::start(program(), config).await?;
+    if config.is("archive.kind", "component") {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(daemon)
+}
+
+/// Waits until the tail has seen all of Prosody's rows for the last time: until then it mends what a test changes.
+pub(crate) async fn tail_has_passed(pool: &PgPool) -> Result<()> {
+    let beyond = "SELECT count(*) FROM prosodyarchive, ephemerd.cursors WHERE sort_id > position";
+    wait_for_number(pool, beyond, 0).await
+}
+
+/// Changes the rules, and waits until a sweep by the new ones is over: until then one by the old ones may still record.
+pub(crate) async fn reload_rules(
+    daemon: &mut Daemon,
+    pool: &PgPool,
+    config: &DaemonConfig,
+) -> Result<()> {
+    let completed = async || {
+        let rules = "SELECT completed_rules FROM ephemerd.sweeps WHERE completed_at IS NOT NULL AND requested_at IS NULL
+                        AND started_at IS NULL";
+        Ok(sqlx::query_scalar::<_, Vec<u8>>(rules).fetch_optional(pool).await?)
+    };
+    let before = eventually("the sweep by the old rules", PATIENCE, completed).await?;
+    daemon.reload(config)?;
+    eventually("a sweep by the new rules", PATIENCE, async || {
+        Ok(completed().await?.filter(|rules| *rules != before))
+    })
+    .await
+    .map(drop)
 }
 
 /// Runs a command of the program to its end.

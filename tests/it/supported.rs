@@ -10,7 +10,7 @@ use ephemerd_lab::{Release, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::conformance::{Column, judge};
-use crate::conformance_cases::{CASES, Case, EXCEPTIONS, archived};
+use crate::conformance_cases::{CASES, Case, EXCEPTIONS, is_usual};
 use crate::pages::root;
 
 /// Set to `write`, a run on another Debian's servers writes what it saw.
@@ -142,7 +142,7 @@ fn cell(all: &All, kind: &str, case: &Case) -> String {
         }
     }
     let seen: Vec<_> = seen.into_iter().collect();
-    let mark = if archived(case, kind) == case.rows { "" } else { " \\*" };
+    let mark = if is_usual(case, kind) { "" } else { " \\*" };
     format!("{}{mark}", seen.join(" or "))
 }
 
@@ -171,7 +171,9 @@ fn reasons() -> String {
     let mut text = String::new();
     for (reason, cases) in reasons {
         let cases: Vec<_> = cases.into_iter().map(|it| format!("*{it}*")).collect();
-        let _ = writeln!(text, "- \\* {}:\n  {reason}.", cases.join(", "));
+        // Two names fit into a line.
+        let lines: Vec<_> = cases.chunks(2).map(|it| it.join(", ")).collect();
+        let _ = writeln!(text, "- \\* {}:\n  {reason}.", lines.join(",\n  "));
     }
     text
 }

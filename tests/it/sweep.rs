@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 use tokio::time::Instant;
 
 use crate::sent_watch::{Watch, now};
-use crate::support::{refusals, start};
+use crate::support::{refusals, start, tail_has_passed};
 
 const DONE: &str = "ephemerd_sweep_last_completion_timestamp_seconds";
 
@@ -82,9 +82,7 @@ async fn each_kind_of_fault_is_repaired_and_counted() -> Result<()> {
     rows.push(row("hints".to_owned(), hints));
     insert(pool, &rows).await?;
     wait_for_count(pool, "ephemerd.expiries", 31).await?;
-    // The tail reads again what is beyond the cursor, and would do the sweep's work.
-    let beyond = "prosodyarchive, ephemerd.cursors WHERE sort_id > position";
-    wait_for_count(pool, beyond, 0).await?;
+    tail_has_passed(pool).await?;
     assert!(daemon.terminate().await?.success());
 
     sqlx::raw_sql(

@@ -1,11 +1,13 @@
 //! `sweep` goes through the whole archive, alone or alongside a daemon, and may be interrupted.
 
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use ephemerd_lab::rows::{ArchiveRow, Bulk, insert};
 use ephemerd_lab::{Daemon, DaemonConfig, Lab, Result};
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tokio::time::sleep;
 
 use crate::support::{marked, now, number, printed, program, start, told, wait_for_number};
 
@@ -60,6 +62,26 @@ async fn it_tells_what_it_did() -> Result<()> {
     let later =
         "SELECT count(*) FROM ephemerd.expiries WHERE due_at > runs_from + interval '30 days'";
     assert_eq!(number(pool, later).await?, 0);
+    Ok(())
+}
+
+/// A daemon's step keeps the sweep's state locked, on a busy machine for longer than the 100 ms that workers wait for locks.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_waits_until_a_step_of_a_daemon_is_over() -> Result<()> {
+    let (lab, config) = lab(100).await?;
+    let pool = lab.database.superuser();
+    printed(&config, &["sweep"]).await?;
+    let mut step = pool.begin().await?;
+    sqlx::query("SELECT FROM ephemerd.sweeps FOR UPDATE").execute(&mut *step).await?;
+    let end = async {
+        let waits = "SELECT count(*) FROM pg_stat_activity
+                      WHERE wait_event_type = 'Lock' AND query LIKE '-- request_sweep%'";
+        wait_for_number(pool, waits, 1).await?;
+        sleep(Duration::from_millis(300)).await;
+        Ok(step.commit().await?)
+    };
+    let (swept, ()) = tokio::try_join!(told(&config, &["sweep"]), end)?;
+    assert_eq!(swept["found"], found(100, 0, 0, 0));
     Ok(())
 }
 

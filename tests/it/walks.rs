@@ -7,6 +7,7 @@ use ephemerd_lab::ejabberd::EjabberdConfig;
 use ephemerd_lab::xmpp::Stanza;
 use ephemerd_lab::{
     Database, Lab, PATIENCE, Postgres, PostgresConfig, Prosody, Result, Server, eventually,
+    free_address,
 };
 use sqlx::AssertSqlSafe;
 
@@ -115,6 +116,23 @@ async fn beside_prosody_as_written() -> Result<()> {
         log.lines().filter(|it| it.contains("mod_ephemerd") || it.contains("\terror\t")).collect();
     assert!(complaints.is_empty(), "{complaints:?}");
     see_module_told(&lab).await?;
+    // Its upload component needs HTTP.
+    let port = format!("http_ports = {{ {} }}", free_address()?.port());
+    let config = fs::read_to_string(lab.server.config_file())?;
+    let config = config.replace("; \"http\" }", " }").replace("http_ports = {}", &port);
+    fs::write(lab.server.config_file(), config + &operator.here(&lua[4].text))?;
+    lab.server.restart().await?;
+    let mut peter = lab.online("peter").await?;
+    let mut refused = peter
+        .iq("get", Some("upload.localhost"), "<files xmlns='urn:ephemerd:companion:0'/>")
+        .await
+        .err();
+    let answer = refused.take().and_then(|it| it.condition().map(str::to_owned));
+    assert_eq!(
+        answer.as_deref(),
+        Some("forbidden"),
+        "the module is there, and answers its component alone"
+    );
     operator.does("systemctl stop ephemerd").await?;
     take_out(&page, &lab.database).await
 }

@@ -3,6 +3,7 @@
 --
 -- SPDX-License-Identifier: MIT OR Apache-2.0
 
+local hmac = require "util.hashes".hmac_sha256;
 local new_id = require "util.id".medium;
 local st = require "util.stanza";
 
@@ -40,13 +41,18 @@ end
 local function note_subject(room, stanza)
 	local data = room._data;
 	if not stanzas.is_marked(stanza) or not data.subject then return save_note(room, nil); end
-	local note = { id = new_id(), at = data.subject_time, stanza = st.preserialize(stanzas.without_words(stanza)) };
+	local id = new_id();
+	local note = {
+		id = id, at = data.subject_time, digest = hmac(id, data.subject, true), stanza = st.preserialize(stanzas.without_words(stanza));
+	};
 	save_note(room, note);
 	tell(room, note.id, note.at, stanza);
 end
 
+-- Times are whole seconds: another subject may have the same one.
 local function stands(room, note)
-	return room._data.subject and room._data.subject_time == note.at;
+	local data = room._data;
+	return data.subject and data.subject_time == note.at and hmac(note.id, data.subject, true) == note.digest;
 end
 
 local function tell_subject(room)

@@ -1,5 +1,6 @@
 -- mod_ephemerd: announces each marked stanza to ephemerd as it is archived, and erases by archive id on request.
--- For Prosody 0.12 and 13.0; on virtual hosts with mod_mam and mod_offline, and on rooms' hosts with mod_muc_mam.
+-- For Prosody 0.12 and 13.0; on virtual hosts with mod_mam and mod_offline, on rooms' hosts with mod_muc_mam, and on
+-- upload components (mod_http_file_share).
 -- The protocol is in ephemerd's docs/protocol.md.
 --
 --     ephemerd_component = "ephemerd.example.org"
@@ -17,6 +18,7 @@ local reads = module:require "reads";
 local rows = module:require "rows";
 local sessions = module:require "sessions";
 local stanzas = module:require "stanzas";
+local uploads = module:require "uploads";
 
 local xmlns = "urn:ephemerd:companion:0";
 local version, oldest_version, module_version = "2", "1", "0.1.0";
@@ -29,12 +31,14 @@ if not component then
 	error("ephemerd_component must name ephemerd's component", 0);
 end
 
-local is_rooms = module:get_host_type() == "component";
+local is_component = module:get_host_type() == "component";
+local is_uploads = is_component and module:get_option_string("component_module") == "http_file_share";
+local is_rooms = is_component and not is_uploads;
 local memory = is_rooms and module:require "memory";
 local members = is_rooms and module:require "members";
 local loaded = prosody.hosts[host].modules;
 
-local stores = is_rooms and { room = rows.open("muc_log") } or {
+local stores = is_uploads and {} or is_rooms and { room = rows.open("muc_log") } or {
 	archive = rows.open(module:get_option_string("archive_store", "archive"));
 	queue = rows.open("offline");
 };
@@ -107,7 +111,7 @@ if is_rooms then
 		archived("room", jid.node(room.jid), room.jid, stanzas.archived_as(stanza, room.jid), before, stanza);
 	end);
 	reads.start_in_rooms(notify, safely, function () return session() ~= nil; end);
-else
+elseif not is_uploads then
 	local asked_at; -- when mod_mam last asked whether to archive, which it does right before it does
 	module:hook("archive-should-store", function () asked_at = os.time(); end, 1000);
 
@@ -242,6 +246,7 @@ local function abilities()
 	if store and store.storage ~= "other" then can[#can+1] = "erase"; end
 	if store then can[#can+1] = "blank"; can[#can+1] = "list"; end
 	if memory then can[#can+1] = "scrub"; can[#can+1] = "remember"; can[#can+1] = "room-reads"; can[#can+1] = "members"; end
+	if uploads.is_known() then can[#can+1] = "files"; end
 	if store_of("queue") then can[#can+1] = "queue"; end
 	if store_of("archive") then can[#can+1] = "sessions"; can[#can+1] = "reads"; can[#can+1] = "room-reads"; end
 	return can;
@@ -311,6 +316,40 @@ function requests.members(request)
 	return reply;
 end
 
+-- The files of a request in order; duplicates are refused.
+local function files_of(request)
+	if not uploads.is_known() then refuse("cancel", "feature-not-implemented", "this host has no uploaded files"); end
+	local files, seen = {}, {};
+	for file in request:childtags("file", xmlns) do
+		local id, uploader = file.attr.id, uploads.uploader_of(file.attr.uploader);
+		if not stanzas.is_id(id) or not uploader then bad_request("a file's id or uploader is missing or out of bounds"); end
+		if seen[id.."\0"..uploader] then bad_request("a file occurs twice"); end
+		seen[id.."\0"..uploader] = true;
+		files[#files+1] = { id = id, uploader = uploader };
+	end
+	if #files < 1 or #files > most_items then bad_request("there must be 1 to 500 files"); end
+	return files;
+end
+
+function requests.files(request)
+	local reply = answer("files", {});
+	for _, file in ipairs(files_of(request)) do
+		if uploads.is_slot(file.id) then file.state, file.since = uploads.state(file.id, file.uploader);
+		else file.state = "gone"; end
+		reply:tag("file", file):up();
+	end
+	return reply;
+end
+
+function requests.unlink(request)
+	local reply = answer("unlinked", {});
+	for _, file in ipairs(files_of(request)) do
+		file.outcome = uploads.is_slot(file.id) and uploads.unlink(file.id, file.uploader) or "gone";
+		reply:tag("file", file):up();
+	end
+	return reply;
+end
+
 function requests.recall(request)
 	local max = number_within(request.attr.max, 1, most_listed, "max");
 	local owners, seen = {}, {};
@@ -365,7 +404,7 @@ end
 
 local types = {
 	companion = "get", owners = "get", list = "get", recall = "get", remembered = "get", members = "get";
-	erase = "set", blank = "set", scrub = "set";
+	files = "get", erase = "set", blank = "set", scrub = "set", unlink = "set";
 };
 local is_list = { owners = true, list = true };
 

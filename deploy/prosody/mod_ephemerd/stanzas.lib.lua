@@ -11,6 +11,8 @@ local xmlns_event = "http://jabber.org/protocol/pubsub#event";
 local xmlns_sid = "urn:xmpp:sid:0";
 local xmlns_hints = "urn:xmpp:hints";
 local xmlns_placeholder = "urn:ephemerd:0";
+-- When a message expires by older specifications (XEP-0023, XEP-0079).
+local xmlns_expire, xmlns_amp = "jabber:x:expire", "http://jabber.org/protocol/amp";
 
 -- Longer or deeper stanzas are sent in reduced form.
 local longest_bytes, deepest_levels = 131072, 32;
@@ -21,17 +23,36 @@ local hints = {
 	["no-permanent-store"] = true, ["no-permanent-storage"] = true, ["no-store"] = true, ["no-storage"] = true;
 };
 
+local function is_expiry_rule(rule)
+	return rule.name == "rule" and rule.attr.xmlns == xmlns_amp and rule.attr.condition == "expire-at";
+end
+
+-- Rules by which a message expires, unless they are a server's report about another message.
+local function has_expiry_rule(amp)
+	if amp.name ~= "amp" or amp.attr.status then return false; end
+	for _, rule in ipairs(amp.tags) do
+		if is_expiry_rule(rule) then return true; end
+	end
+	return false;
+end
+
 -- By namespace, whether an element is a mark when it is directly inside a message.
 local marks = {
 	[xmlns_ephemeral] = function () return true; end;
-	[xmlns_hints] = function (name) return hints[name]; end;
-	[xmlns_placeholder] = function (name) return name == "expired"; end;
+	[xmlns_hints] = function (tag) return hints[tag.name]; end;
+	[xmlns_placeholder] = function (tag) return tag.name == "expired"; end;
+	[xmlns_expire] = function (tag) return tag.name == "x"; end;
+	[xmlns_amp] = has_expiry_rule;
 };
+
+local function is_mark(tag)
+	local is_one = marks[tag.attr.xmlns];
+	return is_one and is_one(tag);
+end
 
 local function has_mark(message)
 	for _, tag in ipairs(message.tags) do
-		local is_mark = marks[tag.attr.xmlns];
-		if is_mark and is_mark(tag.name) then return true; end
+		if is_mark(tag) then return true; end
 	end
 	return false;
 end
@@ -117,12 +138,12 @@ end
 -- The attributes that matter, by element.
 local telling = {
 	[xmlns_ephemeral] = { "timer" }; [xmlns_hints] = {}; [xmlns_placeholder] = { "until" }; [xmlns_sid] = { "by", "id" };
+	[xmlns_expire] = { "seconds" }; [xmlns_amp] = {};
 };
 
 local function speaks_of_retention(tag)
 	local xmlns = tag.attr.xmlns;
-	local is_mark = marks[xmlns];
-	return is_mark and is_mark(tag.name) or xmlns == xmlns_hints and tag.name == "store"
+	return is_mark(tag) or xmlns == xmlns_hints and tag.name == "store"
 		or xmlns == xmlns_sid and tag.name == "stanza-id";
 end
 
@@ -135,6 +156,9 @@ local function reduced(message, is_inner)
 		local child;
 		if speaks_of_retention(tag) then
 			child = like(tag, telling[xmlns]);
+			for _, rule in ipairs(xmlns == xmlns_amp and tag.tags or {}) do
+				if is_expiry_rule(rule) then child:add_child(like(rule, { "condition", "action", "value" })); end
+			end
 		else
 			child = st.stanza(tag.name, { xmlns = xmlns });
 		end
@@ -143,7 +167,7 @@ local function reduced(message, is_inner)
 				child:tag("items", { xmlns = xmlns_event, node = "urn:xmpp:mucsub:nodes:messages" })
 					:tag("item", { xmlns = xmlns_event }):add_child(reduced(inner, true)):up():up();
 			end
-		elseif #tag > 0 then
+		elseif #tag > 0 and #child.tags == 0 then
 			child:text("…"); -- what is empty carries no words, and our placeholders are empty
 		end
 		short:add_direct_child(child);
@@ -174,7 +198,8 @@ local function barely(message)
 			local xmlns = tag.attr.xmlns;
 			local is_timer = xmlns == xmlns_ephemeral and tag.name == "ephemeral";
 			local seconds = is_timer and seconds_of(tag.attr.timer);
-			local is_hint = xmlns == xmlns_hints and speaks_of_retention(tag) or xmlns == xmlns_ephemeral and tag.name == "i-want-out";
+			local is_hint = xmlns == xmlns_hints and speaks_of_retention(tag) or xmlns == xmlns_ephemeral and tag.name == "i-want-out"
+				or xmlns == xmlns_placeholder and tag.name == "once";
 			if seconds and not seen[seconds] then
 				seen[seconds], timers[#timers+1] = true, seconds;
 			elseif is_hint and not seen[tag.name] then

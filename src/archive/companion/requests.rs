@@ -65,6 +65,30 @@ pub enum Request {
         /// The room's local part.
         owner: String,
     },
+    /// Say what is known of uploaded files: 1 to [`MOST_ITEMS`](super::MOST_ITEMS).
+    Files(Vec<FileItem>),
+    /// Remove uploaded files: 1 to [`MOST_ITEMS`](super::MOST_ITEMS).
+    Unlink(Vec<FileItem>),
+}
+
+/// An uploaded file: the server must know it as this user's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileItem {
+    /// What the server calls it: the part of its URL that the server gave out.
+    pub id: String,
+    /// The user's bare address.
+    pub uploader: String,
+}
+
+/// What a server knows of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileState {
+    /// It is there, and nothing named it before this time.
+    There(Timestamp),
+    /// There is no such file.
+    Gone,
+    /// Somebody else uploaded it.
+    Other,
 }
 
 /// A row to erase: both values must match the row's own.
@@ -111,6 +135,10 @@ pub enum Answer {
     Scrubbed(u32),
     /// How many were announced again.
     Remembered(u32),
+    /// What is known of each file.
+    Files(Vec<(FileItem, FileState)>),
+    /// What became of each file.
+    Unlinked(Vec<(FileItem, Outcome)>),
     /// Who a room's members are; `None` if it is not for members only, or they cannot all be listed.
     Members(Option<Vec<Occupant>>),
 }

@@ -6,26 +6,26 @@ use super::{
     owner_of, stamp,
 };
 use crate::{
-    archive::{Horizon, MAX_STANZA_BYTES, Row, filenode, marks::*, position},
+    archive::{Horizon, MAX_STANZA_BYTES, Row, Search, filenode, marks::*, position},
     database::{Named, Result},
     model::{RowKey, Store, bare_jid},
 };
 
 /// The archive's current horizon.
 pub async fn horizon(connection: &mut PgConnection, schema: &Schema) -> Result<Horizon> {
-    let (xmin, xmax, newest, now, filenode) = sqlx::query_as(schema.sql(concat!(
+    let (xmin, xmax, newest, now, server_started, filenode) = sqlx::query_as(schema.sql(concat!(
         "-- ejabberd_horizon
          SELECT pg_snapshot_xmin(snapshot)::text::bigint, pg_snapshot_xmax(snapshot)::text::bigint,
                 coalesce((SELECT max(newest.stamp) FROM {hosts} CROSS JOIN LATERAL
                     (SELECT max(a.timestamp) AS stamp FROM archive AS a WHERE {host} = h.name) AS newest), 0),
-                clock_timestamp(), ",
+                clock_timestamp(), pg_postmaster_start_time(), ",
         filenode!("archive"),
         " FROM pg_current_snapshot() AS snapshot",
     )))
     .fetch_one(connection)
     .await
     .named("ejabberd_horizon")?;
-    Ok(Horizon { xmin, xmax, newest, sequence: 0, now, filenode })
+    Ok(Horizon { xmin, xmax, newest, sequence: 0, now, server_started, filenode })
 }
 
 /// The `timestamp` at which a span of the next `rows` rows after `after` ends, not beyond `upto`, and how
@@ -54,16 +54,17 @@ pub async fn span_end(
     Ok(end.map(|end| (end, count)))
 }
 
-/// These hosts' rows after `after` and up to `upto` that may be marked, in order of `timestamp`: at most
+/// These hosts' rows after `after` and up to `upto` that may be what is searched for, in order of `timestamp`: at most
 /// `rows`, and at most `bytes` bytes of stanzas (but at least one row). Rows with the same `timestamp` come
 /// together.
 ///
-/// Compressed rows (`compress_xml`) contain the namespaces unchanged, so they are found, and count as
+/// What is too large to be read is not searched either, which would take several times its size in the server's memory:
+/// it may be marked. Compressed rows (`compress_xml`) contain the namespaces unchanged, so they are found, and count as
 /// unreadable.
 pub async fn candidates(
     connection: &mut PgConnection,
     schema: &Schema,
-    hosts: &[String],
+    (hosts, search): (&[String], Search<'_>),
     (after, upto): (i64, i64),
     (rows, bytes): (i64, i64),
 ) -> Result<Vec<Row>> {
@@ -84,9 +85,15 @@ pub async fn candidates(
                                     WHEN 'chat' THEN h.name = ANY ($3)
                                     WHEN 'groupchat' THEN split_part(a.username, '@', 2) = ANY ($3)
                                     END
-                                AND ",
+                                AND CASE WHEN octet_length(a.xml) > $6 THEN $7 ELSE $7 AND ",
         may_be_marked!("a.xml"),
-        "
+        " OR $9 AND ",
+        may_expire!("a.xml"),
+        " OR ",
+        may_belong!("a.xml", "split_part(a.username, '@', 1)", "$8::bytea"),
+        " OR ",
+        may_be_encrypted!("a.xml", "a.username", "$11::bytea"),
+        " OR a.xml LIKE ANY ($10) END
                               ORDER BY a.timestamp FETCH FIRST ($4) ROWS WITH TIES) AS found
                           ORDER BY found.timestamp FETCH FIRST ($4) ROWS WITH TIES) AS page) AS a
           WHERE coalesce(a.before, 0) < $5
@@ -98,6 +105,11 @@ pub async fn candidates(
     .bind(rows)
     .bind(bytes)
     .bind(MAX_STANZA_BYTES)
+    .bind(search.marked)
+    .bind(search.belonging.bits())
+    .bind(search.expiring)
+    .bind(search.naming)
+    .bind(search.encrypted.bits())
     .fetch_all(connection)
     .await
     .named("ejabberd_candidates")?;
@@ -178,7 +190,7 @@ pub(super) async fn still_there(
 }
 
 #[derive(FromRow)]
-struct StoredRow {
+pub(super) struct StoredRow {
     server_host: String,
     username: String,
     timestamp: i64,
@@ -190,7 +202,7 @@ struct StoredRow {
 
 impl StoredRow {
     /// `None` if it belongs to neither a user nor a room.
-    fn read(self) -> Option<Row> {
+    pub(super) fn read(self) -> Option<Row> {
         let (store, owner, host) = owner_of(&self.kind, self.username, self.server_host)?;
         let stamp = stamp(self.timestamp);
         let key = RowKey {

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 
 use super::{
     Schema,
-    old::{bind_scopes, entries},
+    old::{bind_scopes, entries, of_chat},
 };
 use crate::{
     archive::{Beside, Scope, TakenAll},
@@ -16,8 +16,9 @@ use crate::{
 const DELETE: &str = "-- ejabberd_delete_old
     WITH k AS MATERIALIZED (
         SELECT k.*, f.timestamp AS first, n.newest, {is_kept} AS is_kept
-          FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $7::text[], $8::text[], $9::text[])
-               WITH ORDINALITY AS k(host, username, kind, upto, stamp, of_host, of_owner, of_store, position)
+          FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[],
+                      $8::text[], $9::text[], $10::text[])
+               WITH ORDINALITY AS k(host, username, kind, upto, stamp, chat, of_host, of_owner, of_store, position)
          CROSS JOIN {first} AS f
          CROSS JOIN {newest} AS n
          WHERE f.is_old),
@@ -31,9 +32,9 @@ const DELETE: &str = "-- ejabberd_delete_old
                       CASE WHEN k.is_kept THEN {digest} END AS digest
                  FROM archive AS a
                 WHERE {host} = k.host AND a.username = k.username AND a.kind = k.kind
-                  AND a.timestamp >= k.first AND a.timestamp <= k.upto
-                ORDER BY a.timestamp FETCH FIRST ($6) ROWS WITH TIES) AS a
-         ORDER BY k.position, a.number FETCH FIRST ($6) ROWS WITH TIES),
+                  AND a.timestamp >= k.first AND a.timestamp <= k.upto {chat}
+                ORDER BY a.timestamp FETCH FIRST ($7) ROWS WITH TIES) AS a
+         ORDER BY k.position, a.number FETCH FIRST ($7) ROWS WITH TIES),
     {deletes},
     gone AS (
         DELETE FROM archive AS a USING old AS k
@@ -56,6 +57,7 @@ pub async fn delete_old(
     (rows, beside): (i64, Beside),
 ) -> Result<TakenAll> {
     let delete = entries(schema, DELETE)
+        .replace("{chat}", of_chat(scopes))
         .replace("{is_kept}", beside.is_kept)
         .replace("{deletes}", beside.deletes)
         .replace("{is_free}", beside.is_free);

@@ -7,9 +7,13 @@ use super::{
     identity::{Identities, Places, bind_identities, bind_places},
 };
 use crate::{
-    archive::{Erasure, HEAD_CHARACTERS, MAX_STANZA_BYTES, Touched, parts_by_bytes, position},
+    archive::{
+        Erasure, HEAD_CHARACTERS, MAX_STANZA_BYTES, Touched, head, parts_by_bytes, position,
+        text_of,
+    },
     database::{Error, Named, Result},
     model::RowKey,
+    stanza::Cut,
 };
 
 /// Deletes exactly these archived rows, identical twins together, except those that another session has
@@ -63,20 +67,25 @@ const ARCHIVE: Statements = Statements {
     ),
     read: (
         "ejabberd_read_locked",
-        "-- ejabberd_read_locked
-         SELECT k.position, left(a.xml, $7)
+        concat!(
+            "-- ejabberd_read_locked
+         SELECT k.position, ",
+            head!("a.xml", "$7"),
+            "
            FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::oid[], $6::text[])
                 WITH ORDINALITY AS k(host, username, number, kind, part, place, position)
-           JOIN archive AS a ON {archived_there}",
+           JOIN archive AS a ON {archived_there}"
+        ),
     ),
     write: (
         "ejabberd_blank",
         "-- ejabberd_blank
-         UPDATE archive AS a SET xml = k.xml, txt = ''
-           FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::oid[], $6::text[], $7::text[])
-                WITH ORDINALITY AS k(host, username, number, kind, part, place, xml, position)
+         UPDATE archive AS a
+            SET xml = k.xml, txt = CASE WHEN k.txt = '' OR a.txt <> '' THEN k.txt ELSE a.txt END
+           FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::oid[], $6::text[], $7::text[], $8::text[])
+                WITH ORDINALITY AS k(host, username, number, kind, part, place, xml, txt, position)
           WHERE {archived_there}
-         RETURNING k.position, a.xml = k.xml AND coalesce(a.txt, '') = '', {digest}",
+         RETURNING k.position, a.xml = k.xml AND coalesce(a.txt, '') IN ('', k.txt), {digest}",
     ),
     characters: HEAD_CHARACTERS,
 };
@@ -93,23 +102,41 @@ const SPOOL: Statements = Statements {
     ),
     read: (
         "spool_read_locked",
-        "-- spool_read_locked
-         SELECT k.position, left(a.xml, $7)
+        concat!(
+            "-- spool_read_locked
+         SELECT k.position, ",
+            head!("a.xml", "$7"),
+            "
            FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::oid[], $6::text[])
                 WITH ORDINALITY AS k(host, username, number, kind, part, place, position)
-           JOIN spool AS a ON {queued_there}",
+           JOIN spool AS a ON {queued_there}"
+        ),
     ),
     write: (
         "spool_blank",
         "-- spool_blank
          UPDATE spool AS a SET xml = k.xml
-           FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::oid[], $6::text[], $7::text[])
-                WITH ORDINALITY AS k(host, username, number, kind, part, place, xml, position)
+           FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[], $5::oid[], $6::text[], $7::text[], $8::text[])
+                WITH ORDINALITY AS k(host, username, number, kind, part, place, xml, txt, position)
           WHERE {queued_there}
          RETURNING k.position, a.xml = k.xml, {digest}",
     ),
     characters: MAX_STANZA_BYTES,
 };
+
+/// What a row is to contain.
+struct Text {
+    xml: String,
+    /// The words for ejabberd's full-text search, if the row has any there.
+    txt: String,
+}
+
+impl Text {
+    /// No words are left.
+    const fn blank(xml: String) -> Self {
+        Self { xml, txt: String::new() }
+    }
+}
 
 /// Replaces the text of exactly these archived rows, except those that another session has locked, by what
 /// `replace` makes of their start.
@@ -120,6 +147,7 @@ pub(in crate::archive) async fn blank(
     replace: impl Fn(&str) -> String,
 ) -> Result<Touched> {
     let done = Erasure::Placeholder;
+    let replace = |_, head: &str| Some(Text::blank(replace(head)));
     Blanking { schema, keys, statements: &ARCHIVE, done }.run(connection, replace).await
 }
 
@@ -131,7 +159,24 @@ pub(in crate::archive) async fn blank_queued(
     replace: impl Fn(&str) -> String,
 ) -> Result<Touched> {
     let done = |_| Erasure::Done;
+    let replace = |_, text: &str| Some(Text::blank(replace(text)));
     Blanking { schema, keys, statements: &SPOOL, done }.run(connection, replace).await
+}
+
+/// Replaces the text of exactly these rows, of the archive or of the queue, by what `cut` makes of their keys' position and
+/// their text, except those that another session has locked, and those of which it makes nothing.
+pub(in crate::archive) async fn rewrite(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    keys: &[&RowKey],
+    is_queued: bool,
+    cut: impl Fn(usize, &str) -> Option<Cut>,
+) -> Result<Touched> {
+    let replace = |at, text: &str| cut(at, text).map(|Cut { xml, body }| Text { xml, txt: body });
+    let archive = Statements { characters: MAX_STANZA_BYTES, ..ARCHIVE };
+    let statements = if is_queued { &SPOOL } else { &archive };
+    let done = Erasure::Placeholder;
+    Blanking { schema, keys, statements, done }.run(connection, replace).await
 }
 
 /// A locked row and its place in the table.
@@ -160,7 +205,7 @@ impl Blanking<'_> {
     async fn run(
         &self,
         connection: &mut PgConnection,
-        replace: impl Fn(&str) -> String,
+        replace: impl Fn(usize, &str) -> Option<Text>,
     ) -> Result<Touched> {
         let (name, lock) = self.statements.lock;
         let lock = sqlx::query_as(self.schema.sql(lock));
@@ -172,8 +217,14 @@ impl Blanking<'_> {
         let mut touched = Touched::default();
         for part in parts_by_bytes(&locked, |row| row.bytes) {
             let heads = self.read(connection, part).await?;
-            let texts = heads.iter().filter_map(|(at, head)| Some((part.get(*at)?, replace(head))));
-            let texts: Vec<(&Locked, String)> = texts.collect();
+            let mut texts: Vec<(&Locked, Text)> = Vec::with_capacity(heads.len());
+            for (at, head) in heads {
+                let Some(row) = part.get(at) else { continue };
+                match position(row.position).and_then(|at| replace(at, &head)) {
+                    Some(text) => texts.push((row, text)),
+                    None => touched.note(row.position, Erasure::TakenOver),
+                }
+            }
             self.write(connection, &texts, &mut touched).await?;
         }
         Ok(touched)
@@ -187,26 +238,30 @@ impl Blanking<'_> {
     ) -> Result<Vec<(usize, String)>> {
         let (name, read) = self.statements.read;
         let read = sqlx::query_as(self.schema.sql(read));
-        let heads: Vec<(i64, String)> = bind_places!(read, self.places(rows.iter()))
+        let heads: Vec<(i64, Vec<u8>)> = bind_places!(read, self.places(rows.iter()))
             .bind(self.statements.characters)
             .fetch_all(connection)
             .await
             .named(name)?;
-        Ok(heads.into_iter().filter_map(|(at, head)| Some((position(at)?, head))).collect())
+        Ok(heads
+            .into_iter()
+            .filter_map(|(at, head)| Some((position(at)?, text_of(head))))
+            .collect())
     }
 
     /// Writes the texts, and records what the rows contain afterwards, after all triggers.
     async fn write(
         &self,
         connection: &mut PgConnection,
-        texts: &[(&Locked, String)],
+        texts: &[(&Locked, Text)],
         touched: &mut Touched,
     ) -> Result<()> {
         let (name, write) = self.statements.write;
         let write = sqlx::query_as(self.schema.sql(write));
         let written: Vec<(i64, bool, Vec<u8>)> =
             bind_places!(write, self.places(texts.iter().map(|(row, _)| *row)))
-                .bind(texts.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>())
+                .bind(texts.iter().map(|(_, text)| text.xml.clone()).collect::<Vec<_>>())
+                .bind(texts.iter().map(|(_, text)| text.txt.clone()).collect::<Vec<_>>())
                 .fetch_all(connection)
                 .await
                 .named(name)?;

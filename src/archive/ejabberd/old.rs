@@ -8,9 +8,12 @@ use sqlx::{FromRow, PgConnection};
 
 use super::{Schema, owner_of, stamp};
 use crate::{
-    archive::{HEAD_CHARACTERS, Holder, OldRow, Scope, ScopeAge, marks::*, position},
+    archive::{
+        HEAD_CHARACTERS, Holder, OldRow, Scope, ScopeAge, StoredAge, head, marks::*, position,
+        text_of,
+    },
     database::{Error, Named, Result},
-    model::{RowKey, Store},
+    model::{RowKey, Store, bare_jid},
     stanza,
 };
 
@@ -65,7 +68,32 @@ pub async fn holders(
     Ok(found.into_iter().map(|(host, owner)| Holder { host, owner }).collect())
 }
 
-/// Binds scopes as $1 to $5.
+/// The owners as which the archives of a room (host and local part) are kept: its address, on any virtual host.
+pub async fn holders_of_room(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    (host, local): (&str, &str),
+) -> Result<Vec<Holder>> {
+    let room = bare_jid(local, host);
+    let found: Vec<String> = sqlx::query_scalar(schema.sql(
+        "-- ejabberd_holders_of_room
+         SELECT h.name FROM {hosts}
+          WHERE EXISTS (SELECT FROM archive AS a WHERE {host} = h.name AND a.username = $1)
+          ORDER BY h.name",
+    ))
+    .bind(&room)
+    .fetch_all(connection)
+    .await
+    .named("ejabberd_holders_of_room")?;
+    Ok(found.into_iter().map(|host| Holder { host, owner: room.clone() }).collect())
+}
+
+/// Selects the rows `a` of the chats of the scopes `k`, if they have any.
+pub(super) fn of_chat(scopes: &[Scope]) -> &'static str {
+    if scopes.iter().any(|it| it.chat.is_some()) { "AND a.bare_peer = k.chat" } else { "" }
+}
+
+/// Binds scopes as $1 to $6.
 macro_rules! bind_scopes {
     ($query:expr, $scopes:expr) => {{
         let scopes: &[Scope] = $scopes;
@@ -76,6 +104,7 @@ macro_rules! bind_scopes {
             .bind(column(|it| crate::archive::ejabberd::kind(it.store).to_owned()))
             .bind(scopes.iter().map(|it| it.cutoff.timestamp_micros()).collect::<Vec<_>>())
             .bind(scopes.iter().map(|it| it.after.0).collect::<Vec<_>>())
+            .bind(scopes.iter().map(|it| it.chat.clone()).collect::<Vec<_>>())
     }};
 }
 pub(super) use bind_scopes;
@@ -119,22 +148,25 @@ pub async fn old(
     rows: i64,
 ) -> Result<(Vec<OldRow>, bool)> {
     const NAME: &str = "ejabberd_old";
-    let select = sqlx::query_as(schema.sql(&entries(schema,
+    let select = entries(schema, concat!(
         "-- ejabberd_old
          SELECT k.position, k.host AS server_host, k.username, r.timestamp, r.kind, r.bare_peer, r.digest,
-                n.newest IS NOT DISTINCT FROM r.timestamp AS newest, CASE WHEN r.timestamp = n.newest THEN r.head END AS head
-           FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
-                WITH ORDINALITY AS k(host, username, kind, upto, stamp, position)
+                n.newest IS NOT DISTINCT FROM r.timestamp AS newest, CASE WHEN r.timestamp = n.newest THEN ",
+        head!("r.xml", "$8"),
+        " END AS head
+           FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[])
+                WITH ORDINALITY AS k(host, username, kind, upto, stamp, chat, position)
           CROSS JOIN {first} AS f
           CROSS JOIN LATERAL (
-                SELECT a.timestamp, a.kind, a.bare_peer, {digest} AS digest, left(a.xml, $7) AS head
+                SELECT a.timestamp, a.kind, a.bare_peer, {digest} AS digest, a.xml
                   FROM archive AS a
                  WHERE f.is_old AND {host} = k.host AND a.username = k.username AND a.kind = k.kind
-                   AND a.timestamp >= f.timestamp AND a.timestamp <= k.upto
-                 ORDER BY a.timestamp FETCH FIRST ($6) ROWS WITH TIES) AS r
+                   AND a.timestamp >= f.timestamp AND a.timestamp <= k.upto {chat}
+                 ORDER BY a.timestamp FETCH FIRST ($7) ROWS WITH TIES) AS r
           CROSS JOIN {newest} AS n
-          ORDER BY k.position, r.timestamp FETCH FIRST ($6) ROWS WITH TIES",
-    )));
+          ORDER BY k.position, r.timestamp FETCH FIRST ($7) ROWS WITH TIES",
+    ));
+    let select = sqlx::query_as(schema.sql(&select.replace("{chat}", of_chat(scopes))));
     let found: Vec<StoredOld> = bind_scopes!(select, scopes)
         .bind(rows)
         .bind(HEAD_CHARACTERS)
@@ -153,37 +185,34 @@ pub async fn ages(
     scopes: &[Scope],
     most: i64,
 ) -> Result<Vec<ScopeAge>> {
-    let select = sqlx::query_as(schema.sql(&entries(schema, concat!(
+    let select = entries(schema, concat!(
         "-- ejabberd_ages
-         SELECT old.rows, old.bytes, n.oldest
-           FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[])
-                WITH ORDINALITY AS k(host, username, kind, upto, stamp, position)
+         SELECT old.rows, old.bytes, old.first, old.last, n.oldest
+           FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::text[])
+                WITH ORDINALITY AS k(host, username, kind, upto, stamp, chat, position)
            LEFT JOIN LATERAL (
                 SELECT CASE WHEN {host} = k.host AND a.username = k.username THEN a.timestamp END AS oldest
                   FROM archive AS a
                  WHERE ({entry}) > ({key}, k.stamp)
                  ORDER BY {entry} LIMIT 1) AS n ON true
           CROSS JOIN LATERAL (
-                SELECT count(*) AS rows, coalesce(sum(o.bytes), 0)::bigint AS bytes
-                  FROM (SELECT octet_length(a.xml) AS bytes FROM archive AS a
+                SELECT count(*) AS rows, coalesce(sum(o.bytes), 0)::bigint AS bytes,
+                       min(o.timestamp) AS first, max(o.timestamp) AS last
+                  FROM (SELECT octet_length(a.xml) AS bytes, a.timestamp FROM archive AS a
                          WHERE n.oldest <= k.upto AND {host} = k.host AND a.username = k.username AND a.kind = k.kind
-                           AND a.timestamp >= n.oldest AND a.timestamp <= k.upto AND NOT ",
-        quoted!("a.xml", ephemerd!()),
+                           AND a.timestamp >= n.oldest AND a.timestamp <= k.upto {chat} AND NOT ",
+        is_placeholder!("a.xml"),
         "
-                         ORDER BY a.timestamp LIMIT $6) AS o) AS old
+                         ORDER BY a.timestamp LIMIT $7) AS o) AS old
           ORDER BY k.position",
-    ))));
-    let found: Vec<(i64, i64, Option<i64>)> = bind_scopes!(select, scopes)
+    ));
+    let select = sqlx::query_as(schema.sql(&select.replace("{chat}", of_chat(scopes))));
+    let found: Vec<StoredAge<i64>> = bind_scopes!(select, scopes)
         .bind(most)
         .fetch_all(connection)
         .await
         .named("ejabberd_ages")?;
-    let age = |(rows, bytes, oldest): (i64, i64, Option<i64>)| ScopeAge {
-        rows,
-        bytes,
-        oldest: oldest.map(|it| stamp(it).at),
-    };
-    Ok(found.into_iter().map(age).collect())
+    Ok(found.into_iter().map(|age| ScopeAge::read(age, |it| stamp(it).at)).collect())
 }
 
 #[derive(FromRow)]
@@ -197,7 +226,7 @@ struct StoredOld {
     digest: Vec<u8>,
     newest: bool,
     /// The start of the stanza, where something in it matters.
-    head: Option<String>,
+    head: Option<Vec<u8>>,
 }
 
 impl StoredOld {
@@ -209,7 +238,7 @@ impl StoredOld {
             Store::Room => Some(String::new()),
             Store::Archive | Store::Queue => Some(self.bare_peer).filter(|it| !it.is_empty()),
         };
-        let expired = self.head.and_then(|it| stanza::read(&it).ok()?.expired_until);
+        let expired = self.head.and_then(|it| stanza::read(&text_of(it)).ok()?.expired_until);
         Ok(OldRow {
             scope: position(self.position).unwrap_or(usize::MAX),
             place: (self.timestamp, 0),

@@ -5,7 +5,7 @@ use sqlx::{FromRow, PgConnection};
 
 use super::{Schema, stamp};
 use crate::{
-    archive::{OldRow, Scope, ScopeAge, marks::*, position},
+    archive::{OldRow, Scope, ScopeAge, StoredAge, marks::*, position},
     database::{Named, Result},
     model::{RowKey, Store, Timestamp, bare_jid},
     stanza,
@@ -51,8 +51,8 @@ pub async fn old(
     .named("spool_old")?;
     let is_all = i64::try_from(found.len()).is_ok_and(|it| it < rows);
     let read = found.into_iter().filter_map(|row| {
-        let scope = position(row.position)?;
-        Some(row.read(scope, scopes.get(scope)?.cutoff))
+        let at = position(row.position)?;
+        Some(row.read(at, scopes.get(at)?))
     });
     Ok((read.collect(), is_all))
 }
@@ -64,32 +64,35 @@ pub async fn ages(
     scopes: &[Scope],
     most: i64,
 ) -> Result<Vec<ScopeAge>> {
-    let found: Vec<(i64, i64, Option<Timestamp>)> = sqlx::query_as(schema.sql(concat!(
+    let found: Vec<StoredAge<Timestamp>> =
+        sqlx::query_as(schema.sql(concat!(
         "-- spool_ages
-         SELECT old.rows, old.bytes, n.oldest
-           FROM unnest($1::text[], $2::text[], $3::timestamptz[])
-                WITH ORDINALITY AS k(host, username, upto, position)
+         SELECT old.rows, old.bytes, old.first, old.last, n.oldest
+           FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::bigint[])
+                WITH ORDINALITY AS k(host, username, upto, upto_number, position)
           CROSS JOIN LATERAL (
                 SELECT min(a.created_at) AT TIME ZONE 'UTC' AS oldest FROM spool AS a
                  WHERE {host} = k.host AND a.username = k.username) AS n
           CROSS JOIN LATERAL (
-                SELECT count(*) AS rows, coalesce(sum(o.bytes), 0)::bigint AS bytes
-                  FROM (SELECT octet_length(a.xml) AS bytes FROM spool AS a
+                SELECT count(*) AS rows, coalesce(sum(o.bytes), 0)::bigint AS bytes,
+                       min(o.created_at) AT TIME ZONE 'UTC' AS first, max(o.created_at) AT TIME ZONE 'UTC' AS last
+                  FROM (SELECT octet_length(a.xml) AS bytes, a.created_at FROM spool AS a
                          WHERE {host} = k.host AND a.username = k.username
-                           AND a.created_at AT TIME ZONE 'UTC' <= k.upto AND NOT ",
-        quoted!("a.xml", ephemerd!()),
+                           AND (a.created_at AT TIME ZONE 'UTC' <= k.upto OR a.seq <= k.upto_number) AND NOT ",
+        is_placeholder!("a.xml"),
         "
-                         ORDER BY a.seq LIMIT $4) AS o) AS old
+                         ORDER BY a.seq LIMIT $5) AS o) AS old
           ORDER BY k.position",
     )))
     .bind(scopes.iter().map(|it| it.holder.host.clone()).collect::<Vec<_>>())
     .bind(scopes.iter().map(|it| it.holder.owner.clone()).collect::<Vec<_>>())
     .bind(scopes.iter().map(|it| it.cutoff).collect::<Vec<_>>())
+    .bind(scopes.iter().map(|it| it.cutoff_number).collect::<Vec<_>>())
     .bind(most)
     .fetch_all(connection)
     .await
     .named("spool_ages")?;
-    Ok(found.into_iter().map(|(rows, bytes, oldest)| ScopeAge { rows, bytes, oldest }).collect())
+    Ok(found.into_iter().map(|age| ScopeAge::read(age, |it| it)).collect())
 }
 
 fn zone() -> TimeDelta {
@@ -108,7 +111,7 @@ struct StoredOld {
 }
 
 impl StoredOld {
-    fn read(self, scope: usize, cutoff: Timestamp) -> OldRow {
+    fn read(self, at: usize, scope: &Scope) -> OldRow {
         let facts = self.xml.as_deref().and_then(|xml| stanza::read(xml).ok());
         let owner = bare_jid(&self.username, &self.server_host);
         // What was archived has its exact time in its stanza-id. Only what lies within all time zones is believed.
@@ -118,11 +121,11 @@ impl StoredOld {
             ((at - self.created_at).abs() <= zone()).then_some(at)
         });
         let is_early = match archived {
-            Some(at) => at > cutoff,
-            None => self.created_at + zone() > cutoff,
+            Some(at) => at > scope.cutoff,
+            None => self.seq > scope.cutoff_number && self.created_at + zone() > scope.cutoff,
         };
         OldRow {
-            scope,
+            scope: at,
             place: (0, self.seq),
             peer: self.xml.as_deref().and_then(|xml| stanza::other_side(xml, &owner)),
             is_newest: false,

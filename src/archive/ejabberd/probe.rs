@@ -4,11 +4,18 @@ use sqlx::PgConnection;
 
 use super::Schema;
 use crate::{
-    archive::{MAX_STANZA_BYTES, marks::*},
+    archive::{
+        MAX_STANZA_BYTES, head,
+        layout::{self, sequence},
+        marks::*,
+        text_of,
+    },
     database::{Named, Result},
     model::Finding,
     stanza,
 };
+
+const TABLES: [&str; 2] = ["archive", "spool"];
 
 /// The columns that we need and the types that we accept. Additional columns are ignored.
 const COLUMNS: [(&str, &str, &[&str]); 8] = [
@@ -41,8 +48,12 @@ pub struct ProbedSchema {
 
 /// Looks at the live schema and at what our role may do there. `hosts` are those whose rows we may touch.
 pub async fn probe(connection: &mut PgConnection, hosts: &[String]) -> Result<ProbedSchema> {
+    let mut findings = layout::unusable(connection, &TABLES).await?;
+    if !findings.is_empty() {
+        return Ok(ProbedSchema { schema: None, findings });
+    }
     let columns = columns(connection).await?;
-    let mut findings = missing(&columns);
+    findings.extend(missing(&columns));
     if findings.is_empty() {
         findings = privileges(connection).await?;
     }
@@ -71,6 +82,7 @@ pub async fn probe(connection: &mut PgConnection, hosts: &[String]) -> Result<Pr
     )));
     findings.extend(compressed(connection, &schema).await?);
     findings.extend(large_queue(connection).await?);
+    findings.extend(layout::obstacles(connection, &TABLES).await?);
     Ok(ProbedSchema { schema: Some(schema), findings })
 }
 
@@ -89,7 +101,7 @@ async fn columns(connection: &mut PgConnection) -> Result<Vec<(String, String, S
 }
 
 fn missing(columns: &[(String, String, String)]) -> Vec<Finding> {
-    for table in ["archive", "spool"] {
+    for table in TABLES {
         if !columns.iter().any(|it| it.0 == table) {
             return vec![Finding::problem(
                 format!("There is no table {table} in this database."),
@@ -117,15 +129,23 @@ async fn privileges(connection: &mut PgConnection) -> Result<Vec<Finding>> {
                 ('UPDATE (xml) on archive', has_column_privilege('archive', 'xml', 'UPDATE')),
                 ('UPDATE (txt) on archive', has_column_privilege('archive', 'txt', 'UPDATE')),
                 ('SELECT on spool', has_table_privilege('spool', 'SELECT')),
-                ('UPDATE (xml) on spool', has_column_privilege('spool', 'xml', 'UPDATE')),
-                ('SELECT on spool_seq_seq', coalesce(has_sequence_privilege(
-                    to_regclass('spool_seq_seq')::oid, 'SELECT'), false))",
+                ('UPDATE (xml) on spool', has_column_privilege('spool', 'xml', 'UPDATE'))",
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await
     .named("ejabberd_privileges")?;
+    let (sequence, may_read): (Option<String>, Option<bool>) = sqlx::query_as(concat!(
+        "-- ejabberd_sequence
+         SELECT numbers.oid::regclass::text, has_sequence_privilege(numbers.oid, 'SELECT') FROM (SELECT ",
+        sequence!("spool", "seq"),
+        " AS oid) AS numbers",
+    ))
+    .fetch_one(connection)
+    .await
+    .named("ejabberd_sequence")?;
     let lacking = granted.into_iter().filter(|it| !it.1);
-    Ok(lacking.map(|it| Finding::problem(format!("Our role lacks {}.", it.0), GRANTS)).collect())
+    let lacking = lacking.map(|it| Finding::problem(format!("Our role lacks {}.", it.0), GRANTS));
+    Ok(lacking.chain(layout::sequence_findings("spool.seq", sequence, may_read)).collect())
 }
 
 /// The classic schema does not name the virtual host. It must follow from the configuration, and nothing in
@@ -211,19 +231,21 @@ async fn another_owner(connection: &mut PgConnection, vhost: &str) -> Result<Opt
 
 /// For each of the newest rows of users, the domains at which a stanza's own address has its owner.
 async fn owners(connection: &mut PgConnection) -> Result<Vec<Vec<String>>> {
-    let rows: Vec<(String, String)> = sqlx::query_as(
+    let rows: Vec<(String, Vec<u8>)> = sqlx::query_as(concat!(
         "-- ejabberd_owners
-         SELECT username, left(xml, 4096)
+         SELECT username, ",
+        head!("xml", "4096"),
+        "
            FROM (SELECT username, kind, xml FROM archive ORDER BY timestamp DESC LIMIT $1) AS newest
           WHERE kind = 'chat' AND octet_length(xml) <= $2",
-    )
+    ))
     .bind(SAMPLE_ROWS)
     .bind(MAX_STANZA_BYTES)
     .fetch_all(connection)
     .await
     .named("ejabberd_owners")?;
-    let domains = |(username, xml): (String, String)| {
-        let parties = stanza::parties(&xml).into_iter();
+    let domains = |(username, head): (String, Vec<u8>)| {
+        let parties = stanza::parties(&text_of(head)).into_iter();
         let at = parties.filter_map(|jid| {
             let bare = jid.split('/').next()?;
             let (local, domain) = bare.split_once('@')?;

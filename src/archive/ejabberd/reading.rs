@@ -81,6 +81,38 @@ pub async fn traces(
     Ok(found.into_iter().filter_map(StoredTrace::read).collect())
 }
 
+/// The rows after `after` and up to `upto` in which these users may have shown that they received something, in order of
+/// `timestamp`; rows of one `timestamp` come together.
+pub async fn receipts(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    (hosts, users): (&[String], &[String]),
+    (after, upto): (i64, i64),
+    rows: i64,
+) -> Result<Vec<Trace>> {
+    // Texts are searched only where the user counts.
+    let found: Vec<StoredTrace> = sqlx::query_as(schema.sql(concat!(
+        "-- ejabberd_receipts
+         SELECT h.name AS server_host, a.username, a.timestamp, a.kind, a.bare_peer, a.xml
+           FROM {hosts} JOIN archive AS a ON {host} = h.name
+          WHERE h.name = ANY ($3) AND a.kind = 'chat' AND a.timestamp > $1 AND a.timestamp <= $2
+            AND CASE WHEN a.username = ANY ($4) AND octet_length(a.xml) <= $5 THEN ",
+        may_be_receipt!("a.xml"),
+        " END
+          ORDER BY a.timestamp FETCH FIRST ($6) ROWS WITH TIES"
+    )))
+    .bind(after)
+    .bind(upto)
+    .bind(hosts)
+    .bind(users)
+    .bind(MOST_BYTES)
+    .bind(rows)
+    .fetch_all(connection)
+    .await
+    .named("ejabberd_receipts")?;
+    Ok(found.into_iter().filter_map(StoredTrace::read).collect())
+}
+
 /// Of each account, what of its newest rows may show that something was read since then.
 pub async fn recent_traces(
     connection: &mut PgConnection,

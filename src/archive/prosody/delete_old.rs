@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::old::bind_scopes;
+use super::old::{bind_scopes, of_chat};
 use crate::{
     archive::{Beside, Scope, TakenAll},
     database::{Named, Result},
@@ -13,8 +13,8 @@ use crate::{
 const DELETE: &str = r#"-- prosody_delete_old
     WITH k AS MATERIALIZED (
         SELECT k.*, n.newest, {is_kept} AS is_kept
-          FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::bigint[], $6::bigint[], $8::text[])
-               WITH ORDINALITY AS k(of_host, of_owner, store, kept_from, stamp, number, of_store, position)
+          FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::text[], $9::text[])
+               WITH ORDINALITY AS k(of_host, of_owner, store, kept_from, stamp, number, chat, of_store, position)
          CROSS JOIN LATERAL (
                SELECT CASE WHEN m.host = k.of_host AND m."user" = k.of_owner AND m.store = k.store
                            THEN m.sort_id END AS newest
@@ -30,9 +30,9 @@ const DELETE: &str = r#"-- prosody_delete_old
                  FROM prosodyarchive AS o
                 WHERE o.host = k.of_host AND o."user" = k.of_owner AND o.store = k.store
                   AND o."when" < k.kept_from AND o."when" >= k.stamp
-                  AND (o."when" > k.stamp OR o.sort_id > k.number)
-                ORDER BY o."when", o.sort_id LIMIT $7) AS a
-         ORDER BY k.position, a.stamped, a.sort_id LIMIT $7),
+                  AND (o."when" > k.stamp OR o.sort_id > k.number) {chat}
+                ORDER BY o."when", o.sort_id LIMIT $8) AS a
+         ORDER BY k.position, a.stamped, a.sort_id LIMIT $8),
     {deletes},
     gone AS (
         DELETE FROM prosodyarchive AS a USING old AS k
@@ -58,6 +58,7 @@ pub async fn delete_old(
     beside: Beside,
 ) -> Result<TakenAll> {
     let delete = DELETE
+        .replace("{chat}", &of_chat(scopes, "o"))
         .replace("{is_kept}", beside.is_kept)
         .replace("{deletes}", beside.deletes)
         .replace("{is_free}", beside.is_free);

@@ -4,7 +4,7 @@ use sqlx::{FromRow, PgConnection, postgres::types::Oid};
 
 use super::identity::{Identities, bind_identities, is_named, named_rows};
 use crate::{
-    archive::{Erasure, Touched, Which, marks::*, parts_by_bytes, position},
+    archive::{Erasure, Touched, Which, head, marks::*, parts_by_bytes, position, text_of},
     database::{Named, Result},
     model::RowKey,
 };
@@ -71,13 +71,14 @@ struct Locked {
 }
 
 /// Replaces the text of exactly these rows, if they are still marked or our placeholders, or whatever they are, by what
-/// `replace` makes of their first `characters`, except those that another session has locked.
+/// `replace` makes of their keys' position and first `characters`, except those that another session has locked, and those
+/// of which it makes nothing.
 pub(in crate::archive) async fn blank(
     connection: &mut PgConnection,
     keys: &[&RowKey],
     which: Which,
     characters: i32,
-    replace: impl Fn(&str) -> String,
+    replace: impl Fn(usize, &str) -> Option<String>,
 ) -> Result<Touched> {
     let lock = sqlx::query_as(concat!(
         "-- prosody_lock
@@ -103,8 +104,14 @@ pub(in crate::archive) async fn blank(
     }
     for part in parts_by_bytes(&ours, |row| row.bytes) {
         let heads = read(connection, keys, part, characters).await?;
-        let texts = heads.iter().filter_map(|(at, head)| Some((part.get(*at)?, replace(head))));
-        let texts: Vec<(&Locked, String)> = texts.collect();
+        let mut texts: Vec<(&Locked, String)> = Vec::with_capacity(heads.len());
+        for (at, head) in heads {
+            let Some(row) = part.get(at) else { continue };
+            match position(row.position).and_then(|at| replace(at, &head)) {
+                Some(text) => texts.push((row, text)),
+                None => touched.note(row.position, Erasure::TakenOver),
+            }
+        }
         write(connection, keys, &texts, &mut touched).await?;
     }
     Ok(touched)
@@ -119,21 +126,23 @@ async fn read(
 ) -> Result<Vec<(usize, String)>> {
     let read = sqlx::query_as(concat!(
         "-- prosody_read_locked
-        SELECT k.position, left(a.value, $9)
+        SELECT k.position, ",
+        head!("a.value", "$9"),
+        "
           FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::int[],
                       $7::oid[], $8::text[])
                WITH ORDINALITY AS k(sort_id, host, owner, store, key, stamped, part, place, position)
           JOIN prosodyarchive AS a ON a.tableoid = k.part AND a.ctid = k.place::tid AND ",
         is_named!(),
     ));
-    let heads: Vec<(i64, String)> = bind_identities!(read, identities(keys, rows.iter()))
+    let heads: Vec<(i64, Vec<u8>)> = bind_identities!(read, identities(keys, rows.iter()))
         .bind(rows.iter().map(|row| row.part).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.place.clone()).collect::<Vec<_>>())
         .bind(characters)
         .fetch_all(connection)
         .await
         .named("prosody_read_locked")?;
-    Ok(heads.into_iter().filter_map(|(at, head)| Some((position(at)?, head))).collect())
+    Ok(heads.into_iter().filter_map(|(at, head)| Some((position(at)?, text_of(head)))).collect())
 }
 
 /// Writes the texts, and records which of them the rows contain afterwards, after all triggers.

@@ -3,11 +3,14 @@
 //! The newest row is looked for by whole entries of an index, (owner, store, number), instead of among one owner's rows by
 //! number: for that PostgreSQL may read the primary key backwards, and in full where the owner has no rows.
 
-use sqlx::{FromRow, PgConnection};
+use sqlx::{AssertSqlSafe, FromRow, PgConnection};
 
-use super::{stamp, store_named};
+use super::{Seconds, stamp, store_named};
 use crate::{
-    archive::{HEAD_CHARACTERS, Holder, OldRow, Scope, ScopeAge, marks::*, position},
+    archive::{
+        HEAD_CHARACTERS, Holder, OldRow, Scope, ScopeAge, StoredAge, head, marks::*, position,
+        text_of,
+    },
     database::{Error, Named, Result},
     model::{RowKey, Store, Timestamp, bare_jid},
     stanza,
@@ -46,7 +49,7 @@ pub async fn holders(
 }
 
 /// A stamp in whole seconds means the end of that second: what has this stamp or a later one is not too old.
-pub(super) fn kept_from(cutoff: Timestamp) -> i32 {
+pub(in crate::archive) fn kept_from(cutoff: Timestamp) -> i32 {
     i32::try_from(cutoff.timestamp()).unwrap_or(if cutoff < Timestamp::UNIX_EPOCH {
         i32::MIN
     } else {
@@ -54,7 +57,13 @@ pub(super) fn kept_from(cutoff: Timestamp) -> i32 {
     })
 }
 
-/// Binds scopes as $1 to $6.
+/// Selects the rows, with this alias, of the chats of the scopes `k`, if they have any.
+pub(super) fn of_chat(scopes: &[Scope], alias: &str) -> String {
+    let is_one = scopes.iter().any(|it| it.chat.is_some() && !it.is_told_by_reading());
+    if is_one { format!(r#"AND {alias}."with" = k.chat"#) } else { String::new() }
+}
+
+/// Binds scopes as $1 to $7.
 macro_rules! bind_scopes {
     ($query:expr, $scopes:expr) => {{
         let scopes: &[Scope] = $scopes;
@@ -71,6 +80,7 @@ macro_rules! bind_scopes {
             )
             .bind(scopes.iter().map(|it| it.after.0).collect::<Vec<_>>())
             .bind(scopes.iter().map(|it| it.after.1).collect::<Vec<_>>())
+            .bind(scopes.iter().map(|it| it.chat.clone()).collect::<Vec<_>>())
     }};
 }
 pub(super) use bind_scopes;
@@ -82,26 +92,29 @@ pub async fn old(
     rows: i64,
 ) -> Result<(Vec<OldRow>, bool)> {
     const NAME: &str = "prosody_old";
-    let select = sqlx::query_as(
+    let select = concat!(
         r#"-- prosody_old
         SELECT k.position, a.sort_id::bigint, a.host, a."user", a.store, a.key, a."when", a."with",
                n.newest IS NOT DISTINCT FROM a.sort_id AS newest,
-               CASE WHEN a.store = 'offline' OR a.sort_id = n.newest THEN left(a.value, $8) END AS head
-          FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::bigint[], $6::bigint[])
-               WITH ORDINALITY AS k(host, owner, store, kept_from, stamp, number, position)
+               CASE WHEN a.store = 'offline' OR a.sort_id = n.newest THEN "#,
+        head!("a.value", "$9"),
+        r#" END AS head
+          FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::text[])
+               WITH ORDINALITY AS k(host, owner, store, kept_from, stamp, number, chat, position)
          CROSS JOIN LATERAL (
                SELECT o.* FROM prosodyarchive AS o
                 WHERE o.host = k.host AND o."user" = k.owner AND o.store = k.store
                   AND o."when" < k.kept_from AND o."when" >= k.stamp
-                  AND (o."when" > k.stamp OR o.sort_id > k.number)
-                ORDER BY o."when", o.sort_id LIMIT $7) AS a
+                  AND (o."when" > k.stamp OR o.sort_id > k.number) {chat}
+                ORDER BY o."when", o.sort_id LIMIT $8) AS a
          CROSS JOIN LATERAL (
                SELECT CASE WHEN m.host = k.host AND m."user" = k.owner AND m.store = k.store THEN m.sort_id END AS newest
                  FROM prosodyarchive AS m
                 WHERE (m.host, m."user", m.store, m.sort_id) <= (k.host, k.owner, k.store, 9223372036854775807)
                 ORDER BY m.host DESC, m."user" DESC, m.store DESC, m.sort_id DESC LIMIT 1) AS n
-         ORDER BY k.position, a."when", a.sort_id LIMIT $7"#,
+         ORDER BY k.position, a."when", a.sort_id LIMIT $8"#,
     );
+    let select = sqlx::query_as(AssertSqlSafe(select.replace("{chat}", &of_chat(scopes, "o"))));
     let found: Vec<StoredOld> = bind_scopes!(select, scopes)
         .bind(rows)
         .bind(HEAD_CHARACTERS)
@@ -119,33 +132,29 @@ pub async fn ages(
     scopes: &[Scope],
     most: i64,
 ) -> Result<Vec<ScopeAge>> {
-    let select = sqlx::query_as(concat!(
+    let select = concat!(
         r#"-- prosody_ages
-        SELECT old.rows, old.bytes, (SELECT min(m."when") FROM prosodyarchive AS m
+        SELECT old.rows, old.bytes, old.first, old.last, (SELECT min(m."when") FROM prosodyarchive AS m
                 WHERE m.host = k.host AND m."user" = k.owner AND m.store = k.store AND m."when" >= k.stamp)
-          FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::bigint[], $6::bigint[])
-               WITH ORDINALITY AS k(host, owner, store, kept_from, stamp, number, position)
+          FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::text[])
+               WITH ORDINALITY AS k(host, owner, store, kept_from, stamp, number, chat, position)
          CROSS JOIN LATERAL (
-               SELECT count(*) AS rows, coalesce(sum(o.bytes), 0)::bigint AS bytes
-                 FROM (SELECT octet_length(a.value) AS bytes FROM prosodyarchive AS a
+               SELECT count(*) AS rows, coalesce(sum(o.bytes), 0)::bigint AS bytes, min(o."when") AS first, max(o."when") AS last
+                 FROM (SELECT octet_length(a.value) AS bytes, a."when" FROM prosodyarchive AS a
                         WHERE a.host = k.host AND a."user" = k.owner AND a.store = k.store
-                          AND a."when" < k.kept_from AND a."when" >= k.stamp AND NOT "#,
-        quoted!("a.value", ephemerd!()),
+                          AND a."when" < k.kept_from AND a."when" >= k.stamp {chat} AND NOT "#,
+        is_placeholder!("a.value"),
         r#"
-                        ORDER BY a."when" LIMIT $7) AS o) AS old
+                        ORDER BY a."when" LIMIT $8) AS o) AS old
          ORDER BY k.position"#,
-    ));
-    let found: Vec<(i64, i64, Option<i32>)> = bind_scopes!(select, scopes)
+    );
+    let select = sqlx::query_as(AssertSqlSafe(select.replace("{chat}", &of_chat(scopes, "a"))));
+    let found: Vec<StoredAge<Seconds>> = bind_scopes!(select, scopes)
         .bind(most)
         .fetch_all(connection)
         .await
         .named("prosody_ages")?;
-    let age = |(rows, bytes, oldest): (i64, i64, Option<i32>)| ScopeAge {
-        rows,
-        bytes,
-        oldest: oldest.map(|it| stamp(it).at),
-    };
-    Ok(found.into_iter().map(age).collect())
+    Ok(found.into_iter().map(|age| ScopeAge::read(age, |it| stamp(it).at)).collect())
 }
 
 #[derive(FromRow)]
@@ -156,18 +165,19 @@ struct StoredOld {
     user: String,
     store: String,
     key: String,
-    when: i32,
+    when: Seconds,
     with: String,
     newest: bool,
     /// The start of the stanza, where something in it matters.
-    head: Option<String>,
+    head: Option<Vec<u8>>,
 }
 
 impl StoredOld {
     fn read(self, name: &'static str) -> Result<OldRow> {
         let store = store_named(&self.store)
             .ok_or_else(|| Error::unexpected(name, "a row of another store"))?;
-        let head = self.head.as_deref();
+        let head = self.head.map(text_of);
+        let head = head.as_deref();
         let peer = match store {
             Store::Archive => Some(self.with).filter(|it| !it.is_empty()),
             Store::Room => Some(String::new()),
@@ -179,7 +189,7 @@ impl StoredOld {
         let expired = head.and_then(|it| stanza::read(it).ok()?.expired_until);
         Ok(OldRow {
             scope: position(self.position).unwrap_or(usize::MAX),
-            place: (i64::from(self.when), self.sort_id),
+            place: (self.when.0, self.sort_id),
             peer,
             is_newest: store != Store::Queue && self.newest,
             is_blank: expired.is_some(),

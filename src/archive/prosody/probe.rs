@@ -1,6 +1,7 @@
 use sqlx::PgConnection;
 
 use crate::{
+    archive::layout::{self, sequence},
     database::{Named, Result},
     model::Finding,
 };
@@ -12,7 +13,7 @@ const COLUMNS: [(&str, &[&str]); 7] = [
     ("user", &["text"]),
     ("store", &["text"]),
     ("key", &["text"]),
-    ("when", &["integer"]),
+    ("when", &["integer", "bigint"]),
     ("value", &["text"]),
 ];
 
@@ -20,6 +21,10 @@ const GRANTS: &str = "run deploy/grants.sql in this database as a superuser";
 
 /// Checks the live schema and our privileges on it.
 pub async fn probe(connection: &mut PgConnection) -> Result<Vec<Finding>> {
+    let unusable = layout::unusable(connection, &["prosodyarchive"]).await?;
+    if !unusable.is_empty() {
+        return Ok(unusable);
+    }
     let found: Vec<(String, String)> = sqlx::query_as(
         "-- prosody_columns
          SELECT attname::text, format_type(atttypid, NULL)
@@ -58,17 +63,20 @@ pub async fn probe(connection: &mut PgConnection) -> Result<Vec<Finding>> {
 }
 
 async fn privileges(connection: &mut PgConnection) -> Result<Vec<Finding>> {
-    let (select, delete, update, sequence, owner): (bool, bool, bool, bool, bool) = sqlx::query_as(
+    type Row = (bool, bool, bool, Option<String>, Option<bool>, bool);
+    let (select, delete, update, sequence, may_read, owner): Row = sqlx::query_as(concat!(
         "-- prosody_privileges
          SELECT has_table_privilege('prosodyarchive', 'SELECT'),
                 has_table_privilege('prosodyarchive', 'DELETE'),
                 has_column_privilege('prosodyarchive', 'value', 'UPDATE'),
-                coalesce(has_sequence_privilege(
-                    to_regclass('prosodyarchive_sort_id_seq')::oid, 'SELECT'), false),
+                numbers.oid::regclass::text, has_sequence_privilege(numbers.oid, 'SELECT'),
                 (SELECT pg_has_role(relowner, 'USAGE') FROM pg_class
                   WHERE oid = to_regclass('prosodyarchive'))
-                AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)",
-    )
+                AND NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user)
+           FROM (SELECT ",
+        sequence!("prosodyarchive", "sort_id"),
+        " AS oid) AS numbers",
+    ))
     .fetch_one(connection)
     .await
     .named("prosody_privileges")?;
@@ -76,7 +84,6 @@ async fn privileges(connection: &mut PgConnection) -> Result<Vec<Finding>> {
         (select, "SELECT on prosodyarchive"),
         (delete, "DELETE on prosodyarchive"),
         (update, "UPDATE (value) on prosodyarchive"),
-        (sequence, "SELECT on prosodyarchive_sort_id_seq"),
     ];
     let lacking = missing
         .into_iter()
@@ -88,5 +95,6 @@ async fn privileges(connection: &mut PgConnection) -> Result<Vec<Finding>> {
             "use the role that deploy/grants.sql creates",
         )
     });
-    Ok(lacking.chain(owning).collect())
+    let numbers = layout::sequence_findings("prosodyarchive.sort_id", sequence, may_read);
+    Ok(lacking.chain(numbers).chain(owning).collect())
 }

@@ -1,11 +1,14 @@
 use sqlx::{FromRow, PgConnection};
 
 use super::{
+    Seconds,
     identity::{Identities, bind_identities, named_rows},
     stamp, store_named,
 };
 use crate::{
-    archive::{Horizon, MAX_STANZA_BYTES, Row, filenode, marks::*, position},
+    archive::{
+        Horizon, MAX_STANZA_BYTES, Row, Search, filenode, layout::sequence, marks::*, position,
+    },
     database::{Error, Named, Result},
     model::{RowKey, Store},
 };
@@ -13,19 +16,20 @@ use crate::{
 /// The archive's current horizon, from one snapshot.
 pub async fn horizon(connection: &mut PgConnection) -> Result<Horizon> {
     const NAME: &str = "prosody_horizon";
-    let (xmin, xmax, newest, sequence, now, filenode) = sqlx::query_as(concat!(
+    let (xmin, xmax, newest, sequence, now, server_started, filenode) = sqlx::query_as(concat!(
         "-- prosody_horizon
          SELECT pg_snapshot_xmin(snapshot)::text::bigint, pg_snapshot_xmax(snapshot)::text::bigint,
                 coalesce((SELECT max(sort_id) FROM prosodyarchive), 0)::bigint,
-                (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM prosodyarchive_sort_id_seq),
-                clock_timestamp(), ",
+                coalesce(pg_sequence_last_value(",
+        sequence!("prosodyarchive", "sort_id"),
+        "), 0), clock_timestamp(), pg_postmaster_start_time(), ",
         filenode!("prosodyarchive"),
         " FROM pg_current_snapshot() AS snapshot",
     ))
     .fetch_one(connection)
     .await
     .named(NAME)?;
-    Ok(Horizon { xmin, xmax, newest, sequence, now, filenode })
+    Ok(Horizon { xmin, xmax, newest, sequence, now, server_started, filenode })
 }
 
 /// The `sort_id` at which a span of the next `rows` rows after `after` ends, not beyond `upto`, and how many
@@ -51,11 +55,12 @@ pub async fn span_end(
     Ok(end.map(|end| (end, count)))
 }
 
-/// The rows after `after` and up to `upto` that may be marked, in order of `sort_id`: at most `rows`, and at
-/// most `bytes` bytes of stanzas (but at least one row).
+/// The rows after `after` and up to `upto` that may be what is searched for, in order of `sort_id`: at most `rows`, and at
+/// most `bytes` bytes of stanzas (but at least one row). What is too large to be read is not searched either, which would
+/// take several times its size in the server's memory: it may be marked.
 pub async fn candidates(
     connection: &mut PgConnection,
-    hosts: &[String],
+    (hosts, search): (&[String], Search<'_>),
     (after, upto): (i64, i64),
     (rows, bytes): (i64, i64),
 ) -> Result<Vec<Row>> {
@@ -70,9 +75,15 @@ pub async fn candidates(
                           FROM prosodyarchive
                          WHERE sort_id > $1 AND sort_id <= $2
                            AND host = ANY ($3) AND store IN ('archive', 'muc_log', 'offline')
-                           AND "#,
+                           AND CASE WHEN octet_length(value) > $6 THEN $7 ELSE $7 AND "#,
         may_be_marked!("value"),
-        r#"
+        " OR $9 AND ",
+        may_expire!("value"),
+        " OR ",
+        may_belong!("value", r#""user""#, "$8::bytea"),
+        " OR ",
+        may_be_encrypted!("value", r#""user""#, "$11::bytea"),
+        r#" OR value LIKE ANY ($10) END
                          ORDER BY sort_id LIMIT $4) AS page) AS sized
          WHERE before < $5
          ORDER BY sort_id"#
@@ -83,6 +94,11 @@ pub async fn candidates(
     .bind(rows)
     .bind(bytes)
     .bind(MAX_STANZA_BYTES)
+    .bind(search.marked)
+    .bind(search.belonging.bits())
+    .bind(search.expiring)
+    .bind(search.naming)
+    .bind(search.encrypted.bits())
     .fetch_all(connection)
     .await
     .named(NAME)?;
@@ -134,9 +150,8 @@ pub async fn with_words(connection: &mut PgConnection, keys: &[&RowKey]) -> Resu
         "-- prosody_with_words
         SELECT DISTINCT k.position FROM ",
         named_rows!(),
-        " WHERE a.value NOT LIKE '%",
-        ephemerd!(),
-        "%'",
+        " WHERE NOT ",
+        is_placeholder!("a.value"),
     ));
     let found: Vec<i64> = bind_identities!(select, Identities::of(keys.iter().copied()))
         .fetch_all(connection)
@@ -169,6 +184,30 @@ pub async fn unlisted_hosts(
     .named("prosody_unlisted_hosts")
 }
 
+/// Whether anything below this stamp is in a store that is not ours, such as what users published (`pep_…`).
+pub async fn has_other_stores(connection: &mut PgConnection, below: i64) -> Result<bool> {
+    // A loose scan over the index: a few probes for each owner, until the first other store. A stamp at which a partition
+    // ends keeps it to the partitions before.
+    sqlx::query_scalar(
+        r#"-- prosody_has_other_stores
+        WITH RECURSIVE kept(host, name, store) AS (
+            (SELECT a.host, a."user", a.store FROM prosodyarchive AS a WHERE a."when" < $1
+              ORDER BY a.host, a."user", a.store LIMIT 1)
+            UNION ALL
+            SELECT next.host, next."user", next.store
+              FROM kept CROSS JOIN LATERAL (
+                   SELECT a.host, a."user", a.store FROM prosodyarchive AS a
+                    WHERE (a.host, a."user", a.store) > (kept.host, kept.name, kept.store) AND a."when" < $1
+                    ORDER BY a.host, a."user", a.store LIMIT 1) AS next
+             WHERE kept.store IN ('archive', 'muc_log', 'offline'))
+        SELECT EXISTS (SELECT FROM kept WHERE store NOT IN ('archive', 'muc_log', 'offline'))"#,
+    )
+    .bind(below)
+    .fetch_one(connection)
+    .await
+    .named("prosody_has_other_stores")
+}
+
 #[derive(FromRow)]
 pub(super) struct StoredRow {
     sort_id: i64,
@@ -176,7 +215,7 @@ pub(super) struct StoredRow {
     user: String,
     store: String,
     key: String,
-    when: i32,
+    when: Seconds,
     value: Option<String>,
 }
 

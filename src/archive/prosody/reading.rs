@@ -3,7 +3,7 @@
 
 use sqlx::{FromRow, PgConnection};
 
-use super::{stamp, store_name, store_named};
+use super::{Seconds, stamp, store_name, store_named};
 use crate::{
     archive::{
         Looks, Sought, Trace,
@@ -74,6 +74,37 @@ pub async fn traces(
         query = query.bind(users);
     }
     let found: Vec<StoredTrace> = query.fetch_all(connection).await.named("prosody_traces")?;
+    Ok(found.into_iter().map(StoredTrace::read).collect())
+}
+
+/// The rows after `after` and up to `upto` in which these users may have shown that they received something, in order of
+/// `sort_id`.
+pub async fn receipts(
+    connection: &mut PgConnection,
+    (hosts, users): (&[String], &[String]),
+    (after, upto): (i64, i64),
+    rows: i64,
+) -> Result<Vec<Trace>> {
+    // Texts are searched only where the user counts.
+    let found: Vec<StoredTrace> = sqlx::query_as(concat!(
+        r#"-- prosody_receipts
+        SELECT a.sort_id::bigint, a.host, a."user", a.store, a.key, a."when", a.value
+          FROM prosodyarchive AS a
+         WHERE a.sort_id > $1 AND a.sort_id <= $2 AND a.host = ANY ($3) AND a.store = 'archive'
+           AND CASE WHEN a."user" = ANY ($4) AND octet_length(a.value) <= $5 THEN "#,
+        may_be_receipt!("a.value"),
+        " END
+         ORDER BY a.sort_id LIMIT $6"
+    ))
+    .bind(after)
+    .bind(upto)
+    .bind(hosts)
+    .bind(users)
+    .bind(MOST_BYTES)
+    .bind(rows)
+    .fetch_all(connection)
+    .await
+    .named("prosody_receipts")?;
     Ok(found.into_iter().map(StoredTrace::read).collect())
 }
 
@@ -208,7 +239,7 @@ struct StoredTrace {
     user: String,
     store: String,
     key: String,
-    when: i32,
+    when: Seconds,
     value: String,
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::{retention, show};
 use crate::config::{Config, print_limit};
-use crate::ledger::{Pause, Phase};
+use crate::ledger::{FileCounts, Pause, Phase, RecordedQuote};
 use crate::model::{Address, Facts, Judgement, LATEST, StartedBy, Store};
 use crate::ops::{Afterwards, Aging, Explanation, FoundMessage, Live, Recorded};
 use crate::policy::Retention;
@@ -31,6 +31,9 @@ pub(super) fn found(found: &FoundMessage, config: &Config, (host, local): (&str,
             facts(explanation),
             ledger(live, found.pause),
         );
+        if let Some(quote) = &live.quote {
+            let _ = writeln!(text, "  quote: {}", cut(quote, found.pause));
+        }
         if let Some(age) = &live.age {
             let _ = writeln!(text, "  age: {}", aging(age, &rules, &owner));
         }
@@ -54,9 +57,19 @@ pub(super) fn found(found: &FoundMessage, config: &Config, (host, local): (&str,
     text
 }
 
+/// When what it quotes is cut out of it, and what holds that up.
+fn cut(RecordedQuote { quote, on_hold, .. }: &RecordedQuote, pause: Pause) -> String {
+    let kept = kept(*on_hold, quote.backlog, pause);
+    format!("cut out {}, with the message that it quotes{kept}", show::time(quote.due_at))
+}
+
 /// When its age is a reason to go, and by which rule.
 fn aging(age: &Aging, rules: &Retention, owner: &Address) -> String {
-    let (limit, why) = (print_limit(age.applied.limit), retention::why(rules, owner, age.applied));
+    let limit = print_limit(age.applied.limit);
+    let why = match age.by_wish {
+        true => "as its owner wishes".to_owned(),
+        false => retention::why(rules, owner, age.applied),
+    };
     let hold = if age.may_be_on_hold { "; a hold on its owner may keep it" } else { "" };
     format!("too old from {}, after {limit}, {why}{hold}", show::time(age.from))
 }
@@ -76,6 +89,12 @@ fn verdict(explanation: &Explanation) -> String {
         }
     };
     let mut text = judgement.to_string();
+    if explanation.timer_by_wish {
+        text.push_str("; that timer is what its owner wishes for encrypted messages");
+    }
+    if explanation.once_by_wish {
+        text.push_str("; that it goes once it was read is what its owner wishes");
+    }
     if matches!(judgement, Judgement::Goes(_)) {
         text.push_str(&counted_from(explanation));
     }
@@ -106,6 +125,9 @@ fn counted_from(explanation: &Explanation) -> String {
         StartedBy::Mds => "as MDS showed",
         StartedBy::Marker => "as a displayed marker showed",
         StartedBy::Reply => "as a reply or reaction showed",
+        StartedBy::Receipt => {
+            return format!("; counted from when its owner received it, {at}, as a receipt showed");
+        }
         StartedBy::Members => {
             return format!("; counted from when no member was left who had not read it, {at}");
         }
@@ -140,6 +162,10 @@ fn facts(explanation: &Explanation) -> String {
         facts.hints.no_permanent_store.then(|| "the hint no-permanent-store".to_owned()),
         facts.hints.no_store.then(|| "the hint no-store".to_owned()),
         facts.hints.store.then(|| "the hint store".to_owned()),
+        facts.legacy.is_some().then(|| "an expiry".to_owned()),
+        counted(facts.legacy.invalid, "unreadable expiry"),
+        facts.once.then(|| "once".to_owned()),
+        facts.encrypted.then(|| "encrypted words".to_owned()),
         facts.wants_out.then(|| "an opt-out".to_owned()),
         facts.is_error.then(|| "an error".to_owned()),
         facts.expired_until.map(|until| format!("a placeholder until {}", show::time(until))),
@@ -170,20 +196,35 @@ fn ledger(live: &Live, pause: Pause) -> String {
 
 /// An entry, and what holds it up.
 fn entry(entry: &Recorded, pause: Pause) -> String {
-    let (expiry, kept) = (&entry.expiry, kept(entry, pause));
+    let (expiry, kept) = (&entry.expiry, kept(entry.on_hold, entry.expiry.backlog, pause));
     let due_at = show::time(expiry.due_at);
+    let files = files(entry.files);
     match expiry.phase {
         Phase::Placeholder => format!("a placeholder, whose row goes {due_at}{kept}"),
-        Phase::Pending => format!("goes {due_at}, reason: {}{kept}", expiry.reason),
+        Phase::Pending => format!("goes {due_at}, reason: {}{files}{kept}", expiry.reason),
     }
 }
 
-fn kept(entry: &Recorded, pause: Pause) -> String {
+/// Uploaded files that it names; nothing where there are none.
+fn files(FileCounts { going, kept }: FileCounts) -> String {
     let mut text = String::new();
-    if entry.on_hold {
+    if going > 0 {
+        let files = show::counted(going, "uploaded file");
+        let _ = write!(text, "; with it, {files} unless something else names it");
+    }
+    if kept > 0 {
+        let files = show::counted(kept, "uploaded file");
+        let _ = write!(text, "; not with it, {files} that something else names");
+    }
+    text
+}
+
+fn kept(on_hold: bool, backlog: bool, pause: Pause) -> String {
+    let mut text = String::new();
+    if on_hold {
         text.push_str("; on hold: nothing is erased before that ends");
     }
-    if entry.expiry.backlog {
+    if backlog {
         text.push_str("; held as backlog until `ephemerd backlog accept`");
     }
     if pause != Pause::None {
@@ -224,6 +265,8 @@ pub(super) fn json(explanation: &Explanation) -> Value {
         "due_at": due_at.map(show::json_time),
         "reason": reason,
         "because": because,
+        "once_by_wish": explanation.once_by_wish,
+        "timer_by_wish": explanation.timer_by_wish,
         "placeholder_until": placeholder_until.map(show::json_time),
         "found": facts,
         "unreadable": unreadable,
@@ -236,6 +279,11 @@ fn json_facts(facts: &Facts) -> Value {
         "shortest_timer_seconds": facts.timers.shortest_seconds,
         "timers_of_zero": facts.timers.zero,
         "invalid_timers": facts.timers.invalid,
+        "expires_after_seconds": facts.legacy.shortest_seconds,
+        "expires_at": facts.legacy.earliest.map(show::json_time),
+        "invalid_expiries": facts.legacy.invalid,
+        "once": facts.once,
+        "encrypted": facts.encrypted,
         "no_permanent_store": facts.hints.no_permanent_store,
         "no_store": facts.hints.no_store,
         "store": facts.hints.store,
@@ -254,6 +302,7 @@ pub(super) fn json_found(found: &FoundMessage) -> Value {
             row.insert("row".into(), live.row_number.into());
             row.insert("ledger".into(), live.entry.as_ref().map_or(Value::Null, json_entry));
             row.insert("age".into(), live.age.as_ref().map_or(Value::Null, json_aging));
+            row.insert("quote".into(), live.quote.as_ref().map_or(Value::Null, json_quote));
         }
         row
     });
@@ -270,17 +319,26 @@ pub(super) fn json_found(found: &FoundMessage) -> Value {
     })
 }
 
+fn json_quote(RecordedQuote { quote, on_hold, .. }: &RecordedQuote) -> Value {
+    json!({
+        "due_at": show::json_time(quote.due_at),
+        "backlog": quote.backlog,
+        "on_hold": on_hold,
+    })
+}
+
 fn json_aging(age: &Aging) -> Value {
     json!({
         "too_old_from": show::json_time(age.from),
         "kept_for": print_limit(age.applied.limit),
-        "rule": age.applied.rule.map(|at| at + 1),
+        "rule": age.applied.rule.map(|at| at + 1).filter(|_| !age.by_wish),
+        "by_wish": age.by_wish,
         "may_be_on_hold": age.may_be_on_hold,
     })
 }
 
 fn json_entry(entry: &Recorded) -> Value {
-    let Recorded { expiry: entry, on_hold, by_everyone } = entry;
+    let Recorded { expiry: entry, on_hold, by_everyone, files } = entry;
     json!({
         "store": entry.row.store.as_str(),
         "phase": entry.phase.as_str(),
@@ -291,5 +349,7 @@ fn json_entry(entry: &Recorded) -> Value {
         "runs_from": show::json_time(entry.start.at),
         "started_by": entry.start.by.as_str(),
         "by_every_member": by_everyone,
+        "files": files.going,
+        "files_kept": files.kept,
     })
 }

@@ -94,7 +94,7 @@ fn wrong(what: &str, help: &str) -> Failure {
 }
 
 /// Who runs this command.
-pub(super) fn by(named: Option<String>) -> Result<String, Failure> {
+pub(in crate::cli) fn by(named: Option<String>) -> Result<String, Failure> {
     let known = ["SUDO_USER", "LOGNAME", "USER"].into_iter().find_map(|it| std::env::var(it).ok());
     named
         .or_else(|| known.and_then(|it| reason(&it).ok()))
@@ -102,7 +102,7 @@ pub(super) fn by(named: Option<String>) -> Result<String, Failure> {
 }
 
 /// A text for the log, on one line.
-pub(super) fn reason(text: &str) -> Result<String, &'static str> {
+pub(in crate::cli) fn reason(text: &str) -> Result<String, &'static str> {
     let text = text.trim();
     match text.chars().count() {
         0 => Err("it is empty"),
@@ -126,7 +126,7 @@ fn length(text: &str) -> Result<Duration, String> {
 }
 
 /// A bare address, or a host, as servers store it.
-fn host(text: &str) -> Result<String, &'static str> {
+pub(in crate::cli) fn host(text: &str) -> Result<String, &'static str> {
     let is_wrong = |it: char| it == '/' || it.is_whitespace() || it.is_control();
     if text.is_empty() || text.len() > MOST_BYTES || text.contains(is_wrong) {
         return Err("it is not a bare address; write bob@example.org, or example.org");
@@ -144,7 +144,8 @@ pub(in crate::cli) fn address(text: &str) -> Result<Address, &'static str> {
     }
 }
 
-fn time(text: &str) -> Result<Timestamp, &'static str> {
+/// A day in UTC, or a time.
+pub(in crate::cli) fn time(text: &str) -> Result<Timestamp, &'static str> {
     let day = |text: &str| Some(text.parse::<NaiveDate>().ok()?.and_time(NaiveTime::MIN).and_utc());
     let at = text.parse().ok().or_else(|| day(text));
     at.filter(|at| *at <= LATEST && *at >= Timestamp::UNIX_EPOCH)

@@ -20,11 +20,11 @@ pub(super) fn erased(view: &View<'_>) -> Markup {
     };
     let gone = |store, reason| of(store, reason, &[Mode::Placeholder, Mode::Delete]);
     let by_reason = |reason| Store::ALL.iter().map(|store| gone(*store, reason)).sum::<i64>();
-    let by_store = |store| Reason::ALL.iter().map(|reason| gone(store, *reason)).sum::<i64>();
-    let all = Reason::ALL.iter().map(|reason| by_reason(*reason)).sum();
-    let dry = Store::ALL
-        .iter()
-        .flat_map(|store| Reason::ALL.iter().map(|reason| of(*store, *reason, &[Mode::DryRun])));
+    let by_store = |store| Reason::OF_ROWS.iter().map(|reason| gone(store, *reason)).sum::<i64>();
+    let all = Reason::OF_ROWS.iter().map(|reason| by_reason(*reason)).sum();
+    let dry = Store::ALL.iter().flat_map(|store| {
+        Reason::OF_ROWS.iter().map(|reason| of(*store, *reason, &[Mode::DryRun]))
+    });
     let dry: i64 = dry.sum();
     let read = StartedBy::ALL.iter().filter(|it| it.is_read());
     let read = number(read.map(|by| view.metrics.started.of(*by).get()).sum());
@@ -41,7 +41,7 @@ pub(super) fn erased(view: &View<'_>) -> Markup {
                     }
                 }
                 tbody {
-                    @for reason in Reason::ALL {
+                    @for reason in Reason::OF_ROWS {
                         tr {
                             th scope="row" { (reason) }
                             @for store in Store::ALL { td.number { (count(gone(store, reason))) } }

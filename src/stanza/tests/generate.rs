@@ -87,8 +87,30 @@ fn plain_child() -> impl Strategy<Value = String> {
         1 => element("urn:xmpp:delay", "delay", attribute("stamp", Just("x".to_owned())), text()),
         1 => element("urn:ephemerd:0", "expired", attribute("until", until()), nothing()),
         1 => element("urn:ephemerd:0", "expired", nothing(), text()),
+        1 => element("urn:ephemerd:0", "once", nothing(), text()),
+        1 => element("jabber:x:expire", "x", attribute("seconds", timer()), nothing()),
+        1 => rules(),
+        1 => encrypted(),
         1 => text(),
     ]
+}
+
+/// Encrypted words, keys alone, and what only looks like them.
+fn encrypted() -> BoxedStrategy<String> {
+    let spaces = vec![
+        "eu.siacs.conversations.axolotl",
+        "urn:xmpp:omemo:1",
+        "urn:xmpp:omemo:2",
+        "urn:xmpp:openpgp:0",
+    ];
+    let names = select(vec!["encrypted", "openpgp"]);
+    let inner = select(vec!["payload", "header"]);
+    let all = (select(spaces.clone()), names, select(spaces), inner);
+    all.prop_flat_map(|(space, name, inner_space, inner)| {
+        let inside = prop_oneof![nothing(), element(inner_space, inner, nothing(), text())];
+        element(space, name, nothing(), inside.boxed())
+    })
+    .boxed()
 }
 
 fn hint() -> BoxedStrategy<String> {
@@ -102,6 +124,21 @@ fn hint() -> BoxedStrategy<String> {
     ];
     let names = select(names.to_vec());
     names.prop_flat_map(|name| element("urn:xmpp:hints", name, nothing(), nothing())).boxed()
+}
+
+/// Rules of XEP-0079, some of which say when a message expires.
+fn rules() -> BoxedStrategy<String> {
+    let conditions = select(vec!["expire-at", "expire-at", "deliver"]);
+    let actions = select(vec!["drop", "alert", "error", "notify"]);
+    let rule = (conditions, actions, until(), any::<bool>()).prop_flat_map(|it| {
+        let (condition, action, value, known) = it;
+        let space = if known { "http://jabber.org/protocol/amp" } else { "urn:example:unknown" };
+        let attributes = format!(" condition='{condition}' action='{action}' value='{value}'");
+        element(space, "rule", Just(attributes).boxed(), nothing())
+    });
+    let status = prop_oneof![4 => nothing(), 1 => Just(" status='alert'".to_owned()).boxed()];
+    let inside = vec(rule, 0..3).prop_map(|it| it.concat());
+    element("http://jabber.org/protocol/amp", "amp", status.boxed(), inside.boxed())
 }
 
 fn quiet() -> BoxedStrategy<String> {

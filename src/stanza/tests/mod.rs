@@ -1,6 +1,7 @@
 mod blank;
 mod generate;
 mod limits;
+mod quote;
 mod reference;
 mod strict;
 

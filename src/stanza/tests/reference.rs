@@ -12,7 +12,10 @@ use crate::{
 
 const CLIENT: &str = "jabber:client";
 const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
+const AMP: &str = "http://jabber.org/protocol/amp";
 const PUBSUB: &str = "http://jabber.org/protocol/pubsub#event";
+
+const OMEMO: [&str; 3] = ["eu.siacs.conversations.axolotl", "urn:xmpp:omemo:1", "urn:xmpp:omemo:2"];
 
 pub(super) const QUIET: [(&str, &str); 22] = [
     (CLIENT, "thread"),
@@ -54,6 +57,7 @@ fn reference(xml: &str) -> Option<Facts> {
             note(child, &mut facts);
         }
     }
+    facts.encrypted = root.children().any(is_encrypted);
     let stamp =
         |it: &&Element| it.is("delay", "urn:xmpp:delay") || it.is("stanza-id", "urn:xmpp:sid:0");
     let others: Vec<_> = root.children().filter(|it| !stamp(it)).collect();
@@ -72,6 +76,13 @@ fn reference(xml: &str) -> Option<Facts> {
     facts.last_stanza_id =
         ids.last().map(|(by, id)| StanzaId { by: by.to_owned(), id: id.to_owned() });
     Some(facts)
+}
+
+/// The child has encrypted words, and not only keys.
+fn is_encrypted(child: &Element) -> bool {
+    let is_omemo = |it: &Element, name: &str| OMEMO.iter().any(|omemo| it.is(name, *omemo));
+    child.is("openpgp", "urn:xmpp:openpgp:0")
+        || is_omemo(child, "encrypted") && child.children().any(|it| is_omemo(it, "payload"))
 }
 
 /// The document's only element, with nothing but white space around it.
@@ -145,9 +156,39 @@ fn note(child: &Element, facts: &mut Facts) {
         }
         ("urn:xmpp:hints", "no-store" | "no-storage") => facts.hints.no_store = true,
         ("urn:xmpp:hints", "store") => facts.hints.store = true,
+        ("jabber:x:expire", "x") => {
+            facts.has_content = true;
+            let mut of = Facts::default();
+            note_timer(child.attr("seconds"), &mut of);
+            let legacy = &mut facts.legacy;
+            let seconds = of.timers.shortest_seconds;
+            legacy.shortest_seconds = legacy.shortest_seconds.into_iter().chain(seconds).min();
+            legacy.invalid += of.timers.invalid + of.timers.zero;
+        }
+        (AMP, "amp") => {
+            facts.has_content = true;
+            let is_report = child.attr("status").is_some();
+            for rule in child.children().filter(|it| it.is("rule", AMP) && !is_report) {
+                note_rule(rule, facts);
+            }
+        }
         (CLIENT, "body") => {}
+        ("urn:ephemerd:0", "once") => facts.once = true,
         pair if QUIET.contains(&pair) => {}
         _ => facts.has_content = true,
+    }
+}
+
+fn note_rule(rule: &Element, facts: &mut Facts) {
+    let expires = rule.attr("condition") == Some("expire-at");
+    if !expires || !["drop", "alert", "error"].map(Some).contains(&rule.attr("action")) {
+        return;
+    }
+    let at = rule.attr("value").and_then(|it| chrono::DateTime::parse_from_rfc3339(it).ok());
+    let legacy = &mut facts.legacy;
+    match at.map(|it| it.with_timezone(&chrono::Utc)) {
+        Some(at) => legacy.earliest = legacy.earliest.into_iter().chain([at]).min(),
+        None => legacy.invalid += 1,
     }
 }
 

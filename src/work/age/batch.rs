@@ -1,17 +1,20 @@
-//! One transaction of a walk: look at some owners, erase what is too old, and forget it. Most of it goes in the database
+//! One transaction of a walk: look at some owners, erase what is to go, and forget it. Most of it goes in the database
 //! alone (`bulk`); what that leaves, newest rows and what is on hold, is looked at row by row.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sqlx::{PgConnection, PgPool};
 
-use super::{AgeSettings, Erased, bulk, rest_between};
+use super::{
+    AgeSettings, Erased, bulk,
+    errand::{Errand, Leg, Then},
+};
 use crate::{
-    archive::{Archive, Erasure, Holder, OldRow, Scope, Table, Which},
+    archive::{Archive, Erasure, OldRow, Scope, Table, Which},
     database::{Named, Result},
-    ledger::{self, AgeStanding, Holdable, Known, Walk, WalkPlace},
+    ledger::{self, Holdable, Known, WalkPlace},
     metrics::FailureCause,
-    model::{LATEST, Mode, RowKey, Store, Timestamp},
+    model::{LATEST, Mode, RowKey, Store},
     stanza,
     work::base::crash::crash_point,
 };
@@ -21,8 +24,8 @@ pub(super) struct Step<'a> {
     pub(super) archive: &'a Archive,
     pub(super) table: &'a Table,
     pub(super) settings: &'a AgeSettings,
-    /// The policy that must be in force.
-    pub(super) policy: &'a [u8],
+    /// For what rows go.
+    pub(super) errand: Errand<'a>,
     /// Maximum number of rows that go in the database alone; `None`: all are looked at row by row.
     pub(super) bulk: Option<i64>,
     /// Maximum number of rows that are looked at row by row.
@@ -34,11 +37,14 @@ pub(super) struct Step<'a> {
 }
 
 /// What a transaction did.
+#[derive(Default)]
 pub(super) struct Batch {
     /// How many rows were erased in each store, and how.
     pub(super) erased: Erased,
     /// Rows that were left for the next walk.
     pub(super) failures: Vec<FailureCause>,
+    /// Rows that would have gone, but for a hold.
+    pub(super) on_hold: i64,
     /// There was more than fits into it.
     pub(super) is_full: bool,
     /// A walk ended in which nothing failed.
@@ -57,78 +63,57 @@ pub(super) enum Ran {
     InTheWay,
 }
 
-/// Goes on with the walk through one table.
+/// Goes on with a walk.
 pub(super) async fn run(pool: &PgPool, step: Step<'_>) -> Result<Ran> {
-    let name = step.table.name();
     let mut transaction = pool.begin().await.named("age_begin")?;
-    let Some(shortest) = step.settings.retention.shortest() else { return Ok(Ran::Nothing) };
     if !ledger::share_claims(&mut transaction).await? {
         return Ok(Ran::HoldUnderWay);
     }
-    let Some(walk) = ledger::lock_walk(&mut transaction, name, step.policy).await? else {
+    let Some(Leg { scopes, then }) = step.errand.begin(&mut transaction, &step).await? else {
         return Ok(Ran::Nothing);
     };
-    // Another daemon may have ended the walk since, and somebody may have paused erasing.
-    let state = ledger::age_state(&mut transaction).await?;
-    let (now, paused) = (state.now, state.paused);
-    if walk.next_at > now || paused || !AgeStanding::of(state, step.policy).is_in_force() {
-        return Ok(Ran::Nothing);
-    }
-    let (after, inclusive) = after(&walk);
-    let holders = step.table.holders(&mut transaction, &after, inclusive, step.owners).await?;
-    let Some(last) = holders.last().cloned() else {
-        let rest = rest_between(shortest, walk.failed > 0);
-        ledger::end_walk(&mut transaction, name, rest).await?;
-        transaction.commit().await.named("age_commit")?;
-        let (erased, failures) = (Erased::new(), Vec::new());
-        let is_end_of_clean_walk = walk.failed == 0;
-        return Ok(Ran::Batch(Batch { erased, failures, is_full: false, is_end_of_clean_walk }));
+    let Some((mut batch, place)) = look(&mut transaction, &step, scopes).await? else {
+        return Ok(Ran::InTheWay);
     };
-    let scopes = scopes(&step, &holders, &walk.place, now);
-    let taken = match step.bulk {
-        Some(rows) => bulk::take(&mut transaction, step.table, scopes, rows).await?,
-        None => Some(bulk::Taken::nothing(scopes)),
-    };
-    let Some(bulk::Taken { erased, rest: scopes, cut }) = taken else { return Ok(Ran::InTheWay) };
-    let (old, is_all) = step.table.old(&mut transaction, &scopes, step.rows).await?;
-    let is_full = !is_all || cut.is_some();
-    let mut batch = Batch { erased, failures: Vec::new(), is_full, is_end_of_clean_walk: false };
-    if !step.skip {
-        erase(&mut transaction, step.archive, &old, &mut batch).await?;
-        crash_point!("aged");
-    }
-    let failed = if step.skip { 1 } else { batch.failures.len() };
-    let failed = i64::try_from(failed).unwrap_or(i64::MAX);
-    let place = match is_all {
-        true => cut,
-        false => old.last().and_then(|row| Some(place(scopes.get(row.scope)?, row.place))),
-    };
-    let all = WalkPlace { host: last.host, owner: last.owner, ..WalkPlace::default() };
-    let place = place.unwrap_or(all);
-    ledger::move_walk(&mut transaction, name, &place, failed).await?;
+    let then = place.map_or(then, Then::At);
+    batch.is_end_of_clean_walk = step.errand.leave(&mut transaction, &step, then, &batch).await?;
     transaction.commit().await.named("age_commit")?;
-    crash_point!("aged_and_committed");
+    if !batch.erased.is_empty() {
+        crash_point!("aged_and_committed");
+    }
     Ok(Ran::Batch(batch))
 }
 
-/// The owner after which the walk goes on; with that one itself if not all of it was looked at.
-fn after(walk: &Walk) -> (Holder, bool) {
-    let WalkPlace { host, owner, within, .. } = &walk.place;
-    (Holder { host: host.clone(), owner: owner.clone() }, within.is_some())
+/// Erases what is to go in these scopes. Returns also where that ended, if that was not all; `None` if something stood in the
+/// way.
+async fn look(
+    connection: &mut PgConnection,
+    step: &Step<'_>,
+    scopes: Vec<Scope>,
+) -> Result<Option<(Batch, Option<WalkPlace>)>> {
+    if scopes.is_empty() {
+        return Ok(Some((Batch::default(), None)));
+    }
+    let taken = match step.bulk {
+        Some(rows) => bulk::take(connection, step.table, scopes, rows).await?,
+        None => Some(bulk::Taken::nothing(scopes)),
+    };
+    let Some(bulk::Taken { erased, rest: scopes, cut }) = taken else { return Ok(None) };
+    let (old, is_all) = step.table.old(connection, &scopes, step.rows).await?;
+    let mut batch = Batch { erased, is_full: !is_all || cut.is_some(), ..Batch::default() };
+    let last = old.last().and_then(|row| Some(place(scopes.get(row.scope)?, row.place)));
+    if !step.skip {
+        erase(connection, step.archive, of_chats(old, &scopes), &mut batch).await?;
+        crash_point!("aged");
+    }
+    Ok(Some((batch, if is_all { cut } else { last })))
 }
 
-/// The owners' stores from which anything goes by its age, from the walk's place on.
-fn scopes(step: &Step<'_>, holders: &[Holder], from: &WalkPlace, now: Timestamp) -> Vec<Scope> {
-    let AgeSettings { hosts, retention, .. } = step.settings;
-    let mut scopes = step.table.scopes(holders, hosts, retention, now);
-    if let Some(within) = from.within {
-        let is_there = |it: &Scope| it.holder.host == from.host && it.holder.owner == from.owner;
-        scopes.retain(|it| !(is_there(it) && it.store < within));
-        for scope in scopes.iter_mut().filter(|it| is_there(it) && it.store == within) {
-            scope.after = (from.stamp, from.row_number);
-        }
-    }
-    scopes
+/// The rows that are of their scopes' chats, where only the rows themselves say.
+fn of_chats(mut old: Vec<OldRow>, scopes: &[Scope]) -> Vec<OldRow> {
+    let chat = |row: &OldRow| scopes.get(row.scope).and_then(|it| it.chat.as_ref());
+    old.retain(|row| chat(row).is_none_or(|chat| row.peer.as_ref() == Some(chat)));
+    old
 }
 
 /// Where the walk is after the row with this stamp and number.
@@ -156,7 +141,7 @@ enum Way {
 async fn erase(
     connection: &mut PgConnection,
     archive: &Archive,
-    old: &[OldRow],
+    old: Vec<OldRow>,
     batch: &mut Batch,
 ) -> Result<()> {
     if old.is_empty() {
@@ -174,7 +159,11 @@ async fn erase(
     }
     let mut ways: BTreeMap<Way, Vec<usize>> = BTreeMap::new();
     for (at, row) in old.iter().enumerate() {
-        let Some(way) = way(archive, row).filter(|_| !on_hold.contains(&at)) else { continue };
+        let Some(way) = way(archive, row) else { continue };
+        if on_hold.contains(&at) {
+            batch.on_hold += 1;
+            continue;
+        }
         // An eraser is at work on it.
         if known.get(&at).is_some_and(|it| it.id.is_none()) {
             batch.failures.push(FailureCause::Locked);

@@ -1,4 +1,4 @@
-//! What goes in the database alone: of owners without a hold all that is too old, but for newest rows. One statement deletes
+//! What goes in the database alone: of owners without a hold all that is to go, but for newest rows. One statement deletes
 //! it together with its entries, or nothing is done at all.
 
 use std::collections::HashSet;
@@ -40,9 +40,10 @@ pub(super) async fn take(
 ) -> Result<Option<Taken>> {
     let owners: Vec<_> = scopes.iter().map(|it| (it.host.as_str(), it.owner.as_str())).collect();
     let on_hold = ledger::owners_on_hold(connection, &owners).await?;
-    let on_hold: HashSet<usize> = on_hold.into_iter().collect();
+    let mut one_by_one: HashSet<usize> = on_hold.into_iter().collect();
+    one_by_one.extend((0..).zip(&scopes).filter(|(_, it)| it.is_told_by_reading()).map(|it| it.0));
     let (at, free): (Vec<usize>, Vec<Scope>) =
-        scopes.iter().cloned().enumerate().filter(|(at, _)| !on_hold.contains(at)).unzip();
+        scopes.iter().cloned().enumerate().filter(|(at, _)| !one_by_one.contains(at)).unzip();
     if free.is_empty() {
         return Ok(Some(Taken::nothing(scopes)));
     }
@@ -70,7 +71,7 @@ pub(super) async fn take(
         }
     }
     let cut = taken.cut.and_then(|(of, after)| Some((*at.get(of)?, place(free.get(of)?, after))));
-    rest.extend(scopes.into_iter().enumerate().filter(|(at, _)| on_hold.contains(at)));
+    rest.extend(scopes.into_iter().enumerate().filter(|(at, _)| one_by_one.contains(at)));
     rest.sort_unstable_by_key(|(at, _)| *at);
     rest.retain(|(at, _)| cut.as_ref().is_none_or(|(last, _)| at <= last));
     let rest = rest.into_iter().map(|(_, scope)| scope).collect();

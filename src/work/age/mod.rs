@@ -1,24 +1,28 @@
-//! Retention by age: owner by owner, what is too old goes, the oldest first, whatever its sender asked for.
+//! Retention by age, what somebody asked to be erased, and what users wish: owner by owner, what is older than that goes, the
+//! oldest first, whatever its sender asked for.
 //!
 //! It needs no entries in the ledger. A walk goes through the owners of a table again and again, and looks at each
 //! owner's oldest rows by index, so that what nothing is asked of costs nothing. A policy is announced before it is
-//! followed (`announce`), and one transaction at a time follows it (`batch`), beside the erasers of what is due.
+//! followed (`announce`), and one transaction at a time follows it (`batch`), beside the erasers of what is due. A request is a walk through one
+//! owner's stores (`errand`), a wish one through its user's archive that begins again and again, and all else is the same.
 
 mod announce;
 mod batch;
 mod bulk;
+mod errand;
 mod refused;
 mod size;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use sqlx::PgPool;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use self::{
     batch::{Ran, Step},
+    errand::Errand,
     refused::Refused,
     size::Size,
 };
@@ -27,7 +31,7 @@ use crate::{
     database::{Error, Named, Result, in_time},
     ledger::{self, AgeStanding, AgeState},
     metrics::{FailureCause, Metrics},
-    model::{Mode, Store},
+    model::{Mode, Store, WishRules},
     policy::Retention,
     work::{
         TRANSACTION_LIMIT,
@@ -44,6 +48,10 @@ const SHORTEST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(900);
 /// The same after a walk that left rows because they were locked or refused.
 const REST_AFTER_FAILURES: Duration = Duration::from_secs(60);
+/// How often to look for requests and wishes if nobody says that there is one.
+const LOOK_FOR_ERRANDS: Duration = Duration::from_secs(60);
+/// Requests, and wishes, that are looked at in turn.
+const MOST_IN_TURN: i64 = 100;
 /// How long one table is worked on before anything else is looked at, while it has much that is too old.
 const LONGEST_TURN: Duration = Duration::from_millis(500);
 
@@ -54,6 +62,8 @@ pub struct AgeSettings {
     pub hosts: Vec<String>,
     /// How long messages are kept.
     pub retention: Retention,
+    /// What users may wish.
+    pub wishes: WishRules,
     /// A policy by which more rows than this would go waits for the operator.
     pub confirm_above: u32,
     /// How long nothing goes by a new policy.
@@ -91,6 +101,8 @@ pub struct AgeEraser {
     archive: Archive,
     settings: Changing<AgeSettings>,
     metrics: Arc<Metrics>,
+    /// Rings when somebody gives a command.
+    commands: Arc<Notify>,
     /// The policy of these settings was announced, by us or another daemon.
     is_announced: bool,
     /// The log says that another policy was announced since.
@@ -110,12 +122,14 @@ impl AgeEraser {
         archive: Archive,
         settings: Changing<AgeSettings>,
         metrics: Arc<Metrics>,
+        commands: Arc<Notify>,
     ) -> Self {
         Self {
             pool,
             archive,
             settings,
             metrics,
+            commands,
             is_announced: false,
             is_said: false,
             is_refusing: false,
@@ -133,7 +147,7 @@ impl AgeEraser {
                 self.sizes.clear();
                 self.refused.try_again();
             }
-            let pause = match self.round().await {
+            let pause = match self.round(&stop).await {
                 Ok(pause) => {
                     retry.succeeded();
                     pause
@@ -147,13 +161,82 @@ impl AgeEraser {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.settings.changed() => {}
+                () = self.commands.notified() => {}
                 () = stop.cancelled() => return,
             }
         }
     }
 
+    /// Goes on with requests, wishes and policy. Returns how long to wait.
+    async fn round(&mut self, stop: &CancellationToken) -> Result<Duration> {
+        // None waits for the others to succeed.
+        let (requests, wishes) = (self.requests(stop).await, self.wishes(stop).await);
+        let policy = self.policy().await;
+        Ok(together([requests?, wishes?, policy?]))
+    }
+
+    /// Goes on with requests. Returns how long to wait.
+    async fn requests(&mut self, stop: &CancellationToken) -> Result<Duration> {
+        let (requests, standing) = in_time("due_requests", TRANSACTION_LIMIT, async {
+            let mut connection = self.pool.acquire().await.named("age_connect")?;
+            ledger::due_requests(&mut connection, &self.settings.hosts, MOST_IN_TURN).await
+        })
+        .await?;
+        self.metrics.requests.set(standing);
+        let due = requests.into_iter().map(|it| (Errand::Request(it.id), it.within, it.due_in));
+        self.in_turn(due, stop).await
+    }
+
+    /// Goes on with what users wish. Returns how long to wait.
+    async fn wishes(&mut self, stop: &CancellationToken) -> Result<Duration> {
+        if !self.settings.wishes.followed {
+            return Ok(LONGEST_REST);
+        }
+        let wishes = in_time("due_wishes", TRANSACTION_LIMIT, async {
+            let mut connection = self.pool.acquire().await.named("age_connect")?;
+            ledger::due_wishes(&mut connection, &self.settings.hosts, MOST_IN_TURN).await
+        })
+        .await?;
+        let wish = |(id, due_in)| (Errand::Wish(id), Some(Store::Archive), due_in);
+        self.in_turn(wishes.into_iter().map(wish), stop).await
+    }
+
+    /// One transaction for each of these errands that is to be looked at, in this order: with the table that has the store
+    /// which is next, or with the first one. Returns how long to wait.
+    async fn in_turn(
+        &mut self,
+        errands: impl Iterator<Item = (Errand<'static>, Option<Store>, Duration)>,
+        stop: &CancellationToken,
+    ) -> Result<Duration> {
+        let (mut pauses, mut failure) = (vec![LOOK_FOR_ERRANDS], None);
+        for (errand, within, due_in) in errands {
+            // Other settings may forbid the rest, and are taken at once.
+            if stop.is_cancelled() || self.settings.is_outdated() {
+                break;
+            }
+            if self.settings.dry_run || !due_in.is_zero() {
+                pauses.push(due_in.max(LOOK_EVERY));
+                break;
+            }
+            let next = |table: &Table| within.is_none_or(|store| table.stores().contains(&store));
+            let table = self.archive.tables().into_iter().find(next);
+            let Some(table) = table.filter(|it| !self.refused.is_resting(it)) else { continue };
+            match self.step(&table, errand).await {
+                Ok(pause) => pauses.push(pause),
+                Err(error) if error.is_unreachable() => return Err(error),
+                // The others go on.
+                Err(error) => failure = Some(error),
+            }
+            // The rate is for all of them; the first come first.
+            if (SHORTEST_REST..LOOK_EVERY).contains(&together(pauses.iter().copied())) {
+                break;
+            }
+        }
+        failure.map_or_else(|| Ok(together(pauses)), Err)
+    }
+
     /// Announces the policy if it is new, and erases a batch if it is time. Returns how long to wait.
-    async fn round(&mut self) -> Result<Duration> {
+    async fn policy(&mut self) -> Result<Duration> {
         if !self.is_announced {
             announce::announce(&self.pool, &self.archive, &self.settings).await?;
             self.is_announced = true;
@@ -180,7 +263,7 @@ impl AgeEraser {
         let mut pause = LOOK_EVERY;
         for table in self.due().await? {
             if !self.refused.is_resting(&table) {
-                pause = pause.min(self.turn(&table, &policy).await?);
+                pause = pause.min(self.turn(&table, Errand::Policy(&policy)).await?);
             }
         }
         Ok(pause)
@@ -214,10 +297,10 @@ impl AgeEraser {
     }
 
     /// Transactions with one table, until it needs a pause. Returns how long that is.
-    async fn turn(&mut self, table: &Table, policy: &[u8]) -> Result<Duration> {
+    async fn turn(&mut self, table: &Table, errand: Errand<'_>) -> Result<Duration> {
         let began = Instant::now();
         loop {
-            let pause = self.step(table, policy).await?;
+            let pause = self.step(table, errand).await?;
             if !pause.is_zero() || began.elapsed() >= LONGEST_TURN {
                 return Ok(pause);
             }
@@ -225,11 +308,11 @@ impl AgeEraser {
     }
 
     /// One transaction with one table. Returns how long to wait for the next one.
-    async fn step(&mut self, table: &Table, policy: &[u8]) -> Result<Duration> {
+    async fn step(&mut self, table: &Table, errand: Errand<'_>) -> Result<Duration> {
         let began = Instant::now();
         let size = self.sizes.get(table.name()).copied();
         let size = size.unwrap_or_else(|| Size::first(&self.settings));
-        match self.transaction(table, policy, size, false).await {
+        match self.transaction(table, errand, size, false).await {
             Ok(Ran::InTheWay) => Ok(self.look_at_each(table, size)),
             Ok(ran) => {
                 if let Ran::Batch(batch) = &ran {
@@ -240,11 +323,11 @@ impl AgeEraser {
                         self.refused.end(table);
                     }
                 }
-                Ok(self.after(&ran, began))
+                Ok(self.after(errand, &ran, began))
             }
             Err(error) if error.is_unreachable() => Err(error),
             Err(error) if error.is_of_the_table() => {
-                self.refused.note(table, &error);
+                self.refused.note(table, errand.which(), &error);
                 self.metrics.erase_failures.of(FailureCause::Refused).inc();
                 Ok(LOOK_EVERY)
             }
@@ -253,7 +336,7 @@ impl AgeEraser {
                 Ok(self.look_at_each(table, size))
             }
             Err(error) if error.is_contention() => Err(error),
-            Err(error) => self.narrow(table, policy, size, error).await,
+            Err(error) => self.narrow(table, errand, size, error).await,
         }
     }
 
@@ -266,24 +349,28 @@ impl AgeEraser {
     async fn transaction(
         &self,
         table: &Table,
-        policy: &[u8],
+        errand: Errand<'_>,
         size: Size,
         skip: bool,
     ) -> Result<Ran> {
         let (archive, settings, owners) = (&self.archive, &self.settings, size.owners);
         let (bulk, rows) = (size.bulk().map(i64::from), size.rows.into());
-        let step = Step { archive, table, settings, policy, bulk, rows, owners, skip };
+        let step = Step { archive, table, settings, errand, bulk, rows, owners, skip };
         in_time("age", TRANSACTION_LIMIT, batch::run(&self.pool, step)).await
     }
 
-    fn after(&self, ran: &Ran, began: Instant) -> Duration {
+    fn after(&self, errand: Errand<'_>, ran: &Ran, began: Instant) -> Duration {
         match ran {
             Ran::Nothing => LOOK_EVERY,
             Ran::InTheWay => Duration::ZERO,
             Ran::HoldUnderWay => HOLD_REST,
             Ran::Batch(batch) => {
+                let erased = match errand {
+                    Errand::Policy(_) | Errand::Wish(_) => &self.metrics.age_erased,
+                    Errand::Request(_) => &self.metrics.request_erased,
+                };
                 for ((store, mode), rows) in &batch.erased {
-                    self.metrics.age_erased.of(*store, *mode).inc_by(*rows);
+                    erased.of(*store, *mode).inc_by(*rows);
                 }
                 for cause in &batch.failures {
                     self.metrics.erase_failures.of(*cause).inc();
@@ -299,7 +386,7 @@ impl AgeEraser {
     async fn narrow(
         &mut self,
         table: &Table,
-        policy: &[u8],
+        errand: Errand<'_>,
         size: Size,
         error: Error,
     ) -> Result<Duration> {
@@ -309,17 +396,28 @@ impl AgeEraser {
             return Ok(Duration::ZERO);
         }
         if std::mem::replace(&mut self.is_refusing, true) {
-            debug!(%error, "another row that is too old cannot be erased");
+            debug!(%error, "another row {} cannot be erased", errand.which());
         } else {
             warn!(
                 %error,
                 help = "ephemerd_erase_failures_total counts such rows; each walk tries them again",
-                "a row that is too old cannot be erased, and is left until the next walk"
+                "a row {} cannot be erased, and is left until the next walk",
+                errand.which()
             );
         }
         self.metrics.erase_failures.of(FailureCause::Refused).inc();
-        self.transaction(table, policy, size.one_row(), true).await?;
+        self.transaction(table, errand, size.one_row(), true).await?;
         Ok(Duration::ZERO)
+    }
+}
+
+/// How long to wait before going on with several things: those that go on soon rest one after the other.
+fn together(pauses: impl IntoIterator<Item = Duration>) -> Duration {
+    let (rests, waits): (Vec<Duration>, Vec<Duration>) =
+        pauses.into_iter().partition(|it| *it < LOOK_EVERY);
+    match rests.is_empty() {
+        true => waits.into_iter().min().unwrap_or(LONGEST_REST),
+        false => rests.into_iter().sum(),
     }
 }
 

@@ -25,14 +25,14 @@ impl Refused {
     }
 
     /// The table refused all of it.
-    pub(super) fn note(&mut self, table: &Table, error: &Error) {
+    pub(super) fn note(&mut self, table: &Table, which: &str, error: &Error) {
         let (table, cause) = (table.name(), error.to_string());
         if self.0.get(table).is_none_or(|it| it.cause != cause) {
             warn!(
                 table,
                 cause,
                 help = error.remedy(),
-                "nothing that is too old can be erased from this table"
+                "nothing {which} can be erased from this table"
             );
         }
         self.0.insert(table, Refusal { cause, until: Instant::now() + REST_AFTER_FAILURES });
@@ -41,10 +41,7 @@ impl Refused {
     /// Something was erased from the table.
     pub(super) fn end(&mut self, table: &Table) {
         if let Some(Refusal { cause, .. }) = self.0.remove(table.name()) {
-            info!(
-                table = table.name(),
-                cause, "this no longer keeps rows that are too old from being erased"
-            );
+            info!(table = table.name(), cause, "this no longer keeps rows from being erased");
         }
     }
 

@@ -81,12 +81,13 @@ impl Size {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Retention;
+    use crate::{model::WishRules, policy::Retention};
 
     fn settings(rows_per_second: u32) -> AgeSettings {
         AgeSettings {
             hosts: Vec::new(),
             retention: Retention::default(),
+            wishes: WishRules::default(),
             confirm_above: 0,
             grace: Duration::ZERO,
             batch: 1_000,

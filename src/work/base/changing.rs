@@ -25,11 +25,16 @@ impl<T: Clone> Changing<T> {
 
     /// Takes the latest settings. Returns whether they are new.
     pub fn take(&mut self) -> bool {
-        let is_new = self.updates.has_changed().unwrap_or(false);
+        let is_new = self.is_outdated();
         if is_new {
             self.now = self.updates.borrow_and_update().clone();
         }
         is_new
+    }
+
+    /// There are new settings to take.
+    pub fn is_outdated(&self) -> bool {
+        self.updates.has_changed().unwrap_or(false)
     }
 
     /// A copy of the current settings.

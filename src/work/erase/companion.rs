@@ -124,7 +124,9 @@ impl<R: Requests> CompanionEraser<R> {
         let Leased { claims, asked } = match leased {
             Ok(leased) => leased,
             Err(Turn::HoldUnderWay) => return Ok(Next::Rest(HOLD_REST)),
-            Err(_) => return Next::when_due(&self.pool, &hosts, self.from, LONGEST_SLEEP).await,
+            Err(_) => {
+                return Next::when_due(&self.pool, &hosts, (self.from, false), LONGEST_SLEEP).await;
+            }
         };
         let claimed_at = Instant::now();
         let fates = if self.pace.settings.dry_run {

@@ -8,6 +8,7 @@ mod asked;
 pub mod companion;
 mod count;
 mod fate;
+pub mod files;
 mod pace;
 pub mod remembered;
 pub mod scrub;
@@ -36,9 +37,18 @@ pub struct EraseSettings {
     pub rows_per_second: u32,
     /// Go through what is due once and count it; erase nothing.
     pub dry_run: bool,
+    /// What replies quote is cut out of them; not in a dry run.
+    pub cut_quotes: bool,
+    /// Uploaded files go with the rows that name them.
+    pub removes_files: bool,
 }
 
 impl EraseSettings {
+    /// Quotes are cut now.
+    const fn cuts(&self) -> bool {
+        self.cut_quotes && !self.dry_run
+    }
+
     /// The largest batch: at most one second's worth if the rate is limited.
     fn most_rows(&self) -> u32 {
         match self.rows_per_second {

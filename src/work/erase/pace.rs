@@ -52,16 +52,18 @@ impl Next {
         }
     }
 
-    /// When the next entry from `from` on is due or a hold ends, but at most `longest`. What ended holds kept is let go.
+    /// When the next entry from `from` on is due, or a quote if `cuts`, or a hold ends, but at most `longest`. What ended holds kept is let go, and
+    /// what was remembered for long enough is forgotten.
     pub(super) async fn when_due(
         pool: &PgPool,
         hosts: &[String],
-        from: Bound,
+        (from, cuts): (Bound, bool),
         longest: Duration,
     ) -> Result<Self> {
         let next = in_time("next_due", TRANSACTION_LIMIT, async {
             let mut connection = pool.acquire().await.named("next_due_connect")?;
-            let next = ledger::next_due(&mut connection, hosts, from).await?;
+            ledger::forget_names(&mut connection).await?;
+            let next = ledger::next_due(&mut connection, hosts, from, cuts).await?;
             if next.hold_end.is_some_and(|seconds| seconds <= 0.0) {
                 holds::let_go(&mut connection).await?;
                 return Ok(None);

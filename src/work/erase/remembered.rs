@@ -133,9 +133,8 @@ impl<R: Requests> Remembered<R> {
         };
         let mut connection = self.pool.acquire().await.named("remembered_connect")?;
         let now = database::now(&mut connection).await?;
-        let runs_from = policy::archived(shown.row.stamp, now).at;
-        let placement =
-            Placement { store: Store::Room, runs_from, undelivered: false, read: false };
+        let start = policy::archived(shown.row.stamp, now);
+        let placement = Placement::of(Store::Room, start.at, start, false);
         let verdict = policy::decide(&facts, &placement, &self.settings.rules);
         let left = |due_at: Timestamp| (due_at - now).to_std().unwrap_or(Duration::ZERO);
         Ok(verdict.map(|it| left(it.due_at).min(LONGEST)))

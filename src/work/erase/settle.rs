@@ -17,6 +17,7 @@ pub(super) async fn settle(
     until: Timestamp,
 ) -> Result<()> {
     let (mut forget, mut keep, mut renamed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut erased = Vec::new();
     let (mut put_off, mut give_back, mut waited) = (Vec::new(), Vec::new(), Vec::new());
     for (claimed, fate) in claims.entries.iter().zip(fates) {
         let (id, expiry) = (claimed.entry.id, &claimed.entry.expiry);
@@ -30,6 +31,9 @@ pub(super) async fn settle(
             Fate::PutOff(_) => put_off.push(id),
             Fate::Untried => give_back.push(id),
         }
+        if fate.is_settled() {
+            erased.push(&claimed.entry);
+        }
         // Nobody had received it, and nothing waits for that any more.
         let RowKey { host, owner, archive_id, store, .. } = &expiry.row;
         let is_held = expiry.reason == Reason::Undelivered && *store == Store::Archive;
@@ -37,6 +41,7 @@ pub(super) async fn settle(
             waited.push((host.as_str(), owner.as_str(), archive_id.as_str()));
         }
     }
+    ledger::remember(connection, &erased).await?;
     ledger::forget(connection, &forget).await?;
     // Two rows may have become identical: then one entry is enough for both.
     ledger::record(connection, &renamed).await?;
@@ -55,6 +60,8 @@ fn placeholder(expiry: &Expiry, digest: &[u8], until: Timestamp) -> Expiry {
         due_at: until,
         copy_of: None,
         backlog: false,
+        name: None,
+        follows: None,
         ..expiry.clone()
     }
 }

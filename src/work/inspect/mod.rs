@@ -8,6 +8,7 @@ pub mod feed;
 mod pass;
 mod readings;
 pub mod sessions;
+mod start;
 mod tail;
 
 use std::time::Duration;

@@ -95,18 +95,27 @@ struct Rest {
 struct Mark {
     newest: i64,
     xmax: i64,
+    server_started: Timestamp,
     taken: Instant,
 }
 
 impl Mark {
+    fn of(horizon: Horizon, taken: Instant) -> Self {
+        let Horizon { newest, xmax, server_started, .. } = horizon;
+        Self { newest, xmax, server_started, taken }
+    }
+
     /// Everything that could still appear below this mark is visible by now.
     fn is_settled(&self, horizon: Horizon) -> bool {
         horizon.xmin >= self.xmax && self.taken.elapsed() >= SETTLING
     }
 
-    /// Rows or transactions are behind the mark: the whole database was restored.
+    /// The database was restored, or another server took over that lacks the last transactions. Rows or transactions behind
+    /// the mark show that only until new ones have caught up.
     fn is_of_another_time(&self, horizon: Horizon) -> bool {
-        self.newest > horizon.newest.max(horizon.sequence) || self.xmax > horizon.xmax
+        self.server_started != horizon.server_started
+            || self.newest > horizon.newest.max(horizon.sequence)
+            || self.xmax > horizon.xmax
     }
 }
 
@@ -130,6 +139,11 @@ impl Tail {
         (self.pass, self.quiet, self.seen) = (None, None, None);
     }
 
+    /// Something else is looked for in it from now on.
+    pub(super) fn look_again(&mut self) {
+        self.quiet = None;
+    }
+
     /// Whether a look at the horizon may be enough.
     pub(super) fn may_be_quiet(&self) -> bool {
         self.quiet.is_some()
@@ -138,8 +152,10 @@ impl Tail {
     /// What a look at the ledger would see now, if that is known: nobody has written anything since the last one.
     pub(super) fn seen(&self, now: Horizon) -> Option<Look> {
         let is_still = |it: Horizon| it.xmin == it.xmax;
+        let is_same =
+            |a: Horizon, b: Horizon| (a.xmax, a.server_started) == (b.xmax, b.server_started);
         let (then, look) = self.seen?;
-        (is_still(then) && is_still(now) && then.xmax == now.xmax).then_some(look)
+        (is_still(then) && is_still(now) && is_same(then, now)).then_some(look)
     }
 
     /// A look that was taken after this horizon.
@@ -151,7 +167,7 @@ impl Tail {
     /// for all transactions before it. Another cursor means that our own tables were restored.
     pub(super) fn is_quiet(&self, now: Horizon, cursor: Cursor) -> bool {
         self.quiet.is_some_and(|(left, then)| {
-            let rows = |it: Horizon| (it.newest, it.sequence, it.filenode);
+            let rows = |it: Horizon| (it.newest, it.sequence, it.filenode, it.server_started);
             (cursor, rows(now)) == (left, rows(then))
                 && now.xmax >= then.xmax
                 && !(self.table.order() == Order::Stamps && self.is_late(now))
@@ -277,15 +293,13 @@ impl Tail {
             Order::Sequence => {
                 let keep = self.mark.is_some_and(|mark| pass.safe < mark.newest);
                 if !keep {
-                    let Horizon { newest, xmax, .. } = pass.horizon;
-                    self.mark = Some(Mark { newest, xmax, taken: Instant::now() });
+                    self.mark = Some(Mark::of(pass.horizon, Instant::now()));
                 }
             }
             Order::Stamps if pass.is_late => self.late_at = Some(pass.started),
             Order::Unordered if pass.is_whole => {
-                let Horizon { newest, xmax, .. } = pass.horizon;
-                let mark = Mark { newest, xmax, taken: pass.started };
-                self.mark = self.mark.filter(|mark| mark.newest == newest).or(Some(mark));
+                let mark = Mark::of(pass.horizon, pass.started);
+                self.mark = self.mark.filter(|it| it.newest == mark.newest).or(Some(mark));
                 let took = pass.started.elapsed();
                 self.rest = Some(Rest { until: Instant::now() + took * RESTING_PARTS, took });
             }
@@ -306,7 +320,8 @@ mod tests {
     const CURSOR: Cursor = Cursor { first_position: 0, position: 0, frontier: 0, filenode: None };
 
     fn horizon(now: Timestamp) -> Horizon {
-        Horizon { xmin: 0, xmax: 0, newest: 9, sequence: 9, now, filenode: 1 }
+        let server_started = Timestamp::UNIX_EPOCH;
+        Horizon { xmin: 0, xmax: 0, newest: 9, sequence: 9, now, server_started, filenode: 1 }
     }
 
     /// Reads the whole table; it takes a second.
@@ -394,6 +409,24 @@ mod tests {
         tokio::time::advance(LATE_EVERY).await;
         assert!(!tail.is_quiet(now(66), cursor), "time to look back");
         assert!(tail.is_quiet(now(700), cursor), "what comes even later is the sweep's");
+    }
+
+    /// A server that took over without the last transactions soon has as many again: what was seen on the other one says
+    /// nothing about those.
+    #[tokio::test(start_paused = true)]
+    async fn a_mark_of_another_server_counts_for_nothing() {
+        let mut tail = Tail::new(Table::Prosody);
+        let before = Horizon { xmin: 9, xmax: 9, ..horizon(Timestamp::UNIX_EPOCH) };
+        let pass = Pass { at: 9, ..tail.start_pass(before, CURSOR) };
+        tail.end_pass(pass, CURSOR);
+        tokio::time::advance(SETTLING).await;
+        // Number 9 was given out again, by a transaction that is still open.
+        let caught_up = Horizon { xmin: 10, xmax: 12, newest: 12, sequence: 12, ..before };
+        let after = Horizon { server_started: Timestamp::UNIX_EPOCH + SETTLING, ..caught_up };
+        for (horizon, safe) in [(caught_up, 9), (after, CURSOR.position)] {
+            tail.is_remade(horizon, CURSOR);
+            assert_eq!(tail.start_pass(horizon, CURSOR).safe, safe, "{horizon:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -56,9 +56,10 @@ pub(super) async fn hold(
     rules: &Rules,
 ) -> Result<()> {
     let mut entries = ledger::archived_under(connection, owner, ids).await?;
-    // What waits for its reader waits no longer for this.
+    // What waits for its reader waits no longer for this, nor does what has a receipt.
     entries.retain(|it| {
-        it.expiry.reason != Reason::Undelivered && !it.expiry.start.by.is_by_reading()
+        let by = it.expiry.start.by;
+        it.expiry.reason != Reason::Undelivered && !by.is_by_reading() && !by.is_received()
     });
     for entry in &mut entries {
         let wait = rules.timers.unread_for;

@@ -12,24 +12,26 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::debug;
 
 use super::{
     Inspection,
     pass::{Pass, Tail},
+    start::{begin_pass, first_start},
 };
 use crate::{
-    archive::{Archive, Order, Table},
+    archive::{Archive, Order, Search, Table},
     database::{Named, Result, in_time},
-    ledger::{self, Cursor},
+    ledger,
     metrics::Metrics,
     model::{Rules, Store, Timestamp},
     work::{
         TRANSACTION_LIMIT,
         base::{Changing, Retry, crash::crash_point, replace, wake::rung},
         reconcile::{
-            Context, Read, Reconciled, Round, candidates, end_page, notice_deliveries,
-            notice_positions, notice_reading, reconcile,
+            Context, Read, Reconciled, Round, candidates, encrypted_owners, end_page,
+            find_belonging, notice_deliveries, notice_positions, notice_reading, notice_receipts,
+            reconcile,
         },
     },
 };
@@ -264,6 +266,11 @@ impl Inspector {
             self.positions = next;
         }
         let moved = pass.moved(cursor);
+        let uploads = &self.settings.rules.uploads;
+        if uploads.is_on() && table.order() != Order::Unordered {
+            let (span, urls) = ((cursor.frontier, moved.frontier), uploads.urls.join("\n"));
+            ledger::files_looked_for(&mut transaction, name, span, &urls).await?;
+        }
         if moved != cursor {
             ledger::move_cursor(&mut transaction, name, moved).await?;
         }
@@ -274,6 +281,11 @@ impl Inspector {
             for tail in self.tails.iter_mut().filter(|it| it.table.name() != name) {
                 tail.needed_by(due);
             }
+        }
+        if reconciled.names_more {
+            // What belongs to these messages may wait in a table that was read before.
+            let others = self.tails.iter_mut().filter(|it| it.table.name() != name);
+            others.for_each(Tail::look_again);
         }
         // An earlier poll counted the rows up to the frontier.
         reconciled.count(&self.metrics, cursor.frontier);
@@ -328,6 +340,10 @@ impl Inspector {
         reconciled: &mut Reconciled,
     ) -> Result<Pass> {
         let (first, context) = (pass.at, self.context(pass.horizon.now));
+        let hosts = &self.settings.hosts;
+        let mut named = ledger::named_owners(connection).await?;
+        let encrypted = encrypted_owners(connection, self.settings.rules.wishes).await?;
+        let files = self.settings.rules.uploads.patterns();
         for _ in 0..SPANS {
             let rest = (pass.at, pass.until);
             let Some((end, _)) = table.span_end(connection, rest, SPAN_ROWS).await? else {
@@ -335,65 +351,31 @@ impl Inspector {
                 break;
             };
             let span = (pass.at, end);
-            let (mut rows, end) = candidates(connection, table, &self.settings.hosts, span).await?;
+            let search = Search::marked_and(&named, context.rules)
+                .and_encrypted(&encrypted)
+                .and_naming(&files);
+            let searched = (hosts.as_slice(), search);
+            let (mut rows, end) = candidates(connection, table, searched, span).await?;
             pass.at = if end < pass.until { end_page(&mut rows, span.0, end) } else { end };
+            let before = reconciled.recorded.len();
             reconcile(connection, Read::all(&rows), context, reconciled).await?;
+            if reconciled.recorded.len() > before {
+                let span = (span.0, pass.at);
+                reconciled.names_more |=
+                    find_belonging(connection, table, hosts, span, &mut named, context, reconciled)
+                        .await?;
+            }
         }
         // It comes after what it names, so all rows are recorded first.
-        let (hosts, read) = (&self.settings.hosts, (first, pass.at));
+        let read = (first, pass.at);
         notice_reading(connection, table, hosts, read, context, reconciled).await?;
+        notice_receipts(connection, table, hosts, read, context).await?;
         Ok(pass)
     }
 
     fn context(&self, now: Timestamp) -> Context<'_> {
         Context { archive: Some(&self.archive), rules: &self.settings.rules, now, listed: None }
     }
-}
-
-/// Begins a pass, and requests a sweep if the table is not what it was. `None` if the archive was restored from a backup:
-/// the cursor went back, and a pass begins there.
-async fn begin_pass(
-    connection: &mut PgConnection,
-    tail: &mut Tail,
-    cursor: Cursor,
-) -> Result<Option<Pass>> {
-    let table = tail.table.clone();
-    let (name, horizon) = (table.name(), table.horizon(connection).await?);
-    let restored = tail.is_restored(horizon, cursor);
-    let remade = tail.is_remade(horizon, cursor);
-    if restored {
-        let newest = horizon.newest;
-        warn!(newest, "the archive was restored from a backup: inspecting it again");
-        let back = tail.restart(horizon, cursor);
-        ledger::move_cursor(connection, name, back).await?;
-    } else if remade {
-        info!(
-            table = name,
-            "the table was restored or rewritten, or its partitions changed: a sweep is due"
-        );
-    }
-    if restored || remade || tail.wants_sweep(horizon) {
-        ledger::request_sweep(connection, name).await?;
-    }
-    Ok((!restored).then(|| tail.start_pass(horizon, cursor)))
-}
-
-/// Sets the cursor to the newest row, so that live messages never wait for history.
-async fn first_start(connection: &mut PgConnection, table: &Table) -> Result<bool> {
-    let horizon = table.horizon(connection).await?;
-    let newest = match table.order() {
-        // The cursor never goes beyond the database's clock, whatever the server's clock says.
-        Order::Stamps => horizon.newest.min(horizon.now.timestamp_micros()),
-        Order::Sequence | Order::Unordered => horizon.newest,
-    };
-    let first = ledger::start_cursor(connection, table.name(), newest).await?;
-    if first {
-        let table = table.name();
-        // Even if there was one before: rows may have been archived since, and are behind the cursor.
-        ledger::request_sweep(connection, table).await?;
-        info!(table, row_number = newest, "first start: inspection begins after this row");
-    }
-    Ok(first)
 }
 
 #[cfg(test)]

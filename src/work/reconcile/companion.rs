@@ -8,7 +8,7 @@ use crate::{
     archive::companion::Shown,
     database::{self, Error, Result},
     ledger::{self, Entry, Phase},
-    model::{Facts, LATEST, Placement, Reason, StanzaId, Store, bare_jid},
+    model::{Facts, LATEST, Placement, Reason, Stamp, StanzaId, Store, bare_jid},
     policy,
     work::base::presence::{CompanionSettings, SWEEP},
 };
@@ -96,12 +96,14 @@ async fn hold_back(
     for entry in ledger::entries_under(connection, owner, id).await? {
         let Entry { id, mut expiry } = entry;
         let runs = expiry.row.store == Store::Archive && expiry.phase == Phase::Pending;
-        if !runs || expiry.reason == Reason::Undelivered || expiry.start.by.is_by_reading() {
+        let by = expiry.start.by;
+        let is_past = by.is_by_reading() || by.is_received();
+        if !runs || expiry.reason == Reason::Undelivered || is_past {
             continue;
         }
-        let runs_from = expiry.start.at;
-        let placement =
-            Placement { store: Store::Archive, runs_from, undelivered: true, read: false };
+        let stamp = Stamp { at: expiry.row.stamped_at, ..copy.row.stamp };
+        let archived_at = policy::archived(stamp, context.now).at;
+        let placement = Placement::of(Store::Archive, archived_at, expiry.start, true);
         let judgement = policy::judge(facts, &placement, context.rules);
         (expiry.due_at, expiry.reason) = judgement.entry().unwrap_or((LATEST, Reason::Undelivered));
         changes.push(Entry { id, expiry });

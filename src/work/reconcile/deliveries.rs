@@ -4,10 +4,10 @@ use sqlx::PgConnection;
 
 use super::{Context, Read, drop_gone, read::Waits};
 use crate::{
-    archive::{ARCHIVE_ROWS_AT_ONCE, Archive},
+    archive::{ARCHIVE_ROWS_AT_ONCE, Archive, Row},
     database::Result,
     ledger::{self, Entry},
-    model::{Reason, RowId},
+    model::{Reason, RowId, Start},
     policy,
     work::base::count,
 };
@@ -52,17 +52,27 @@ pub(in crate::work) async fn release(
 ) -> Result<()> {
     for ids in ids.chunks(ARCHIVE_ROWS_AT_ONCE) {
         let rows = archive.archive_rows(connection, ids).await?;
-        let names: Vec<RowId<'_>> = rows.iter().map(|row| row.key.id()).collect();
-        let mut changes = Vec::new();
-        for (position, mut entry) in ledger::entries_of(connection, &names).await? {
-            let held = entry.expiry.reason == Reason::Undelivered;
-            let Some(row) = rows.get(position).filter(|_| held) else { continue };
-            entry.expiry.start = policy::delivered(context.now);
-            if let Some(expiry) = Read::of(row).expiry(Some(&entry), Waits::default(), context) {
-                changes.push(Entry { id: entry.id, expiry });
-            }
-        }
-        ledger::change(connection, &changes).await?;
+        let received = rows.into_iter().map(|row| (row, policy::delivered(context.now)));
+        start(connection, &received.collect::<Vec<_>>(), context).await?;
     }
     Ok(())
+}
+
+/// Starts the timers of those of these archive rows that wait because nobody has received them, each so.
+pub(super) async fn start(
+    connection: &mut PgConnection,
+    received: &[(Row, Start)],
+    context: Context<'_>,
+) -> Result<()> {
+    let names: Vec<RowId<'_>> = received.iter().map(|it| it.0.key.id()).collect();
+    let mut changes = Vec::new();
+    for (position, mut entry) in ledger::entries_of(connection, &names).await? {
+        let waits = entry.expiry.reason == Reason::Undelivered;
+        let Some((row, start)) = received.get(position).filter(|_| waits) else { continue };
+        entry.expiry.start = *start;
+        if let Some(expiry) = Read::of(row).expiry(Some(&entry), Waits::default(), context) {
+            changes.push(Entry { id: entry.id, expiry });
+        }
+    }
+    ledger::change(connection, &changes).await
 }

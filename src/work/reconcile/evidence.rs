@@ -197,7 +197,11 @@ fn begins(entry: &Waiting, proof: &Proof, now: Timestamp) -> Started {
     let unread = Start { at: entry.starts_at, by: StartedBy::Unread };
     let stamp = Stamp { at: entry.stamped_at, whole_seconds: proof.has_whole_seconds };
     let start = policy::read(proof.start, (stamp, now), unread);
-    let due_at = policy::later(start.at, entry.timer);
+    // What is read after its timer has started anyway goes by that, or soon after if it is to go once it was read: the
+    // ledger keeps the earlier time.
+    let read_at =
+        if start.by == StartedBy::Unread { start.at.max(proof.start.at) } else { start.at };
+    let due_at = policy::later(read_at, entry.timer);
     Started { id: entry.id, start, due_at, by_everyone: false }
 }
 
@@ -267,15 +271,31 @@ async fn look_up(
     unplaced: &[(usize, &Proof, Timestamp)],
     positions: &mut BTreeMap<usize, i64>,
 ) -> Result<()> {
-    for part in unplaced.chunks(SOUGHT_AT_ONCE) {
-        let sought: Vec<Sought<'_>> = part.iter().map(|it| sought(archive, it)).collect();
-        for (at, row_number, xml) in archive.rows_naming(connection, &sought).await? {
-            let Some((position, proof, _)) = part.get(at) else { continue };
+    let sought: Vec<Sought<'_>> = unplaced.iter().map(|it| sought(archive, it)).collect();
+    let is_meant =
+        |at: usize, it: &Envelope| unplaced.get(at).is_some_and(|(_, proof, _)| proof.names(it));
+    let found = newest_named(connection, archive, &sought, is_meant).await?;
+    let placed = found.into_iter().filter_map(|(at, number)| Some((unplaced.get(at)?.0, number)));
+    positions.extend(placed);
+    Ok(())
+}
+
+/// The newest row that is meant of those that have each id, by position.
+pub(super) async fn newest_named(
+    connection: &mut PgConnection,
+    archive: &Archive,
+    sought: &[Sought<'_>],
+    is_meant: impl Fn(usize, &Envelope) -> bool,
+) -> Result<BTreeMap<usize, i64>> {
+    let mut newest = BTreeMap::new();
+    for (part, sought) in sought.chunks(SOUGHT_AT_ONCE).enumerate() {
+        for (at, row_number, xml) in archive.rows_naming(connection, sought).await? {
+            let at = part * SOUGHT_AT_ONCE + at;
             // The newest comes first.
-            if stanza::envelope(&xml).is_some_and(|it| proof.names(&it)) {
-                positions.entry(*position).or_insert(row_number);
+            if stanza::envelope(&xml).is_some_and(|it| is_meant(at, &it)) {
+                newest.entry(at).or_insert(row_number);
             }
         }
     }
-    Ok(())
+    Ok(newest)
 }

@@ -3,13 +3,19 @@
 //! Reads stanzas, asks policy, records what is missing, changes what differs. Total: a row that cannot be read is
 //! counted and left alone.
 
+mod belonging;
 pub(super) mod companion;
 mod deliveries;
 mod evidence;
 mod expiry;
+mod files;
 mod page;
+mod plan;
 mod positions;
+mod quotes;
 mod read;
+mod receipts;
+mod wishes;
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,15 +28,21 @@ use crate::{
     ledger::{self, Entry, Expiry, Phase},
     metrics::Metrics,
     model::{Inspected, Reason, RowId, RowKey, Rules, StartedBy, Store, Timestamp},
+    policy,
 };
 
-use self::read::{Awaited, Waits};
 pub(super) use self::{
     deliveries::{notice_deliveries, release},
     expiry::Read,
-    page::{candidates, end_page},
+    page::{candidates, end_page, find_belonging},
     positions::{Round, notice_positions},
     read::{Announced, notice_announced, notice_reading},
+    receipts::notice_receipts,
+    wishes::encrypted_owners,
+};
+use self::{
+    plan::Plan,
+    read::{Awaited, Waits},
 };
 
 /// What judging needs to know besides the rows.
@@ -89,8 +101,18 @@ pub(super) struct Reconciled {
     pub(super) adopted: usize,
     /// What started timers: something showed that their messages were read.
     pub(super) started: Vec<StartedBy>,
-    /// Unreadable timers, by the row's number.
+    /// Timers and times of expiry that cannot be read, by the row's number.
     pub(super) invalid_timers: Vec<(i64, u32)>,
+    /// The numbers of rows that may belong to a message too far back to tell.
+    pub(super) too_far: HashSet<i64>,
+    /// The number of quotes that are to be cut.
+    pub(super) recorded_quotes: usize,
+    /// Quotes of these rows, by their ids in the ledger.
+    pub(super) quotes: Vec<i64>,
+    /// The numbers of rows that quote a message that goes, and that cannot be cut for certain.
+    pub(super) uncut: HashSet<i64>,
+    /// Something is named now of an owner of whom nothing was, and so may have to do with others' rows.
+    pub(super) names_more: bool,
     /// The rows that an entry stands for.
     pub(super) known: HashSet<(i64, String, Vec<u8>)>,
 }
@@ -102,14 +124,16 @@ pub(super) async fn reconcile(
     context: Context<'_>,
     reconciled: &mut Reconciled,
 ) -> Result<()> {
-    let copies = reconcile_page(connection, &mut reads, context, reconciled).await?;
+    let replies = quotes::replies(&mut reads, context.rules.inherit.quotes);
+    let copies = reconcile_all(connection, reads, context, reconciled).await?;
+    quotes::note_quotes(connection, replies, context, reconciled).await?;
     let Some(archive) = context.archive else { return Ok(()) };
     // A new copy in an offline queue holds its archive row back, because nobody has received the message.
     let copies: Vec<(&str, &str, &str)> =
         copies.iter().map(|it| (&*it.0, &*it.1, &*it.2)).collect();
     for ids in copies.chunks(ARCHIVE_ROWS_AT_ONCE) {
         let held = archive.archive_rows(connection, ids).await?;
-        reconcile_page(connection, &mut Read::all(&held), context, reconciled).await?;
+        reconcile_all(connection, Read::all(&held), context, reconciled).await?;
     }
     if !copies.is_empty() && context.rules.looks_for_readers_in(Store::Archive) {
         ledger::align_copies(connection, &copies).await?;
@@ -117,33 +141,81 @@ pub(super) async fn reconcile(
     Ok(())
 }
 
-/// One page. Returns (host, owner, archive id) of the rows that newly recorded queue rows are copies of.
+/// These rows, and then those among them that belong to others which were recorded meanwhile. Returns (host, owner, archive
+/// id) of the rows that newly recorded queue rows are copies of.
+async fn reconcile_all(
+    connection: &mut PgConnection,
+    reads: Vec<Read<'_>>,
+    context: Context<'_>,
+    reconciled: &mut Reconciled,
+) -> Result<Vec<(String, String, String)>> {
+    let (mut open, mut copies, mut is_first) = (reads, Vec::new(), true);
+    wishes::follow_wishes(connection, &mut open, context).await?;
+    for _ in 0..=ledger::MOST_LINKS {
+        belonging::find_targets(connection, &mut open, context, reconciled).await?;
+        let is_settled = |read: &mut Read<'_>| read.target.is_some() || read.names_another;
+        let mut reads: Vec<Read<'_>> = match std::mem::take(&mut is_first) {
+            true => std::mem::take(&mut open),
+            false => {
+                let again: Vec<Read<'_>> = open.extract_if(.., is_settled).collect();
+                let numbers: HashSet<i64> = again.iter().map(|it| it.row.key.row_number).collect();
+                reconciled.inspected.retain(|it| !numbers.contains(&it.0));
+                again
+            }
+        };
+        let before = reconciled.recorded.len();
+        let page = reconcile_page(connection, &mut reads, context, reconciled).await?;
+        copies.extend(page.copies);
+        let may_belong = |read: &mut Read<'_>| read.target.is_none() && read.belongs_to().is_some();
+        open.extend(reads.extract_if(.., may_belong));
+        if open.is_empty() || !page.has_lost && reconciled.recorded.len() == before {
+            break;
+        }
+    }
+    Ok(copies)
+}
+
+/// What became of a page.
+struct Page {
+    /// (host, owner, archive id) of the rows that newly recorded queue rows are copies of.
+    copies: Vec<(String, String, String)>,
+    /// Some messages were to go with others that are not pending any more.
+    has_lost: bool,
+}
+
+/// One page.
 async fn reconcile_page(
     connection: &mut PgConnection,
     reads: &mut [Read<'_>],
     context: Context<'_>,
     reconciled: &mut Reconciled,
-) -> Result<Vec<(String, String, String)>> {
+) -> Result<Page> {
     expiry::find_peers(connection, reads).await?;
-    let reads: &[Read<'_>] = reads;
+    belonging::find_names(connection, reads).await?;
     let names: Vec<RowId<'_>> = reads.iter().map(|read| read.row.key.id()).collect();
-    let entries: HashMap<usize, Entry> =
+    let mut entries: HashMap<usize, Entry> =
         ledger::entries_of(connection, &names).await?.into_iter().collect();
     let undelivered: HashSet<usize> =
         ledger::undelivered(connection, &names).await?.into_iter().collect();
 
     let awaited = Awaited::among(connection, reads, context).await?;
 
+    let waits = |position: usize| Waits {
+        undelivered: undelivered.contains(&position),
+        unread: awaited.has(position),
+    };
+    let cut = Cut::among(reads, &entries);
+    let (expiries, has_cut) = judge(reads, &mut entries, waits, context);
+    let due: Vec<Option<Timestamp>> = (expiries.iter())
+        .map(|it| it.as_ref().filter(|it| it.phase == Phase::Pending).map(|it| it.due_at))
+        .collect();
     let (mut plan, mut recorded) = (Plan::default(), HashSet::new());
-    for (position, read) in reads.iter().enumerate() {
+    for (position, (read, expiry)) in reads.iter().zip(expiries).enumerate() {
         let (key, entry) = (&read.row.key, entries.get(&position));
-        let invalid = read.facts.as_ref().map_or(0, |facts| facts.timers.invalid);
+        let invalid = read.facts.as_ref().map_or(0, |it| policy::invalid(it, context.rules));
         if invalid > 0 {
             reconciled.invalid_timers.push((key.row_number, invalid));
         }
-        let waits =
-            Waits { undelivered: undelivered.contains(&position), unread: awaited.has(position) };
-        let expiry = read.expiry(entry, waits, context);
         if expiry.is_some() || (entry.is_some() && read.facts.is_none()) {
             reconciled.known.insert(apart(key));
         }
@@ -158,6 +230,7 @@ async fn reconcile_page(
                 // It was read, and asks for nothing that the entry could stand for.
                 let empty = entry.filter(|it| is_read && it.expiry.phase == Phase::Pending);
                 reconciled.dropped += usize::from(empty.is_some());
+                plan.unasked.extend(empty.map(|it| it.id));
                 plan.outdated.extend(empty.map(|it| it.id));
                 let is = if is_read { Inspected::Unmarked } else { Inspected::Unreadable };
                 reconciled.inspected.push((key.row_number, key.store, is));
@@ -165,98 +238,75 @@ async fn reconcile_page(
         }
     }
     let copies = plan.carry_out(connection, context, reconciled).await?;
+    ledger::part_beyond(connection, &cut.beyond, &cut.judged).await?;
     awaited.note(connection, reads, &recorded).await?;
-    Ok(copies)
+    files::note(connection, reads, &due, context).await?;
+    let has_lost = belonging::keep_up(connection, reads, &recorded).await? || has_cut;
+    Ok(Page { copies, has_lost })
 }
 
-/// What one page makes of the ledger.
-#[derive(Debug, Default)]
-struct Plan {
-    /// To be recorded.
-    missing: Vec<Expiry>,
-    changes: Vec<Entry>,
-    /// Entries to be forgotten, by id.
-    outdated: Vec<i64>,
-    /// Entries of placeholders whose rows have text, perhaps from a backup, with what they would become.
-    restored: Vec<Entry>,
+/// Messages that turn out to name others than was thought, so that they follow nothing any more.
+struct Cut {
+    /// What they followed.
+    beyond: Vec<ledger::Follows>,
+    /// The entries of the page.
+    judged: Vec<i64>,
 }
 
-impl Plan {
-    /// This entry stands for a row that now asks for this.
-    fn align(&mut self, entry: &Entry, expiry: Expiry, context: Context<'_>) {
-        match (entry.expiry.phase, expiry.phase) {
-            (Phase::Pending, Phase::Placeholder) => {
-                self.outdated.push(entry.id);
-                self.missing.push(expiry);
-            }
-            (Phase::Pending, Phase::Pending) if expiry != entry.expiry => {
-                self.changes.push(Entry { id: entry.id, expiry });
-            }
-            (Phase::Placeholder, Phase::Pending) if context.listed.is_some() => {
-                self.restored.push(Entry { id: entry.id, expiry });
-            }
-            _ => {}
+impl Cut {
+    fn among(reads: &[Read<'_>], entries: &HashMap<usize, Entry>) -> Self {
+        let is_cut = |at: &usize| reads.get(*at).is_some_and(|it| it.names_another);
+        let cut = entries.iter().filter(|(at, _)| is_cut(at));
+        Self {
+            beyond: cut.filter_map(|(_, entry)| entry.expiry.follows).collect(),
+            judged: entries.values().map(|it| it.id).collect(),
         }
     }
-
-    /// Returns (host, owner, archive id) of the rows that newly recorded queue rows are copies of.
-    async fn carry_out(
-        mut self,
-        connection: &mut PgConnection,
-        context: Context<'_>,
-        reconciled: &mut Reconciled,
-    ) -> Result<Vec<(String, String, String)>> {
-        for Entry { id, expiry } in still_with_text(connection, self.restored, context).await? {
-            self.outdated.push(id);
-            self.missing.push(expiry);
-        }
-        ledger::forget(connection, &self.outdated).await?;
-        ledger::change(connection, &self.changes).await?;
-        reconciled.changed += self.changes.len();
-        record(connection, self.missing, context, reconciled).await
-    }
 }
 
-/// Checks rows with text whose entries are placeholders again: the eraser may have been there since.
-async fn still_with_text(
-    connection: &mut PgConnection,
-    restored: Vec<Entry>,
+/// What the ledger should say of each row, and whether something follows nothing any more that may follow another one. What
+/// belongs to a message that turns out to stay, or to name another one, is judged again by itself.
+fn judge(
+    reads: &mut [Read<'_>],
+    entries: &mut HashMap<usize, Entry>,
+    waits: impl Fn(usize) -> Waits,
     context: Context<'_>,
-) -> Result<Vec<Entry>> {
-    let Some(archive) = context.archive.filter(|_| !restored.is_empty()) else {
-        return Ok(restored);
-    };
-    let keys: Vec<&RowKey> = restored.iter().map(|it| &it.expiry.row).collect();
-    let with_text = archive.with_words(connection, &keys).await?;
-    let with_text: HashSet<usize> = with_text.into_iter().collect();
-    let kept = restored.into_iter().enumerate().filter(|(at, _)| with_text.contains(at));
-    Ok(kept.map(|(_, it)| it).collect())
-}
-
-/// Records, and then checks again: what was erased between reading and recording is dropped.
-async fn record(
-    connection: &mut PgConnection,
-    missing: Vec<Expiry>,
-    context: Context<'_>,
-    reconciled: &mut Reconciled,
-) -> Result<Vec<(String, String, String)>> {
-    let recorded = ledger::record(connection, &missing).await?;
-    let entry = |(at, id): (usize, i64)| Some(Entry { id, expiry: missing.get(at)?.clone() });
-    let mut new: Vec<Entry> = recorded.into_iter().filter_map(entry).collect();
-    if let Some(archive) = context.archive {
-        drop_gone(connection, archive, &mut new).await?;
-    }
-    let mut copies = Vec::new();
-    for Entry { expiry, .. } in new {
-        match expiry.phase {
-            Phase::Pending => {
-                reconciled.recorded.push((expiry.row.store, expiry.reason, expiry.due_at))
+) -> (Vec<Option<Expiry>>, bool) {
+    let mut has_cut = false;
+    let mut expiries: Vec<Option<Expiry>> = (reads.iter().enumerate())
+        .map(|(at, read)| read.expiry(entries.get(&at), waits(at), context))
+        .collect();
+    loop {
+        let stays = |(at, read): (usize, &Read<'_>)| {
+            let judged_to_stay = read.facts.is_some() && expiries.get(at)?.is_none();
+            entries.get(&at).filter(|_| judged_to_stay).map(|it| it.id)
+        };
+        let staying: HashSet<i64> = reads.iter().enumerate().filter_map(stays).collect();
+        let cut = |(at, read): (usize, &Read<'_>)| {
+            entries.get(&at).filter(|_| read.names_another).map(|it| it.id)
+        };
+        let cut: HashSet<i64> = reads.iter().enumerate().filter_map(cut).collect();
+        let followed = |it: &Option<Expiry>| it.as_ref()?.follows.map(|it| it.entry);
+        let mut parted = false;
+        for (at, (read, expiry)) in reads.iter_mut().zip(&mut expiries).enumerate() {
+            let is_through =
+                |it: ledger::Target| it.via != it.follows.entry && cut.contains(&it.via);
+            let is_cut = read.target.is_some_and(is_through);
+            if is_cut || followed(expiry).is_some_and(|it| staying.contains(&it)) {
+                has_cut |= is_cut;
+                read.names_another = is_cut;
+                read.target = None;
+                if let Some(entry) = entries.get_mut(&at) {
+                    entry.expiry.follows = None;
+                }
+                *expiry = read.expiry(entries.get(&at), waits(at), context);
+                parted = true;
             }
-            Phase::Placeholder => reconciled.adopted += 1,
         }
-        copies.extend(expiry.copy_of.map(|copy_of| (expiry.row.host, expiry.row.owner, copy_of)));
+        if !parted {
+            return (expiries, has_cut);
+        }
     }
-    Ok(copies)
 }
 
 /// Forgets the entries whose rows are gone, and takes them out of the list.
@@ -306,6 +356,10 @@ impl Reconciled {
             metrics.stanzas_inspected.of(*store, Inspected::Marked).inc();
         }
         self.count_recorded(metrics);
+        let too_far = self.too_far.iter().filter(|it| **it > counted).count();
+        metrics.belonging_unclear.inc_by(u64::try_from(too_far).unwrap_or(u64::MAX));
+        let uncut = self.uncut.iter().filter(|it| **it > counted).count();
+        metrics.quotes_left.inc_by(u64::try_from(uncut).unwrap_or(u64::MAX));
         let invalid = self.invalid_timers.iter().filter(|it| it.0 > counted);
         metrics.invalid_timers.inc_by(invalid.map(|it| u64::from(it.1)).sum());
     }
@@ -323,6 +377,8 @@ impl Reconciled {
         for (_, reason, _) in &self.recorded {
             metrics.expiries_recorded.of(*reason).inc();
         }
+        let quotes = u64::try_from(self.recorded_quotes).unwrap_or(u64::MAX);
+        metrics.expiries_recorded.of(Reason::Quote).inc_by(quotes);
         for by in &self.started {
             metrics.started.of(*by).inc();
         }

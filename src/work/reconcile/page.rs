@@ -2,10 +2,12 @@
 
 use sqlx::PgConnection;
 
+use super::{Context, Read, Reconciled, reconcile};
 use crate::{
-    archive::{MAX_STANZA_BYTES, Row, Table},
+    archive::{MAX_STANZA_BYTES, Row, Search, Table},
     database::Result,
-    model::Store,
+    ledger,
+    model::{OwnerGroups, Store},
     work::base::count,
 };
 
@@ -18,13 +20,39 @@ const CANDIDATE_BYTES: i64 = 8 * 1024 * 1024;
 pub(in crate::work) async fn candidates(
     connection: &mut PgConnection,
     table: &Table,
-    hosts: &[String],
+    searched: (&[String], Search<'_>),
     span: (i64, i64),
 ) -> Result<(Vec<Row>, i64)> {
     let limits = (CANDIDATES, CANDIDATE_BYTES);
-    let rows = table.candidates(connection, hosts, span, limits).await?;
+    let rows = table.candidates(connection, searched, span, limits).await?;
     let end = rows.last().filter(|_| is_cut(&rows)).map_or(span.1, |last| last.key.row_number);
     Ok((rows, end))
+}
+
+/// Searches a span again for what belongs to messages that were just recorded, if nothing did before for their owners.
+/// Returns whether there were any such owners, who are `known` from now on.
+pub(in crate::work) async fn find_belonging(
+    connection: &mut PgConnection,
+    table: &Table,
+    hosts: &[String],
+    (mut after, upto): (i64, i64),
+    known: &mut OwnerGroups,
+    context: Context<'_>,
+    reconciled: &mut Reconciled,
+) -> Result<bool> {
+    let named = ledger::named_owners(connection).await?;
+    let new = named.without(known);
+    if new.is_empty() {
+        return Ok(false);
+    }
+    let search = Search::belonging(&new);
+    while after < upto {
+        let (rows, end) = candidates(connection, table, (hosts, search), (after, upto)).await?;
+        reconcile(connection, Read::all(&rows), context, reconciled).await?;
+        after = end;
+    }
+    *known = named;
+    Ok(true)
 }
 
 fn is_cut(rows: &[Row]) -> bool {

@@ -90,10 +90,13 @@ impl Awaited {
         reads: &[Read<'_>],
         recorded: &HashSet<usize>,
     ) -> Result<()> {
-        let new = self.0.iter().filter(|(at, _)| recorded.contains(at));
+        // What is to go once it was read goes by its timer until then, so its entry does not change with `timers.once_for`.
+        let may_differ = |at: &usize| reads.get(*at).is_some_and(Read::goes_once);
+        let new = self.0.iter().filter(|(at, _)| recorded.contains(at) || may_differ(at));
         let unread: Vec<Unread<'_>> = new
             .filter_map(|(at, awaits)| {
                 Some(Unread {
+                    is_new: recorded.contains(at),
                     row: reads.get(*at)?.row.key.id(),
                     chat: awaits.chat.clone(),
                     message: awaits.message.clone(),

@@ -10,7 +10,7 @@ use tracing::{debug, info};
 
 use super::schedule::{self, Sweeping};
 use crate::{
-    archive::{Archive, Table},
+    archive::{Archive, Search, Table},
     database::{Named, Result, in_time},
     ledger::{self, Sweep},
     metrics::Metrics,
@@ -19,7 +19,8 @@ use crate::{
         TRANSACTION_LIMIT,
         base::{Changing, Retry, crash::crash_point, rest},
         reconcile::{
-            Backlog, Context, Read, Reconciled, candidates, end_page, notice_reading, reconcile,
+            Backlog, Context, Read, Reconciled, candidates, encrypted_owners, end_page,
+            find_belonging, notice_reading, notice_receipts, reconcile,
         },
     },
 };
@@ -156,14 +157,22 @@ impl Sweeper {
     /// Requests a sweep from the beginning.
     async fn request(&self) -> Result<()> {
         let mut connection = self.pool.acquire().await.named("sweep_connect")?;
+        self.request_by(&mut connection).await
+    }
+
+    async fn request_by(&self, connection: &mut PgConnection) -> Result<()> {
         for table in self.archive.tables() {
-            ledger::request_sweep(&mut connection, table.name()).await?;
+            ledger::request_sweep(connection, table.name()).await?;
         }
         Ok(())
     }
 
     /// Requests a sweep, unless one by our rules is under way: the next steps resume that one, which is returned.
-    pub async fn request_or_resume(&self) -> Result<Option<Vec<Sweep>>> {
+    /// `connection`: one that waits for locks, since a step of a daemon's may take longer than workers wait.
+    pub async fn request_or_resume(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Option<Vec<Sweep>>> {
         let sweeps = self.sweeps().await?;
         let is_under_way = |it: &Sweep| it.started_at.is_some() && !it.requested;
         let fingerprint = self.fingerprint();
@@ -172,7 +181,7 @@ impl Sweeper {
         {
             return Ok(Some(sweeps));
         }
-        self.request().await.map(|()| None)
+        self.request_by(connection).await.map(|()| None)
     }
 
     /// The sweep of each table, whichever daemon is working on it.
@@ -250,8 +259,15 @@ impl Sweeper {
         let most = self.most_rows();
         let span = table.span_end(connection, (from, upto), most).await?;
         let (end, rows) = span.unwrap_or((upto, 0));
-        let (mut page, cut) =
-            candidates(connection, table, &self.settings.hosts, (from, end)).await?;
+        let hosts = self.settings.hosts.as_slice();
+        let mut named = ledger::named_owners(connection).await?;
+        let encrypted = encrypted_owners(connection, self.rules.wishes).await?;
+        let files = self.rules.uploads.patterns();
+        let searched = (
+            hosts,
+            Search::marked_and(&named, &self.rules).and_encrypted(&encrypted).and_naming(&files),
+        );
+        let (mut page, cut) = candidates(connection, table, searched, (from, end)).await?;
         let (end, rows) = if cut < end {
             let span = table.span_end(connection, (from, cut), most).await?;
             (cut, span.map_or(0, |(_, rows)| rows))
@@ -266,9 +282,16 @@ impl Sweeper {
         let context = Context { archive: Some(&self.archive), rules: &self.rules, now, listed };
         let mut reconciled = Reconciled::default();
         reconcile(connection, Read::all(&page), context, &mut reconciled).await?;
-        self.drop_stale(connection, table, (from, position), &mut reconciled).await?;
-        let (hosts, span) = (&self.settings.hosts, (from, position));
+        let span = (from, position);
+        if !reconciled.recorded.is_empty() {
+            find_belonging(connection, table, hosts, span, &mut named, context, &mut reconciled)
+                .await?;
+        }
+        self.drop_stale(connection, table, span, &mut reconciled).await?;
+        let of = (table.stores(), hosts);
+        ledger::forget_stale_quotes(connection, of, span, &reconciled.quotes).await?;
         notice_reading(connection, table, hosts, span, context, &mut reconciled).await?;
+        notice_receipts(connection, table, hosts, span, context).await?;
         Ok(Part { completed: false, position, rows, reconciled })
     }
 

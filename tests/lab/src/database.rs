@@ -21,9 +21,14 @@ pub struct Database {
 impl Database {
     /// A new, empty database; its name is new in this process.
     pub async fn create(postgres: Arc<Postgres>) -> Result<Self> {
+        Self::create_as(postgres, "").await
+    }
+
+    /// The same with more clauses of CREATE DATABASE.
+    pub async fn create_as(postgres: Arc<Postgres>, clauses: &str) -> Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let name = format!("lab_{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        postgres.create_database(&name).await?;
+        postgres.create_database_as(&name, clauses).await?;
         let superuser = PgPoolOptions::new()
             .max_connections(POOL_SIZE)
             .acquire_timeout(PATIENCE)

@@ -49,6 +49,50 @@ pub async fn post(
     within(patience, address, &format!("POST {path}"), &rest).await
 }
 
+/// Puts a file at `path`, with these header lines.
+pub async fn put(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(String, String)],
+    content: &str,
+) -> Result<Response> {
+    let headers: String =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = content.len();
+    let rest = format!("{headers}Content-Length: {length}\r\n\r\n{content}");
+    within(WITHIN, address, &format!("PUT {path}"), &rest).await
+}
+
+/// Begins to fetch `path`: the answer's first bytes have come, and the rest is read by [`Fetch::finish`].
+pub async fn begin(address: SocketAddr, path: &str, header: &str) -> Result<Fetch> {
+    let mut socket = TcpStream::connect(address).await?;
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{header}\r\n\r\n");
+    socket.write_all(request.as_bytes()).await?;
+    let mut answer = vec![0; 1024];
+    let read = timeout(WITHIN, socket.read(&mut answer)).await;
+    let read = read.map_err(|_| timed_out("the answer's beginning", WITHIN))??;
+    answer.truncate(read);
+    Ok(Fetch { socket, answer })
+}
+
+/// An answer that has begun.
+pub struct Fetch {
+    socket: TcpStream,
+    answer: Vec<u8>,
+}
+
+impl Fetch {
+    /// Reads the rest.
+    pub async fn finish(mut self) -> Result<Response> {
+        let reading = self.socket.take(MAX_ANSWER_BYTES);
+        let mut reading = reading;
+        let read = timeout(WITHIN * 3, reading.read_to_end(&mut self.answer)).await;
+        read.map_err(|_| timed_out("the answer's end", WITHIN))??;
+        parse(&self.answer).ok_or_else(|| LabError::new("not HTTP"))
+    }
+}
+
 /// Sends the request `what`; `rest` has more headers, an empty line, and the body.
 async fn within(
     patience: Duration,
@@ -74,7 +118,9 @@ fn parse(answer: &[u8]) -> Option<Response> {
     let answer = String::from_utf8_lossy(answer);
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let (first, head) = head.split_once("\r\n").unwrap_or((head, ""));
-    let status = first.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+    // Patroni answers as servers did before.
+    let rest = first.strip_prefix("HTTP/1.1 ").or_else(|| first.strip_prefix("HTTP/1.0 "))?;
+    let status = rest.get(..3)?.parse().ok()?;
     let mut response = Response { status, head: head.to_owned(), body: String::new() };
     let chunked = response.header("transfer-encoding").is_some_and(|it| it == "chunked");
     response.body = if chunked { join_chunks(body)? } else { body.to_owned() };

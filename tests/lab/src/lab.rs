@@ -32,7 +32,12 @@ impl Lab {
 
     /// The same in another PostgreSQL.
     pub async fn database_only_on(postgres: Arc<Postgres>) -> Result<Self> {
-        let database = Database::create(postgres).await?;
+        Self::database_only_as(postgres, "").await
+    }
+
+    /// The same with more clauses of CREATE DATABASE, such as an encoding.
+    pub async fn database_only_as(postgres: Arc<Postgres>, clauses: &str) -> Result<Self> {
+        let database = Database::create_as(postgres, clauses).await?;
         rows::create_prosody_tables(&database).await?;
         database.apply_grants().await?;
         Ok(Self { server: (), database })

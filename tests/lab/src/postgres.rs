@@ -86,10 +86,29 @@ impl Postgres {
         };
         postgres.initdb(&config).await?;
         postgres.resume().await?;
-        let password = &postgres.password;
-        let role = format!("CREATE ROLE {SERVER_ROLE} LOGIN PASSWORD '{password}'");
-        postgres.execute(&role).await?;
+        postgres.create_server_role().await?;
         Ok(postgres)
+    }
+
+    /// A server that somebody else starts and stops, at this address, with a new password for its roles.
+    pub(crate) fn elsewhere(release: &Release, address: SocketAddr) -> Result<Self> {
+        Ok(Self {
+            release: release.clone(),
+            bin: release.postgres_programs()?,
+            user: release.service_user("postgres", "postgresql")?,
+            address,
+            password: format!("{:032x}", rand::rng().random::<u128>()),
+            slot: Slot::default(),
+            roles: Mutex::new(()),
+            volume: None,
+            folder: scratch::folder("postgres")?,
+        })
+    }
+
+    pub(crate) async fn create_server_role(&self) -> Result<()> {
+        let password = &self.password;
+        let role = format!("CREATE ROLE {SERVER_ROLE} LOGIN PASSWORD '{password}'");
+        self.execute(&role).await
     }
 
     /// A hot standby of this server, which is read-only until [`Postgres::promote`].
@@ -274,12 +293,17 @@ impl Postgres {
 
     /// Creates an empty database that the XMPP server's role owns.
     pub async fn create_database(&self, name: &str) -> Result<()> {
+        self.create_database_as(name, "").await
+    }
+
+    /// The same with more clauses of CREATE DATABASE, such as `ENCODING 'LATIN1' LOCALE 'C'`.
+    pub async fn create_database_as(&self, name: &str, clauses: &str) -> Result<()> {
         // The name is checked, since an identifier cannot be a parameter.
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return Err(LabError::new(format!("{name:?} is no name for a database here")));
         }
-        self.execute(&format!(r#"CREATE DATABASE "{name}" OWNER {SERVER_ROLE} TEMPLATE template0"#))
-            .await
+        let owned = format!(r#"CREATE DATABASE "{name}" OWNER {SERVER_ROLE} TEMPLATE template0"#);
+        self.execute(&format!("{owned} {clauses}")).await
     }
 
     /// Runs `deploy/grants.sql` unchanged, with psql and as superuser, as an operator does; then sets the

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use crate::{
     archive::{Archive, Erasure, Which},
     database::{Error, Named},
-    ledger::{Bound, Claim, Claimed, Claims},
+    ledger::{self, Bound, Claim, Claimed, Claims},
     metrics::FailureCause,
     model::{Mode, RowKey, Store},
     policy, stanza,
@@ -116,6 +116,11 @@ async fn erase(
     }
     crash_point!("erased");
     settle(connection, claims, &fates, until).await?;
+    if settings.removes_files {
+        let settled = claims.entries.iter().zip(&fates).filter(|(_, fate)| fate.is_settled());
+        let settled: Vec<i64> = settled.map(|(claimed, _)| claimed.entry.id).collect();
+        ledger::look_at_files(connection, &settled).await?;
+    }
     Ok(fates)
 }
 

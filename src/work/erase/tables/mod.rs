@@ -2,6 +2,7 @@
 
 mod batch;
 mod lanes;
+mod quotes;
 mod trouble;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tracing::debug;
 use self::{
     batch::{Failure, Ran},
     lanes::{Ended, Lanes},
+    quotes::Cut,
     trouble::{Cause, Troubles},
 };
 use super::{
@@ -37,6 +39,9 @@ use crate::{
 /// How often a claim starts from the very beginning, dead index entries and all. What a killed daemon had claimed
 /// waits at most this long.
 const FROM_ZERO_EVERY: Duration = Duration::from_secs(10);
+
+/// While much is due, quotes wait at most this long.
+const CUT_EVERY: Duration = Duration::from_secs(1);
 
 /// Maximum number of concurrent transactions while more is due than one of them takes.
 const MOST_LANES: usize = 2;
@@ -65,6 +70,10 @@ pub struct TableEraser {
     /// A transaction that began before this may have missed what is above the bound.
     lowered_at: Instant,
     from_zero_at: Instant,
+    /// Quotes of the next transaction that cuts some, and when the last one began.
+    quotes: u32,
+    cut_at: Instant,
+    archive: Archive,
     troubles: Troubles,
 }
 
@@ -80,9 +89,12 @@ impl TableEraser {
         let now = Instant::now();
         Self {
             troubles: Troubles::new(archive.clone(), notified.blocked),
-            lanes: Lanes::new(pool.clone(), archive),
+            lanes: Lanes::new(pool.clone(), archive.clone()),
             pool,
+            archive,
             rows: pace.settings.most_rows(),
+            quotes: pace.settings.most_rows(),
+            cut_at: now,
             pace,
             unheard,
             scrubs: notified.scrubs,
@@ -100,6 +112,7 @@ impl TableEraser {
             if self.pace.take_settings() {
                 // What a dry run skipped is claimed again.
                 self.rows = self.pace.settings.most_rows();
+                self.quotes = self.rows;
                 self.most_lanes = 1;
                 self.lower(EVERYTHING);
             }
@@ -133,6 +146,9 @@ impl TableEraser {
                     self.rows = self.rows.saturating_mul(2).min(self.pace.settings.most_rows());
                     self.most_lanes = most_lanes(&self.pace.settings, batch.claims.len());
                 }
+                if self.cut_at.elapsed() >= CUT_EVERY {
+                    self.cut_quotes().await?;
+                }
                 Ok(Next::at_rate(&self.pace.settings, batch.len(), began))
             }
             Ok(Ran::HoldUnderWay) => {
@@ -142,7 +158,13 @@ impl TableEraser {
             Ok(Ran::Nothing) => {
                 self.most_lanes = 1;
                 // The other transaction may hold what is left.
-                if self.lanes.len() > 0 { Ok(Next::Batch) } else { self.until_next_due().await }
+                if self.lanes.len() > 0 {
+                    return Ok(Next::Batch);
+                }
+                match self.cut_quotes().await? {
+                    Next::Sleep(_) => self.until_next_due().await,
+                    more => Ok(more),
+                }
             }
             Err(Failure { error, claimed }) => {
                 self.most_lanes = 1;
@@ -196,7 +218,46 @@ impl TableEraser {
         } else {
             FROM_ZERO_EVERY.saturating_sub(self.from_zero_at.elapsed())
         };
-        Next::when_due(&self.pool, &self.now().hosts, self.from, longest).await
+        let settings = self.now();
+        Next::when_due(&self.pool, &settings.hosts, (self.from, settings.cuts()), longest).await
+    }
+
+    /// Cuts quotes that are due: one transaction. [`Next::Sleep`] if there are none.
+    async fn cut_quotes(&mut self) -> Result<Next> {
+        let settings = self.now();
+        if !settings.cuts() {
+            return Ok(Next::Sleep(LONGEST_SLEEP));
+        }
+        let (began, rows, metrics) = (Instant::now(), self.quotes, &self.pace.metrics);
+        self.cut_at = began;
+        match quotes::cut(&self.pool, &self.archive, &settings, rows, metrics).await {
+            Ok(Cut::Nothing) => Ok(Next::Sleep(LONGEST_SLEEP)),
+            Ok(Cut::HoldUnderWay) => Ok(Next::Rest(HOLD_REST)),
+            Ok(Cut::Quotes(cut)) => {
+                self.quotes = rows.saturating_mul(2).min(settings.most_rows());
+                Ok(Next::at_rate(&settings, cut, began))
+            }
+            Err(quotes::Failure { error, .. }) if error.is_unreachable() => Err(error),
+            Err(quotes::Failure { error, claimed }) => self.narrow_quotes(&error, &claimed).await,
+        }
+    }
+
+    /// As [`TableEraser::narrow`], with quotes.
+    async fn narrow_quotes(&mut self, error: &Error, claimed: &[(i64, Store)]) -> Result<Next> {
+        let Some((id, store)) = claimed.first() else { return Err(error.clone()) };
+        if claimed.len() > 1 {
+            debug!(%error, quotes = claimed.len(), "cutting quotes failed, trying half of them");
+            self.quotes = u32::try_from(claimed.len() / 2).unwrap_or(1).max(1);
+            return Ok(Next::Batch);
+        }
+        quotes::put_off(&self.pool, &[*id]).await?;
+        if error.is_contention() {
+            self.pace.metrics.erase_failures.of(FailureCause::Locked).inc();
+            return Err(error.clone());
+        }
+        self.troubles.note(*store, Cause::refused(error));
+        self.pace.metrics.erase_failures.of(FailureCause::Refused).inc();
+        Ok(Next::Batch)
     }
 
     /// A failing batch is halved until the culprit is alone, and then only that row is put off. If another session

@@ -67,6 +67,13 @@ impl DaemonConfig {
         self
     }
 
+    /// Whether a key, `section.key`, has this value.
+    pub fn is(&self, key: &str, value: &str) -> bool {
+        let (section, name) = key.split_once('.').unwrap_or(("", key));
+        self.sections.get(section).and_then(|it| it.get(name)).and_then(Value::as_str)
+            == Some(value)
+    }
+
     /// Removes a key.
     #[must_use]
     pub fn unset(mut self, key: &str) -> Self {

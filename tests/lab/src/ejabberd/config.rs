@@ -58,6 +58,10 @@ pub struct EjabberdConfig {
     pub rooms_hibernate: bool,
     /// Where it accepts an administrator's commands over HTTP, `POST /api/COMMAND`, from anybody.
     pub commands: Option<SocketAddr>,
+    /// Where it takes and gives out uploaded files, below `/upload/`; they are in its data folder.
+    pub uploads: Option<SocketAddr>,
+    /// `jid_in_url` of `mod_http_upload` is `node`: users' names are in the URLs.
+    pub uploads_by_name: bool,
     /// More lines of YAML, at the top level.
     pub lines: Vec<String>,
     /// More lines of YAML, among the modules, with their line breaks.
@@ -150,7 +154,7 @@ listen:
         password: {secret:?}
       {other}:
         password: {secret:?}
-{commands}access_rules:
+{commands}{uploads}access_rules:
   c2s:
     allow: all
   rooms:
@@ -170,6 +174,7 @@ shaper_rules:
             other = endpoints.other_component,
             secret = endpoints.component_secret,
             commands = self.commands.map(listen_for_commands).unwrap_or_default(),
+            uploads = self.uploads.map(listen_for_uploads).unwrap_or_default(),
         );
         if self.schema == Schema::MultiHost {
             yaml.push_str("new_sql_schema: true\n");
@@ -207,7 +212,7 @@ shaper_rules:
       persistent: true
       public: true
       allow_subscription: true
-{hibernation}{companion}",
+{hibernation}{companion}{uploads}",
             hibernation = if self.rooms_hibernate { "    hibernation_timeout: 1\n" } else { "" },
             stream_mgmt = self.stream_mgmt,
             offline = match self.no_offline {
@@ -225,10 +230,39 @@ shaper_rules:
                 true => format!("  mod_ephemerd:\n    component: {}\n", endpoints.component_jid),
                 false => String::new(),
             },
+            uploads =
+                self.uploads.map(|at| keep_uploads(at, self.uploads_by_name)).unwrap_or_default(),
             compress = self.compress_xml,
             rooms = endpoints.rooms.replace(&endpoints.domain, "@HOST@"),
         )
     }
+}
+
+fn listen_for_uploads(at: SocketAddr) -> String {
+    format!(
+        "  - port: {port}
+    ip: \"{ip}\"
+    module: ejabberd_http
+    request_handlers:
+      /upload: mod_http_upload
+",
+        port = at.port(),
+        ip = at.ip(),
+    )
+}
+
+/// `@DATA@` is its data folder.
+fn keep_uploads(at: SocketAddr, by_name: bool) -> String {
+    let jid = if by_name { "node" } else { "sha1" };
+    format!(
+        "  mod_http_upload:
+    docroot: \"@DATA@/upload\"
+    put_url: \"http://{at}/upload\"
+    get_url: \"http://{at}/upload\"
+    jid_in_url: {jid}
+    access: all
+"
+    )
 }
 
 fn listen_for_commands(at: SocketAddr) -> String {

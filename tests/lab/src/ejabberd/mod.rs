@@ -26,7 +26,7 @@ use crate::slot::Slot;
 use crate::snapshot::{EJABBERD_ARCHIVES, EJABBERD_QUEUE, Table};
 use crate::{Release, Result, scratch};
 
-const START_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_secs(120);
 
 /// Debian's package puts ejabberd and its libraries here, beside Erlang's own.
 const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
@@ -71,7 +71,9 @@ impl Ejabberd {
             folder: scratch::folder("ejabberd")?,
         };
         let folder = ejabberd.folder.path();
-        fs::write(ejabberd.config_file(), config.render(&ejabberd.endpoints, database)?)?;
+        let rendered = config.render(&ejabberd.endpoints, database)?;
+        let data = ejabberd.data().display().to_string();
+        fs::write(ejabberd.config_file(), rendered.replace("@DATA@", &data))?;
         give(folder, ejabberd.user.as_ref())?;
         for below in ["data", "logs"] {
             fs::create_dir(folder.join(below))?;
@@ -84,6 +86,11 @@ impl Ejabberd {
     /// Which schema its tables have.
     pub fn schema(&self) -> Schema {
         self.schema
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// Its configuration file, which a test may change before `restart`.

@@ -19,7 +19,7 @@ use crate::slot::Slot;
 use crate::snapshot::{PROSODY_ARCHIVES, PROSODY_QUEUE, Table};
 use crate::{LabError, Release, Result, scratch};
 
-const START_WITHIN: Duration = Duration::from_secs(30);
+const START_WITHIN: Duration = Duration::from_secs(60);
 const PROGRAM: &str = "/usr/bin/prosody";
 
 /// A private Prosody of Debian's package on loopback, ended and removed when dropped.
