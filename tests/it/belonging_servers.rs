@@ -6,7 +6,7 @@ use ephemerd_lab::{Lab, PATIENCE, Result, Server, eventually};
 
 use crate::belonging::naming;
 use crate::conformance::count;
-use crate::support::{start, wait_for_number};
+use crate::support::{REFUSED, start, wait_for_number};
 
 const TIMER: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='4'/>";
 /// Without words, servers archive it only if it asks for that.
@@ -125,7 +125,7 @@ async fn converse<S: Server>(lab: Lab<S>, mode: &str) -> Result<()> {
     wait_for_number(pool, "SELECT count(*) FROM ephemerd.expiries WHERE phase = 'pending'", 0)
         .await?;
     lena.close().await?;
-    let failures = daemon.figures().await?.get("ephemerd_erase_failures_total", &[]);
+    let failures = daemon.figures().await?.get("ephemerd_erase_failures_total", &REFUSED);
     assert_eq!(failures, Some(0.0));
     Ok(())
 }

@@ -9,7 +9,7 @@ use ephemerd_lab::{Lab, LabError, Result, Server, eventually};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 
-use crate::support::start;
+use crate::support::{REFUSED, start};
 
 /// How old a message may become. The daemon starts when all has been seen.
 const LIMIT: &str = "12s";
@@ -76,7 +76,7 @@ async fn kind<S: Server>(lab: Lab<S>, name: &str, queue: &str) -> Result<String>
     })
     .await?;
     assert!(has(&lab, "rosa", &own, "word-first").await?, "{name}: Rosa's is kept for ever");
-    let failures = daemon.figures().await?.get("ephemerd_erase_failures_total", &[]);
+    let failures = daemon.figures().await?.get("ephemerd_erase_failures_total", &REFUSED);
     assert_eq!(failures, Some(0.0), "{name}");
     // What comes now would soon be too old as well.
     assert!(daemon.terminate().await?.success());

@@ -13,7 +13,7 @@ use ephemerd_lab::{DaemonConfig, Lab, PATIENCE, Result, Server, eventually};
 use sqlx::PgPool;
 
 use crate::remote::{config, mnesia, prosody};
-use crate::support::start;
+use crate::support::{REFUSED, start};
 
 /// The timer that takes the captured one's place, in seconds: long enough to send everything and to look at it.
 const TIMER: u32 = 20;
@@ -114,7 +114,7 @@ async fn kind<S: Server>(lab: Lab<S>, config: DaemonConfig, name: &str) -> Resul
         let number = &case.number;
         assert_eq!(before[number], after[number], "{name}: {number} has no timer");
     }
-    let failures = daemon.figures().await?.get("ephemerd_erase_failures_total", &[]);
+    let failures = daemon.figures().await?.get("ephemerd_erase_failures_total", &REFUSED);
     assert_eq!(failures, Some(0.0), "{name}");
     Ok(())
 }

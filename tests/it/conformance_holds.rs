@@ -15,7 +15,7 @@ use tokio::time::sleep;
 
 use crate::holds::{hold, release};
 use crate::remote::{config, mnesia, prosody, timer};
-use crate::support::{pause, resume, run, start, wait_for_number};
+use crate::support::{REFUSED, pause, resume, run, start, wait_for_number};
 
 /// The timer of all messages, in seconds.
 const TIMER: u32 = 5;
@@ -79,7 +79,7 @@ async fn kind<S: Server>(lab: Lab<S>, config: DaemonConfig, name: &str) -> Resul
         release(&config, &hold).await?;
     }
     until(&lab, "all goes", "kept-", [false; 3]).await?;
-    let failures = daemon.figures().await?.get("ephemerd_erase_failures_total", &[]);
+    let failures = daemon.figures().await?.get("ephemerd_erase_failures_total", &REFUSED);
     assert_eq!(failures, Some(0.0), "{name}");
     Ok(format!(
         "{name:24} | stands until released | stands until released | stands until released\n"

@@ -7,7 +7,7 @@ use crate::belonging::{ANN, BOB, is_recorded, naming, with_message};
 use crate::belonging_races::{ERASED, FORGOTTEN, claim, end, waits};
 use crate::holds::{hold, release};
 use crate::reading_chats::{Chats, EPHEMERAL, Entry, TIMER};
-use crate::support::{number, pause, printed, resume, told, wait_for_number};
+use crate::support::{REFUSED, number, pause, printed, refusals, resume, told, wait_for_number};
 
 /// What everybody quotes, with a reference and a character outside of the first plane.
 const QUOTED: &str = "&gt; words of target 👋\n";
@@ -151,11 +151,11 @@ async fn only_what_is_quoted_is_cut() -> Result<()> {
         assert_eq!(text(&chats, &row.key).await?, row.value, "{}", row.key);
     }
     assert_eq!(number(chats.pool(), recorded).await?, 0);
+    chats.daemon.counts("ephemerd_quotes_cut_total", &[], 6.0).await?;
+    chats.daemon.counts("ephemerd_quotes_left_total", &[], 3.0).await?;
     let figures = chats.daemon.figures().await?;
-    assert_eq!(figures.get("ephemerd_quotes_cut_total", &[]), Some(6.0));
-    assert_eq!(figures.get("ephemerd_quotes_left_total", &[]), Some(3.0));
-    assert_eq!(figures.get("ephemerd_erase_failures_total", &[]), Some(0.0));
-    assert_eq!(figures.get("ephemerd_database_errors_total", &[]), Some(0.0));
+    assert_eq!(figures.get("ephemerd_erase_failures_total", &REFUSED), Some(0.0));
+    assert_eq!(refusals(&chats.lab.database)?, [""; 0]);
     Ok(())
 }
 
@@ -278,8 +278,7 @@ async fn a_reply_that_somebody_rewrote_is_judged_anew() -> Result<()> {
     resume(&chats.config).await?;
     wait_for_number(chats.pool(), "SELECT count(*) FROM ephemerd.quotes", 0).await?;
     assert_eq!(text(&chats, "reply").await?, rewritten);
-    let figures = chats.daemon.figures().await?;
-    assert_eq!(figures.get("ephemerd_taken_over_total", &[]), Some(1.0));
+    chats.daemon.counts("ephemerd_taken_over_total", &[], 1.0).await?;
     printed(&chats.config, &["sweep"]).await?;
     let left = cut(&rewritten).replace("Not the words that w", "");
     eventually("it is cut", PATIENCE, async || {

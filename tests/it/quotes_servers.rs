@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::conformance::count;
 use crate::quotes::{WORDS, reply_to};
-use crate::support::{number, pause, resume, start, wait_for_number};
+use crate::support::{REFUSED, number, pause, resume, start, wait_for_number};
 
 const TIMER: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='4'/>";
 const LONG_TIMER: &str = "<ephemeral xmlns='urn:xmpp:ephemeral:0' timer='86400'/>";
@@ -128,7 +128,7 @@ async fn converse<S: Server>(lab: Lab<S>, mode: &str) -> Result<()> {
     crate::support::printed(&config, &["sweep"]).await?;
     assert_eq!(number(pool, own).await?, 2);
     let figures = daemon.figures().await?;
-    assert_eq!(figures.get("ephemerd_erase_failures_total", &[]), Some(0.0));
+    assert_eq!(figures.get("ephemerd_erase_failures_total", &REFUSED), Some(0.0));
     assert_eq!(figures.get("ephemerd_sweep_repaired_total", &[("action", "dropped")]), Some(0.0));
     Ok(())
 }

@@ -105,8 +105,7 @@ async fn on_prosody_words_go_once_they_were_read() -> Result<()> {
     rosa.send(&reaction).await?;
     gone(pool, OF_PROSODY, "rosa", "three").await?;
     for by in ["marker", "mds", "reply"] {
-        let started = daemon.figures().await?.get("ephemerd_started_total", &[("by", by)]);
-        assert_eq!(started, Some(1.0), "{by}");
+        daemon.counts("ephemerd_started_total", &[("by", by)], 1.0).await?;
     }
     Ok(())
 }
@@ -174,8 +173,7 @@ async fn on_ejabberd_published_positions_count_where_pep_is_in_sql() -> Result<(
         wait_for_number(pool, unread, left).await?;
     }
     assert_eq!(standing(pool, OF_EJABBERD, "rosa", "three").await?, 1, "it came later");
-    let started = daemon.figures().await?.get("ephemerd_started_total", &[("by", "mds")]);
-    assert_eq!(started, Some(2.0));
+    daemon.counts("ephemerd_started_total", &[("by", "mds")], 2.0).await?;
     let checked = run(&config, &["check"]).await?.stdout;
     let shows = "Clients publish what was read, and ejabberd's tables show it";
     assert!(checked.contains(shows), "{checked}");

@@ -31,6 +31,10 @@ pub(crate) fn refusals(database: &Database) -> Result<Vec<String>> {
     Ok(refused.map(str::to_owned).collect())
 }
 
+/// Rows that a server refused to erase. What others had locked, and what a module did not answer in time, is tried again, and says no
+/// more than that the machine is busy.
+pub(crate) const REFUSED: [(&str, &str); 1] = [("cause", "refused")];
+
 /// How far the clocks that stamp messages and the test's own may be apart: ejabberd follows the system's time slowly.
 pub(crate) const CLOCKS: Duration = Duration::from_millis(500);
 

@@ -112,6 +112,17 @@ impl Daemon {
         .await
     }
 
+    /// Waits until a figure of `/metrics` is this: what is committed is counted a moment later.
+    pub async fn counts(&self, name: &str, labels: &[(&str, &str)], is: f64) -> Result<()> {
+        let mut last = None;
+        eventually(&format!("{name} {labels:?} is {is}"), PATIENCE, async || {
+            last = self.figures().await?.get(name, labels);
+            Ok((last == Some(is)).then_some(()))
+        })
+        .await
+        .map_err(|error| LabError::new(format!("{error}; it is {last:?}")))
+    }
+
     /// Sends a signal, for example SIGSTOP and SIGCONT.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         self.process.signal(signal)
