@@ -20,6 +20,8 @@ mod adhoc_talk;
 #[cfg(test)]
 mod adhoc_wish;
 #[cfg(test)]
+mod again;
+#[cfg(test)]
 mod age;
 #[cfg(test)]
 mod age_bulk;
