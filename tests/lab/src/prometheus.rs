@@ -97,7 +97,8 @@ impl Prometheus {
 /// Runs Debian's promtool, for example `["check", "metrics"]` with a page of metrics as its input.
 pub async fn promtool(args: &[&str], input: &str) -> Result<Output> {
     let launch = Launch::new("promtool", installed(PROMTOOL)?, Signal::SIGTERM).args(args);
-    launch.output(input, PATIENCE).await
+    // It computes for seconds where it tests many rules.
+    launch.output(input, 4 * PATIENCE).await
 }
 
 /// Fails with promtool's message unless it accepts this page of metrics.
